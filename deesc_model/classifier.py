@@ -1,0 +1,176 @@
+"""`EscalationClassifier`: text in, `Prediction` out, on onnxruntime."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
+from deesc_model.encoding import EncodedInput, InputEncoder
+from deesc_model.errors import InvalidInputError
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.network import Network
+from deesc_model.rendering import render_context, render_turn
+from deesc_model.scoring import (
+    Scores,
+    calibrated_scores,
+    combine_windows,
+    predicted_labels,
+    predicted_levels,
+)
+from deesc_model.types import Prediction, Turn
+
+
+class EscalationClassifier:
+    """Labels utterances with frustration level, triggers and escalation signals.
+
+    One instance may be shared by threads: the onnxruntime session allows concurrent runs
+    and nothing else changes after construction.
+
+    Scores depend a little on the batch (dynamic int8 quantisation scales per batch): expect
+    differences of about a hundredth between `predict` and `predict_batch` of one text.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        """Open a verified bundle; see `from_pretrained`."""
+        self.bundle = bundle
+        self.model_version = bundle.manifest.model_version
+        self._calibration = bundle.config.calibration
+        self._encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
+        self._network = Network(bundle.model_path, self._encoder, threads=threads)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | os.PathLike[str] | None = None, *, threads: int | None = None
+    ) -> Self:
+        """Load a bundle and verify it.
+
+        Args:
+            path: The bundle's folder; None takes the one shipped with the package.
+            threads: Threads of one forward pass, 1 or more; None takes the CPUs that this
+                process may use.
+
+        Raises:
+            BundleError: The bundle is missing, damaged, tampered with or too new.
+            ValueError: `threads` is below 1.
+        """
+        return cls(
+            read_bundle(default_bundle_path() if path is None else Path(path)), threads=threads
+        )
+
+    def predict(self, utterance: str | Turn, context: Sequence[str | Turn] = ()) -> Prediction:
+        """Label one utterance.
+
+        Args:
+            utterance: The utterance; a plain string is the customer's.
+            context: The turns before it, oldest first.
+
+        Raises:
+            InvalidInputError: A text is empty, too long, or not proper text.
+        """
+        return self.predict_batch([utterance], [context])[0]
+
+    def predict_batch(
+        self,
+        utterances: Sequence[str | Turn],
+        contexts: Sequence[Sequence[str | Turn]] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> list[Prediction]:
+        """Label many utterances; they are sorted by length to waste no padding.
+
+        Args:
+            utterances: The utterances; plain strings are the customer's.
+            contexts: The turns before each of them; None means no context.
+            batch_size: Windows in one forward pass, 1 or more. More is faster and takes
+                more memory.
+
+        Returns:
+            One prediction for each utterance, in the order given.
+
+        Raises:
+            InvalidInputError: A text is not proper text (the message names its index), or
+                `contexts` has another length than `utterances`.
+        """
+        _refuse_bare_text(utterances, "utterances")
+        if contexts is not None and len(contexts) != len(utterances):
+            raise InvalidInputError(
+                f"{len(utterances)} utterances but {len(contexts)} contexts; give one each"
+            )
+        if not utterances:
+            return []
+        windows: list[EncodedInput] = []
+        owners: list[int] = []
+        for index, utterance in enumerate(utterances):
+            try:
+                encoded = self._encode(utterance, contexts[index] if contexts else ())
+            except InvalidInputError as error:
+                raise InvalidInputError(f"utterance {index}: {error}") from None
+            windows += encoded
+            owners += [index] * len(encoded)
+        logits = self._network.logits(windows, batch_size=batch_size)
+        owned = np.array(owners, dtype=np.int64)
+        combined = combine_windows(logits, owned, len(utterances), self._calibration)
+        return self._predictions(calibrated_scores(combined, self._calibration))
+
+    def predict_conversation(
+        self, turns: Sequence[Turn], *, batch_size: int = 32
+    ) -> list[Prediction]:
+        """Label every turn of a conversation, each with the turns before it as context.
+
+        Args:
+            turns: The conversation, oldest turn first.
+            batch_size: As in `predict_batch`.
+
+        Raises:
+            InvalidInputError: A turn is not proper text; the message names its index.
+        """
+        reach = self.bundle.config.encoder.context_turns
+        contexts = [turns[max(0, index - reach) : index] for index in range(len(turns))]
+        return self.predict_batch(turns, contexts, batch_size=batch_size)
+
+    def _encode(self, utterance: str | Turn, context: Sequence[str | Turn]) -> list[EncodedInput]:
+        _refuse_bare_text(context, "context")
+        turn = _as_turn(utterance)
+        before = [_as_turn(item) for item in context]
+        rendered = render_context(before, self.bundle.config.encoder.context_turns)
+        return self._encoder.encode(render_turn(turn), rendered)
+
+    def _predictions(self, scores: Scores) -> list[Prediction]:
+        levels = predicted_levels(scores)
+        frustration = scores.level @ np.arange(len(Level))
+        triggers = predicted_labels(scores.triggers, self._calibration.triggers)
+        signals = predicted_labels(scores.signals, self._calibration.signals)
+        return [
+            Prediction(
+                level=Level(int(levels[row])),
+                level_scores=tuple(scores.level[row].tolist()),
+                frustration=float(frustration[row]),
+                triggers=_chosen(TRIGGERS, triggers[row]),
+                trigger_scores=dict(zip(TRIGGERS, scores.triggers[row].tolist(), strict=True)),
+                signals=_chosen(SIGNALS, signals[row]),
+                signal_scores=dict(zip(SIGNALS, scores.signals[row].tolist(), strict=True)),
+                model_version=self.model_version,
+            )
+            for row in range(len(levels))
+        ]
+
+
+def _chosen(names: Sequence[str], flags: Iterable[np.bool_]) -> tuple[str, ...]:
+    return tuple(name for name, flag in zip(names, flags, strict=True) if flag)
+
+
+def _as_turn(item: str | Turn) -> Turn:
+    if isinstance(item, Turn):
+        return item
+    if not isinstance(item, str):
+        raise InvalidInputError(f"expected a string or a Turn, not {type(item).__name__}")
+    return Turn("customer", item)
+
+
+def _refuse_bare_text(value: object, name: str) -> None:
+    """A bare string is a sequence of characters: surely not what the caller meant."""
+    if isinstance(value, str | bytes | Turn):
+        raise InvalidInputError(f"{name} must be a list, not one {type(value).__name__}")

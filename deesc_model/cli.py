@@ -1,0 +1,380 @@
+"""The command `deesc`. Exit codes: 0 done, 1 something could not be labelled, 2 wrong usage."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, TextIO
+
+from deesc_model import __version__
+from deesc_model.classifier import EscalationClassifier
+from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
+from deesc_model.labels import Level
+from deesc_model.records import (
+    FORMATS,
+    BadRecord,
+    Record,
+    RowWriter,
+    format_of,
+    read_records,
+    record_writer,
+)
+from deesc_model.types import Prediction, Turn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+    from rich.text import Text
+except ModuleNotFoundError as error:
+    raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
+
+WINDOW = 1024
+"""Rows that `deesc score` holds at a time; sorted by length within."""
+
+STYLES = {
+    Level.CALM: "green",
+    Level.CONCERNED: "yellow",
+    Level.FRUSTRATED: "dark_orange",
+    Level.ANGRY: "red",
+    Level.ABUSIVE: "bold white on red",
+}
+
+app = typer.Typer(
+    help="Frustration level, triggers and escalation signals of customer-service utterances.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Output(StrEnum):
+    """How predictions are printed."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    LINES = "lines"
+    JSON = "json"
+
+
+class OnError(StrEnum):
+    """What `deesc score` does with a row that cannot be labelled."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FOLDER", help="A bundle; default: the shipped one."),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads; default: all CPUs allowed.")
+]
+FormatOption = Annotated[
+    Output, typer.Option("--format", help="auto: a table on a terminal, lines in a pipe.")
+]
+
+
+@app.command()
+def classify(
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Customer utterances.")],
+    conversation: Annotated[
+        bool,
+        typer.Option(
+            "--conversation",
+            help="The texts are turns of one conversation; 'agent: …' marks agents.",
+        ),
+    ] = False,
+    output: FormatOption = Output.AUTO,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Label texts given on the command line."""
+    turns = [_parse_turn(text) if conversation else Turn("customer", text) for text in texts]
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    label = classifier.predict_conversation if conversation else classifier.predict_batch
+    _print_predictions(turns, label(turns), output)
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="One conversation, .jsonl or .csv.")],
+    output: FormatOption = Output.AUTO,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Label a conversation and draw it turn by turn."""
+    with _open_input(file) as stream:
+        records = list(read_records(stream, format_of(file), context_turns=0))
+    for record in records:
+        if isinstance(record, BadRecord):
+            raise InvalidInputError(f"{file}: {record}")
+    turns = [record.turn for record in records if isinstance(record, Record)]
+    if not turns:
+        raise InvalidInputError(f"{file} holds no turns")
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    _print_predictions(turns, classifier.predict_conversation(turns), output)
+
+
+@app.command()
+def score(
+    file: Annotated[
+        Path, typer.Argument(help="JSON Lines or CSV with a field 'text'; - reads stdin.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: standard output.")
+    ] = None,
+    input_format: Annotated[
+        str | None, typer.Option("--input-format", help="jsonl or csv; default: by file name.")
+    ] = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", help="jsonl or csv; default: by name, else as the input."),
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="skip writes rows that cannot be labelled aside.")
+    ] = OnError.FAIL,
+    skipped: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where skipped rows go; default: OUT.skipped.jsonl."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Utterances in one forward pass.")] = 32,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Label every row of a file, in constant memory.
+
+    Rows that share a conversation_id and follow each other are read in context. The output
+    appears under its name when it is complete; until then it has the suffix .partial.
+    """
+    source = _known_format(input_format, "--input-format") or (
+        "jsonl" if str(file) == "-" else format_of(file)
+    )
+    target = _known_format(output_format, "--format") or (format_of(out) if out else source)
+    aside = skipped or Path(f"{out or (file.name if str(file) != '-' else 'stdin')}.skipped.jsonl")
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    reach = classifier.bundle.config.encoder.context_turns
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(_open_input(file))
+        write = record_writer(stack.enter_context(_open_output(out)), target)
+        spoil = _skipper(stack, aside) if on_error is OnError.SKIP else None
+        advance = stack.enter_context(_progress(file))
+        done, bad = _score_rows(
+            read_records(stream, source, reach), classifier, write, spoil, advance, batch_size
+        )
+    _note(f"{done:,} rows labelled" + (f", {bad:,} skipped, see {aside}" if bad else ""))
+
+
+@app.command()
+def info(
+    model: ModelOption = None,
+    output: Annotated[
+        Output, typer.Option("--format", help="json, or anything else for lines.")
+    ] = Output.AUTO,
+) -> None:
+    """Say which model is used, where it comes from and how good it is."""
+    bundle = EscalationClassifier.from_pretrained(model).bundle
+    manifest = bundle.manifest
+    about: dict[str, object] = {
+        "deesc": __version__,
+        "model": manifest.model_version,
+        "folder": str(bundle.path),
+        "base model": manifest.base_model,
+        "weights": manifest.weights,
+        "trained in run": manifest.training_run,
+        "commit": manifest.git_commit,
+        "data sha256": manifest.data_fingerprint,
+        "longest input": f"{bundle.config.encoder.max_length} tokens, then windows",
+        "context": f"{bundle.config.encoder.context_turns} turns",
+    }
+    if output is Output.JSON:
+        print(json.dumps({**about, "metrics": bundle.metrics.get("metrics", {})}, indent=1))
+        return
+    for name, value in about.items():
+        print(f"{name:16}{value}")
+    for name in ("level_macro_f1", "level_qwk", "trigger_macro_f1", "signal_macro_f1"):
+        if figure := bundle.metrics.get("metrics", {}).get(name):
+            interval = f"({figure['low']:.3f} to {figure['high']:.3f})"
+            print(f"{name:16} {figure['value']:.3f} {interval} on its test split")
+
+
+def main() -> None:
+    """Run `deesc`; deliberate errors become one line on standard error and exit code 1."""
+    try:
+        app()
+    except (DeescError, OSError) as error:
+        _note(f"error: {error}")
+        raise SystemExit(1) from None
+
+
+def _score_rows(
+    records: Iterator[Record | BadRecord],
+    classifier: EscalationClassifier,
+    write: RowWriter,
+    spoil: Callable[[BadRecord], None] | None,
+    advance: Callable[[int], None],
+    batch_size: int,
+) -> tuple[int, int]:
+    """Label rows window by window; return how many were labelled and skipped."""
+    done = bad = 0
+    while window := list(islice(records, WINDOW)):
+        good = [item for item in window if isinstance(item, Record)]
+        for item in window:
+            if isinstance(item, Record):
+                continue
+            if spoil is None:
+                raise InvalidInputError(f"{item}; --on-error skip writes such rows aside")
+            spoil(item)
+            bad += 1
+        labelled = classifier.predict_batch(
+            [record.turn for record in good],
+            [record.context for record in good],
+            batch_size=batch_size,
+        )
+        for record, prediction in zip(good, labelled, strict=True):
+            write(record, prediction)
+        done += len(good)
+        advance(len(window))
+    return done, bad
+
+
+def _skipper(stack: contextlib.ExitStack, path: Path) -> Callable[[BadRecord], None]:
+    """Return a function that writes a bad row to a file, which is made at the first one."""
+    stream: list[TextIO] = []
+
+    def spoil(record: BadRecord) -> None:
+        if not stream:
+            stream.append(stack.enter_context(path.open("w", encoding="utf-8")))
+        row = {"line": record.line, "error": record.message, "row": record.raw}
+        stream[0].write(json.dumps(row) + "\n")
+
+    path.unlink(missing_ok=True)
+    return spoil
+
+
+@contextlib.contextmanager
+def _open_input(file: Path) -> Iterator[TextIO]:
+    if str(file) == "-":
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+        yield sys.stdin
+        return
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _open_output(out: Path | None) -> Iterator[TextIO]:
+    """Open standard output, or a file that gets its name only once it is complete."""
+    if out is None:
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    partial = out.with_name(out.name + ".partial")
+    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        yield stream
+    partial.replace(out)
+
+
+@contextlib.contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """Show rows done and rows per second on standard error, if it is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(file.name or "stdin", total=None, rate="")
+
+        def advance(rows: int) -> None:
+            progress.advance(task, rows)
+            speed = progress.tasks[0].speed
+            progress.update(task, rate=f"{speed:,.0f} rows/s" if speed else "")
+
+        yield advance
+
+
+def _known_format(name: str | None, option: str) -> str | None:
+    if name is not None and name not in FORMATS:
+        raise typer.BadParameter(f"{option} must be one of {', '.join(FORMATS)}, not {name!r}")
+    return name
+
+
+def _parse_turn(text: str) -> Turn:
+    speaker, separator, said = text.partition(":")
+    if separator and speaker.strip().lower() in ("customer", "agent"):
+        return Turn(speaker.strip().lower(), said.strip())
+    return Turn("customer", text)
+
+
+def _print_predictions(
+    turns: Sequence[Turn], predictions: Sequence[Prediction], output: Output
+) -> None:
+    if output is Output.AUTO:
+        output = Output.TABLE if sys.stdout.isatty() else Output.LINES
+    if output is Output.TABLE:
+        Console().print(_table(turns, predictions))
+        return
+    for turn, prediction in zip(turns, predictions, strict=True):
+        if output is Output.JSON:
+            row = {"speaker": turn.speaker, "text": turn.text, **prediction.to_dict()}
+            print(json.dumps(row, ensure_ascii=False))
+        else:
+            print(_line(turn, prediction))
+
+
+def _line(turn: Turn, prediction: Prediction) -> str:
+    labels = " ".join(
+        f"{name}={scores[name]:.2f}"
+        for names, scores in (
+            (prediction.triggers, prediction.trigger_scores),
+            (prediction.signals, prediction.signal_scores),
+        )
+        for name in names
+    )
+    level = f"{int(prediction.level)} {prediction.level.label} {prediction.frustration:.2f}"
+    return "\t".join((turn.speaker, level, labels or "-", " ".join(turn.text.split())))
+
+
+def _table(turns: Sequence[Turn], predictions: Sequence[Prediction]) -> Table:
+    table = Table(show_lines=False, pad_edge=False, padding=(0, 1), expand=False)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("speaker")
+    table.add_column("utterance", ratio=1, min_width=24)
+    table.add_column("frustration", no_wrap=True)
+    table.add_column("triggers")
+    table.add_column("signals", style="bold")
+    for number, (turn, prediction) in enumerate(zip(turns, predictions, strict=True), start=1):
+        style = STYLES[prediction.level]
+        bar = "█" * (int(prediction.level) + 1) + "░" * (4 - int(prediction.level))
+        level = Text(f"{bar} {int(prediction.level)} {prediction.level.label}", style)
+        table.add_row(
+            str(number),
+            Text(turn.speaker, "cyan" if turn.speaker == "agent" else ""),
+            Text(turn.text),
+            level,
+            _scored(prediction.triggers, prediction.trigger_scores),
+            _scored(prediction.signals, prediction.signal_scores),
+        )
+    return table
+
+
+def _scored(names: Sequence[str], scores: Mapping[str, float]) -> str:
+    return "\n".join(f"{name} {scores[name]:.2f}" for name in names)
+
+
+def _note(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

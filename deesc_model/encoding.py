@@ -1,0 +1,124 @@
+"""From rendered text to arrays: `tokenizer.json` in, int64 arrays (batch, sequence) out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from deesc_model.errors import BundleError
+
+Int64Array = npt.NDArray[np.int64]
+
+INPUT_NAMES: Final = ("input_ids", "attention_mask", "utterance_mask")
+"""Names of the model's inputs, each int64 of shape (batch, sequence)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """How much the model reads.
+
+    Attributes:
+        max_length: Longest input in tokens, special tokens included.
+        context_turns: How many preceding turns are read at most.
+        context_tokens: How many tokens of them are read at most, the newest.
+        window_overlap: Tokens shared by neighbouring windows of a text that is longer than
+            `max_length`.
+    """
+
+    max_length: int = 256
+    context_turns: int = 4
+    context_tokens: int = 96
+    window_overlap: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedInput:
+    """Token ids of one window: the first `utterance_length` belong to the utterance."""
+
+    ids: tuple[int, ...]
+    utterance_length: int
+
+
+class InputEncoder:
+    """Turns an utterance and its context into one or more windows of token ids.
+
+    A window reads ``[CLS] utterance [SEP] context [SEP]``. The context gives way to the
+    utterance and loses its oldest tokens first. An utterance that alone is longer than the
+    model reads is split into overlapping windows without context, so nothing is cut.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, settings: EncoderSettings) -> None:
+        # Base checkpoints ship fixed padding and truncation; both are ours to decide.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self._tokenizer = tokenizer
+        self.settings = settings
+        self._single = tokenizer.num_special_tokens_to_add(False)
+        self._pair = tokenizer.num_special_tokens_to_add(True)
+        pads = (tokenizer.token_to_id(name) for name in ("[PAD]", "<pad>"))
+        self.pad_id = next((pad for pad in pads if pad is not None), 0)
+
+    @classmethod
+    def from_file(cls, path: Path, settings: EncoderSettings) -> "InputEncoder":
+        """Load `tokenizer.json`.
+
+        Raises:
+            BundleError: The file cannot be read as a tokenizer.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BundleError(f"{path} is not a readable tokenizer: {error}") from None
+        return cls(tokenizer, settings)
+
+    def encode(self, utterance: str, context: str = "") -> list[EncodedInput]:
+        """Return the windows of one rendered utterance, at least one."""
+        body: Encoding = self._tokenizer.encode(utterance, add_special_tokens=False)
+        settings = self.settings
+        room = settings.max_length - self._single
+        if len(body) > room:
+            body.truncate(room, stride=settings.window_overlap)
+            return [self._finish(window) for window in (body, *body.overflowing)]
+        room_for_context = min(
+            settings.context_tokens, settings.max_length - self._pair - len(body)
+        )
+        if not context or room_for_context <= 0:
+            return [self._finish(body)]
+        before: Encoding = self._tokenizer.encode(context, add_special_tokens=False)
+        before.truncate(room_for_context, direction="left")
+        return [self._finish(body, before)]
+
+    def _finish(self, body: Encoding, context: Encoding | None = None) -> EncodedInput:
+        """Add the special tokens and note where the utterance ends."""
+        whole = self._tokenizer.post_process(body, context)
+        ids = tuple(whole.ids)
+        end = len(ids)
+        if context is not None:
+            end = whole.sequence_ids.index(1)
+        return EncodedInput(ids, end)
+
+    def collate(self, inputs: Sequence[EncodedInput]) -> dict[str, Int64Array]:
+        """Pad windows to the longest of them.
+
+        Returns:
+            The arrays named in `INPUT_NAMES`, int64 of shape (len(inputs), longest).
+            `utterance_mask` is 1 on the tokens that are pooled: the utterance with its
+            special tokens, not the context and not the padding.
+        """
+        shape = (len(inputs), max(len(item.ids) for item in inputs))
+        input_ids = np.full(shape, self.pad_id, dtype=np.int64)
+        attention_mask = np.zeros(shape, dtype=np.int64)
+        utterance_mask = np.zeros(shape, dtype=np.int64)
+        for row, item in enumerate(inputs):
+            input_ids[row, : len(item.ids)] = item.ids
+            attention_mask[row, : len(item.ids)] = 1
+            utterance_mask[row, : item.utterance_length] = 1
+        return dict(zip(INPUT_NAMES, (input_ids, attention_mask, utterance_mask), strict=True))
+
+    def to_json(self) -> str:
+        """Return the tokenizer as the content of `tokenizer.json`, without padding or cutting."""
+        return self._tokenizer.to_str(pretty=True)

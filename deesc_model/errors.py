@@ -1,0 +1,28 @@
+"""The errors that deesc raises on purpose. Catch `DeescError` to catch them all.
+
+DeescError
+├── InvalidInputError   a text, turn or row cannot be labelled   (also a ValueError)
+├── BundleError         a model bundle cannot be trusted or read
+└── MissingExtraError   an optional dependency is not installed  (also an ImportError)
+"""
+
+
+class DeescError(Exception):
+    """Base of every error that deesc raises on purpose."""
+
+
+class InvalidInputError(DeescError, ValueError):
+    """The input cannot be labelled; the message names what is wrong and where."""
+
+
+class BundleError(DeescError):
+    """A bundle is missing, corrupt, tampered with or too new; the message names the file."""
+
+
+class MissingExtraError(DeescError, ImportError):
+    """An optional dependency is missing; the message names the pip command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; it comes with: pip install 'deesc-model[{extra}]'"
+        )

@@ -1,0 +1,81 @@
+"""The exported network on onnxruntime: encoded windows in, logits out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+
+from deesc_model.encoding import EncodedInput, InputEncoder
+from deesc_model.errors import BundleError
+from deesc_model.scoring import Logits
+
+OUTPUT_NAMES: Final = ("level_logits", "trigger_logits", "signal_logits")
+"""Names of the model's outputs, float32 of shape (batch, labels)."""
+
+
+class Network:
+    """An onnxruntime session that may be shared by threads."""
+
+    def __init__(self, path: Path, encoder: InputEncoder, *, threads: int | None = None) -> None:
+        """Open `model.onnx`.
+
+        Args:
+            path: The ONNX file.
+            encoder: Collates windows into the model's inputs.
+            threads: Threads of one forward pass, 1 or more; None takes the CPUs that this
+                process may use.
+
+        Raises:
+            BundleError: onnxruntime cannot open the file.
+            ValueError: `threads` is below 1.
+        """
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be 1 or more, not {threads}")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or _available_cpus()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise BundleError(f"{path} cannot be opened by onnxruntime: {error}") from None
+        self._encoder = encoder
+
+    @property
+    def threads(self) -> int:
+        """Threads of one forward pass."""
+        return int(self._session.get_session_options().intra_op_num_threads)
+
+    def logits(self, windows: Sequence[EncodedInput], *, batch_size: int = 32) -> Logits:
+        """Run the network, sorted by length to waste no padding.
+
+        Args:
+            windows: At least one.
+            batch_size: Windows in one forward pass, 1 or more.
+
+        Returns:
+            One row of logits per window, in the order given.
+        """
+        order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
+        parts = [
+            self._session.run(
+                OUTPUT_NAMES,
+                self._encoder.collate([windows[i] for i in order[start : start + batch_size]]),
+            )
+            for start in range(0, len(order), batch_size)
+        ]
+        back = np.argsort(order)
+        level, triggers, signals = (
+            np.concatenate([part[k] for part in parts]).astype(np.float64)[back] for k in range(3)
+        )
+        return Logits(level, triggers, signals)
+
+
+def _available_cpus() -> int:
+    """CPUs that this process may use; onnxruntime alone would count the host's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

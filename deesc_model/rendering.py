@@ -1,0 +1,26 @@
+"""The only rule from a conversation to model input text; training imports it too.
+
+An utterance becomes ``"customer: <text>"``. The turns before it become one string of the
+same form, oldest first. The encoder joins both as a sentence pair and lets the context
+give way where room is short, so this module says *what* is read, not how much of it fits.
+"""
+
+from collections.abc import Sequence
+
+from deesc_model.types import Turn
+
+
+def render_turn(turn: Turn) -> str:
+    """Return one turn as text with its speaker in front."""
+    return f"{turn.speaker}: {turn.text}"
+
+
+def render_context(context: Sequence[Turn], context_turns: int) -> str:
+    """Return the newest `context_turns` of the preceding turns as one string.
+
+    Args:
+        context: The turns before the utterance, oldest first.
+        context_turns: How many of them to keep at most, 0 or more.
+    """
+    newest = context[max(len(context) - context_turns, 0) :]
+    return " ".join(render_turn(turn) for turn in newest)

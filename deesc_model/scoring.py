@@ -1,0 +1,159 @@
+"""From logits to calibrated scores to labels, in numpy; training evaluates with it too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+LEVEL_HEADS: Final[dict[str, int]] = {"softmax": len(Level), "corn": len(Level) - 1}
+"""Kinds of level head and the number of logits of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """Raw outputs of the model for n utterances, float.
+
+    Attributes:
+        level: Shape (n, 5) for a softmax head, (n, 4) for a CORN head.
+        triggers: Shape (n, 11).
+        signals: Shape (n, 5).
+    """
+
+    level: FloatArray
+    triggers: FloatArray
+    signals: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Probabilities 0–1 for n utterances.
+
+    Attributes:
+        level: Shape (n, 5), rows sum to 1.
+        triggers: Shape (n, 11).
+        signals: Shape (n, 5).
+    """
+
+    level: FloatArray
+    triggers: FloatArray
+    signals: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCalibration:
+    """Platt scaling and decision threshold of one trigger or signal.
+
+    The score is ``sigmoid(slope * logit + intercept)``; the label is given from
+    `threshold` (0–1) upwards. Source: Platt, "Probabilistic Outputs for Support Vector
+    Machines", 1999.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    threshold: float = 0.5
+
+
+def _plain(labels: Sequence[str]) -> dict[str, LabelCalibration]:
+    return {label: LabelCalibration() for label in labels}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What validation data taught about a model's logits.
+
+    Attributes:
+        level_head: ``"softmax"`` or ``"corn"``.
+        temperature: Divides the level logits. Source: Guo et al., "On Calibration of Modern
+            Neural Networks", 2017.
+        triggers: Platt scaling and threshold by trigger type.
+        signals: Platt scaling and threshold by signal.
+    """
+
+    level_head: str = "softmax"
+    temperature: float = 1.0
+    triggers: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(TRIGGERS))
+    signals: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(SIGNALS))
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(-logits)) without overflow."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+
+
+def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) -> FloatArray:
+    """Return the probabilities of the five levels, shape (n, 5).
+
+    A CORN head gives logits of P(level > k | level > k-1) for k = 0…3; their running
+    product is P(level > k). Source: Shi, Cao and Raschka, "Deep Neural Networks for
+    Rank-Consistent Ordinal Regression Based On Conditional Probabilities", 2021.
+    """
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    if level_head == "softmax":
+        exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+    above = np.cumprod(sigmoid(scaled), axis=1)
+    ones, zeros = np.ones((len(above), 1)), np.zeros((len(above), 1))
+    return np.hstack([ones, above]) - np.hstack([above, zeros])
+
+
+def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
+    """Apply temperature and Platt scaling."""
+
+    def platt(values: FloatArray, by_label: dict[str, LabelCalibration]) -> FloatArray:
+        slopes = np.array([label.slope for label in by_label.values()])
+        intercepts = np.array([label.intercept for label in by_label.values()])
+        return sigmoid(np.asarray(values, dtype=np.float64) * slopes + intercepts)
+
+    return Scores(
+        level=level_scores(logits.level, calibration.level_head, calibration.temperature),
+        triggers=platt(logits.triggers, calibration.triggers),
+        signals=platt(logits.signals, calibration.signals),
+    )
+
+
+def predicted_levels(scores: Scores) -> IntArray:
+    """Return the most probable level of each row, int64 of shape (n,)."""
+    return np.asarray(scores.level.argmax(axis=1), dtype=np.int64)
+
+
+def predicted_labels(scores: FloatArray, by_label: dict[str, LabelCalibration]) -> BoolArray:
+    """Return which labels reach their threshold, bool of the same shape as `scores`."""
+    thresholds = np.array([label.threshold for label in by_label.values()])
+    return np.asarray(scores >= thresholds)
+
+
+def combine_windows(
+    logits: Logits, owners: IntArray, count: int, calibration: Calibration
+) -> Logits:
+    """Combine the windows of long texts into one row of logits per text.
+
+    A text is as heated as its most heated window, and carries a label that any window
+    carries: the level logits are those of the window with the highest expected level, the
+    others are maxima.
+
+    Args:
+        logits: One row per window.
+        owners: Index of the text that each window belongs to, shape (windows,); every text
+            from 0 to `count` - 1 owns at least one.
+        count: Number of texts.
+        calibration: Says which level head the logits come from.
+    """
+    if len(owners) == count:
+        order = np.argsort(owners)
+        return Logits(logits.level[order], logits.triggers[order], logits.signals[order])
+    expected = level_scores(logits.level, calibration.level_head) @ np.arange(len(Level))
+    rows = np.lexsort((expected, owners))
+    hottest = rows[np.searchsorted(owners[rows], np.arange(count), side="right") - 1]
+    triggers = np.full((count, logits.triggers.shape[1]), -np.inf)
+    signals = np.full((count, logits.signals.shape[1]), -np.inf)
+    np.maximum.at(triggers, owners, logits.triggers)
+    np.maximum.at(signals, owners, logits.signals)
+    return Logits(logits.level[hottest], triggers, signals)

@@ -1,0 +1,122 @@
+"""What goes in (`Turn`) and what comes out (`Prediction`)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from deesc_model.errors import InvalidInputError
+from deesc_model.labels import SPEAKERS, Level
+
+MAX_CHARACTERS: Final = 100_000
+"""Longest text that is accepted, in characters: a guard, not the model's window."""
+
+# Line breaks and tabs are ordinary; every other C0 or C1 control says that the text was
+# decoded wrongly. Surrogates can't be written as UTF-8 at all.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance and who said it.
+
+    Attributes:
+        speaker: ``"customer"`` or ``"agent"``.
+        text: The utterance: 1 to `MAX_CHARACTERS` characters, not only whitespace.
+
+    Raises:
+        InvalidInputError: The speaker is unknown, or the text is not a string, empty, too
+            long, or holds control characters or lone surrogates.
+    """
+
+    speaker: str
+    text: str
+
+    def __post_init__(self) -> None:
+        """Check both fields, so that a `Turn` in hand is a valid one."""
+        if self.speaker not in SPEAKERS:
+            raise InvalidInputError(
+                f"speaker must be one of {', '.join(SPEAKERS)}, not {self.speaker!r}"
+            )
+        if not isinstance(self.text, str):
+            raise InvalidInputError(f"text must be a string, not {type(self.text).__name__}")
+        if not self.text.strip():
+            raise InvalidInputError("text is empty or only whitespace")
+        if len(self.text) > MAX_CHARACTERS:
+            raise InvalidInputError(
+                f"text has {len(self.text):,} characters, the limit is {MAX_CHARACTERS:,};"
+                " split it into turns"
+            )
+        if bad := _SURROGATE.search(self.text):
+            raise InvalidInputError(
+                f"text holds a lone surrogate (U+{ord(bad[0]):04X}) at character {bad.start()};"
+                " decode the source as UTF-8 or UTF-16"
+            )
+        if bad := _CONTROL.search(self.text):
+            raise InvalidInputError(
+                f"text holds a control character (U+{ord(bad[0]):04X}) at character"
+                f" {bad.start()}; remove it or decode the source correctly"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The labels of one utterance.
+
+    Attributes:
+        level: The most probable frustration level.
+        level_scores: Five calibrated probabilities, level 0 to 4, that sum to 1.
+        frustration: Expected level under `level_scores`, 0.0 to 4.0.
+        triggers: Trigger types whose score reaches its fitted threshold, in vocabulary order.
+        trigger_scores: Calibrated probability 0–1 of every trigger type.
+        signals: Escalation signals whose score reaches its fitted threshold.
+        signal_scores: Calibrated probability 0–1 of every signal.
+        model_version: Name and content hash of the bundle that answered.
+    """
+
+    level: Level
+    level_scores: tuple[float, ...]
+    frustration: float
+    triggers: tuple[str, ...]
+    trigger_scores: Mapping[str, float]
+    signals: tuple[str, ...]
+    signal_scores: Mapping[str, float]
+    model_version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, scores rounded to four decimals."""
+        return {
+            "level": int(self.level),
+            "level_name": self.level.label,
+            "frustration": round(self.frustration, 4),
+            "level_scores": [round(score, 4) for score in self.level_scores],
+            "triggers": list(self.triggers),
+            "trigger_scores": {k: round(v, 4) for k, v in self.trigger_scores.items()},
+            "signals": list(self.signals),
+            "signal_scores": {k: round(v, 4) for k, v in self.signal_scores.items()},
+            "model_version": self.model_version,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a prediction from what `to_dict` returned.
+
+        Raises:
+            InvalidInputError: A field is missing or has the wrong form.
+        """
+        try:
+            return cls(
+                level=Level(data["level"]),
+                level_scores=tuple(float(score) for score in data["level_scores"]),
+                frustration=float(data["frustration"]),
+                triggers=tuple(data["triggers"]),
+                trigger_scores={k: float(v) for k, v in data["trigger_scores"].items()},
+                signals=tuple(data["signals"]),
+                signal_scores={k: float(v) for k, v in data["signal_scores"].items()},
+                model_version=str(data["model_version"]),
+            )
+        except KeyError as error:
+            raise InvalidInputError(f"prediction lacks the field {error.args[0]!r}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InvalidInputError(f"not a prediction: {error}") from None
