@@ -1,0 +1,49 @@
+# Each target sets up what it needs: a light environment for the demo, a full one for the rest.
+PYTHON ?= python3
+CONFIG ?= training/configs/default.toml
+PORT ?= 5000
+ARGS ?=
+
+DEMO := .venv-demo
+FULL := .venv
+SOURCES := $(wildcard deesc_model/*.py) $(wildcard models/default/*)
+
+.PHONY: demo test check train mlflow clean
+
+demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
+	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
+
+test: $(FULL)/ready  ## set up everything and run the tests
+	$(FULL)/bin/python -m pytest $(ARGS)
+
+check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, wheel, documents, light tests
+	$(FULL)/bin/ruff format --check .
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/mypy deesc_model
+	$(FULL)/bin/lint-imports
+	$(FULL)/bin/python -m training.data check
+	$(FULL)/bin/python -m pytest tests/packaging $(ARGS)
+	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket hypothesis onnx
+	$(DEMO)/bin/python -m pytest tests/deesc_model $(ARGS)
+
+train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
+	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+
+mlflow: $(FULL)/ready  ## open the MLflow UI on the runs, on this machine only
+	MLFLOW_DISABLE_TELEMETRY=true $(FULL)/bin/mlflow server --host 127.0.0.1 --port $(PORT) \
+		--backend-store-uri sqlite:///mlflow.db --default-artifact-root ./mlartifacts
+
+$(DEMO)/ready: pyproject.toml constraints.txt $(SOURCES)
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install -q -c constraints.txt --force-reinstall --no-deps .
+	$(DEMO)/bin/pip install -q -c constraints.txt ".[cli]"
+	touch $@
+
+$(FULL)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/pip install -q -c constraints.txt torch==2.13.0
+	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,train,dev]"
+	touch $@
+
+clean:  ## remove environments and caches, not runs
+	rm -rf $(DEMO) $(FULL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from deesc_model import BundleError, DeescError, EscalationClassifier
+from deesc_model.bundle import HASHED_FILES, MANIFEST_FILE, BundleConfig, file_sha256, read_bundle
+
+
+def rewrite(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def reseal(folder):
+    """Make the manifest agree with the files, as somebody who edits on purpose would."""
+    files = {name: file_sha256(folder / name) for name in HASHED_FILES}
+    rewrite(folder / MANIFEST_FILE, lambda data: data.update(files=files))
+
+
+def test_a_bundle_reads_back(tiny_bundle):
+    bundle = read_bundle(tiny_bundle)
+    assert BundleConfig.from_dict(bundle.config.to_dict()) == bundle.config
+    assert bundle.manifest.model_version.startswith("tiny@")
+
+
+def test_the_version_changes_with_any_file(bundle_dir):
+    before = read_bundle(bundle_dir).manifest.model_version
+    (bundle_dir / "README.md").write_text("# another card\n")
+    reseal(bundle_dir)
+    assert read_bundle(bundle_dir).manifest.model_version != before
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(BundleError, match=r"nowhere: the folder does not exist"):
+        EscalationClassifier.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", [*HASHED_FILES, MANIFEST_FILE])
+def test_a_missing_file_is_named(bundle_dir, name):
+    (bundle_dir / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name} is missing"):
+        read_bundle(bundle_dir)
+
+
+@pytest.mark.parametrize("name", HASHED_FILES)
+@pytest.mark.parametrize("damage", ["truncated", "tampered"])
+def test_a_damaged_file_is_named(bundle_dir, name, damage):
+    content = (bundle_dir / name).read_bytes()
+    broken = content[: len(content) // 2] if damage == "truncated" else content[:-1] + b"~"
+    (bundle_dir / name).write_bytes(broken)
+    with pytest.raises(BundleError, match=rf"{name} was changed or damaged"):
+        read_bundle(bundle_dir)
+
+
+def test_a_newer_format_says_how_to_upgrade(bundle_dir):
+    rewrite(bundle_dir / MANIFEST_FILE, lambda data: data.update(format_version=99))
+    with pytest.raises(BundleError, match=r"format 99 is newer.*pip install -U"):
+        read_bundle(bundle_dir)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not readable JSON"),
+        ("[]", "must hold a JSON object"),
+        ("{}", "format_version must be a whole number"),
+        ('{"format_version": 1}', "files must map"),
+        ('{"format_version": 1, "files": {}}', "manifest.json"),
+        ("\ufffd\x00", "not readable JSON"),
+    ],
+)
+def test_a_broken_manifest_is_named(bundle_dir, content, said):
+    (bundle_dir / MANIFEST_FILE).write_text(content)
+    with pytest.raises(BundleError, match=said):
+        read_bundle(bundle_dir)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.pop("encoder"), "'encoder' is missing"),
+        (lambda c: c["encoder"].update(max_length="long"), "wrong form"),
+        (lambda c: c["encoder"].update(speed=1), "wrong form"),
+        (lambda c: c.update(levels=["calm"]), "levels"),
+        (lambda c: c["calibration"].update(level_head="tree"), "'tree' is none of"),
+        (lambda c: c["calibration"].update(temperature=None), "wrong form"),
+        (lambda c: c["calibration"]["triggers"].pop("billing"), "billing"),
+        (lambda c: c["calibration"]["signals"].update(yelling={}), "yelling"),
+        (lambda c: c["calibration"]["signals"].update(churn_threat={"slope": "x"}), "wrong form"),
+    ],
+)
+def test_a_wrong_config_names_file_and_field(bundle_dir, change, said):
+    rewrite(bundle_dir / "config.json", change)
+    reseal(bundle_dir)
+    with pytest.raises(BundleError, match=said) as caught:
+        read_bundle(bundle_dir)
+    assert "config.json" in str(caught.value)
+
+
+def test_a_model_that_is_no_onnx_is_named(bundle_dir):
+    (bundle_dir / "model.onnx").write_bytes(b"not a model")
+    reseal(bundle_dir)
+    with pytest.raises(DeescError, match=r"model\.onnx cannot be opened by onnxruntime"):
+        EscalationClassifier.from_pretrained(bundle_dir)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from deesc_model.scoring import (
+    LEVEL_HEADS,
+    Calibration,
+    LabelCalibration,
+    Logits,
+    calibrated_scores,
+    combine_windows,
+    level_scores,
+    predicted_labels,
+    predicted_levels,
+    sigmoid,
+)
+
+
+def test_softmax_by_hand():
+    scores = level_scores(np.log([[1.0, 2.0, 3.0, 2.0, 2.0]]), "softmax")
+    assert scores[0] == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.2])
+
+
+def test_temperature_two_takes_square_roots_of_the_odds():
+    scores = level_scores(np.log([[1.0, 4.0, 16.0, 4.0, 1.0]]), "softmax", temperature=2.0)
+    assert scores[0] == pytest.approx([0.1, 0.2, 0.4, 0.2, 0.1])
+
+
+def test_corn_by_hand():
+    # P(>0) = 1/2, P(>1 | >0) = 3/4, P(>2 | >1) = 1/2, P(>3 | >2) = 1/4
+    logits = np.log([[1.0, 3.0, 1.0, 1 / 3]])
+    above = [0.5, 0.375, 0.1875, 0.046875]
+    expected = [
+        1 - above[0],
+        above[0] - above[1],
+        above[1] - above[2],
+        above[2] - above[3],
+        above[3],
+    ]
+    assert level_scores(logits, "corn")[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("head", "width"), LEVEL_HEADS.items())
+@given(data=st.data())
+def test_level_scores_are_probabilities(head, width, data):
+    logits = data.draw(arrays(float, (3, width), elements=st.floats(-1e4, 1e4)))
+    scores = level_scores(logits, head, data.draw(st.floats(0.1, 10)))
+    assert (scores >= -1e-12).all()
+    assert scores.sum(axis=1) == pytest.approx(np.ones(3))
+
+
+@given(st.floats(-1e6, 1e6))
+def test_sigmoid_is_stable_and_symmetric(value):
+    up, down = sigmoid(np.array([value, -value]))
+    assert 0 <= up <= 1
+    assert up + down == pytest.approx(1)
+
+
+def test_platt_scaling_and_threshold_by_hand():
+    labels = {"a": LabelCalibration(2.0, -1.0, 0.7), "b": LabelCalibration()}
+    calibration = Calibration(triggers=labels, signals={"c": LabelCalibration()})
+    logits = Logits(np.zeros((1, 5)), np.array([[1.0, 0.0]]), np.array([[-1.0]]))
+    scores = calibrated_scores(logits, calibration)
+    assert scores.triggers[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
+    assert predicted_labels(scores.triggers, labels).tolist() == [[True, True]]
+    assert predicted_labels(np.array([[0.69, 0.49]]), labels).tolist() == [[False, False]]
+    assert predicted_levels(scores).tolist() == [0]
+
+
+def test_a_long_text_is_as_heated_as_its_most_heated_window():
+    level = np.array([[9.0, 0, 0, 0, 0], [0, 0, 0, 9.0, 0], [0, 9.0, 0, 0, 0], [9.0, 0, 0, 0, 0]])
+    triggers = np.array([[1.0, -1.0], [0.0, 3.0], [2.0, 2.0], [-1.0, -1.0]])
+    signals = np.array([[-5.0], [-4.0], [-3.0], [-2.0]])
+    owners = np.array([1, 0, 0, 1])
+    combined = combine_windows(Logits(level, triggers, signals), owners, 2, Calibration())
+    assert combined.level.tolist() == [level[1].tolist(), level[0].tolist()]
+    assert combined.triggers.tolist() == [[2.0, 3.0], [1.0, -1.0]]
+    assert combined.signals.tolist() == [[-3.0], [-2.0]]
+
+
+def test_single_windows_only_change_order():
+    logits = Logits(np.eye(5)[:3], np.arange(3.0)[:, None], np.arange(3.0)[:, None])
+    combined = combine_windows(logits, np.array([2, 0, 1]), 3, Calibration())
+    assert combined.triggers[:, 0].tolist() == [1.0, 2.0, 0.0]

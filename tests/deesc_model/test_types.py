@@ -1,0 +1,78 @@
+import pytest
+
+from deesc_model import DeescError, InvalidInputError, Level, Prediction, Turn
+from deesc_model.types import MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("speaker", "text", "said"),
+    [
+        ("customer", "", "empty"),
+        ("customer", " \n\t ", "empty"),
+        ("customer", None, "not NoneType"),
+        ("customer", b"bytes", "not bytes"),
+        ("customer", 3.5, "not float"),
+        ("robot", "hello", "'robot'"),
+        (None, "hello", "None"),
+        ("customer", "broken \ud800 text", "U+D800) at character 7"),
+        ("customer", "nul \x00", "U+0000) at character 4"),
+        ("customer", "bell\x07", "U+0007"),
+        ("customer", "c1 \x9f", "U+009F"),
+        ("customer", "x" * 1_000_000, "1,000,000 characters, the limit is 100,000"),
+    ],
+)
+def test_what_is_no_utterance_is_refused_by_name(speaker, text, said):
+    with pytest.raises(InvalidInputError) as caught:
+        Turn(speaker, text)
+    assert said in str(caught.value)
+    assert isinstance(caught.value, DeescError)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "?",
+        "line\nbreak\ttab\r\n",
+        "naïve café",
+        "😡",
+        "👩‍👩‍👧",
+        "次の電車",
+        "مرحبا",
+        "x" * MAX_CHARACTERS,
+    ],
+)
+def test_any_proper_text_is_an_utterance(text):
+    assert Turn("agent", text).text == text
+
+
+def test_a_prediction_survives_json():
+    prediction = Prediction(
+        level=Level.ANGRY,
+        level_scores=(0.0, 0.125, 0.25, 0.5, 0.125),
+        frustration=2.625,
+        triggers=("billing",),
+        trigger_scores={"billing": 0.75},
+        signals=(),
+        signal_scores={"churn_threat": 0.25},
+        model_version="tiny@00000000",
+    )
+    assert Prediction.from_dict(prediction.to_dict()) == prediction
+    assert prediction.to_dict()["level_name"] == "angry"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"level": 7}, "7"), ({"level_scores": None}, "NoneType"), ({"trigger_scores": []}, "items")],
+)
+def test_what_is_no_prediction_is_refused(change, said, classifier):
+    data = classifier.predict("fine").to_dict()
+    with pytest.raises(InvalidInputError, match=said):
+        Prediction.from_dict(data | change)
+
+
+def test_a_missing_field_is_named(classifier):
+    data = classifier.predict("fine").to_dict()
+    del data["signals"]
+    with pytest.raises(InvalidInputError, match="'signals'"):
+        Prediction.from_dict(data)

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+from base_models import write_base_model
+from conversations import MOODS, NUMBERS, small_corpus
+
+from training.config import Config
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    words = " ".join([*(mood[0] for mood in MOODS), *NUMBERS, "customer agent : ,"]).split()
+    return write_base_model(tmp_path_factory.mktemp("base"), sorted(set(words)))
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, base_model: Path) -> Config:
+    """A whole run in seconds, all of it below the test's own folder."""
+    return Config(
+        name="deesc-tiny",
+        corpus=str(small_corpus(tmp_path / "corpus")),
+        base_model=str(base_model),
+        run_dir=str(tmp_path / "run"),
+        bundle_dir=str(tmp_path / "bundle"),
+        tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        max_length=48,
+        context_turns=2,
+        context_tokens=16,
+        window_overlap=8,
+        epochs=8,
+        batch_size=8,
+        learning_rate=3e-3,
+        head_learning_rate=1e-2,
+        threads=2,
+        bootstrap_samples=50,
+    )

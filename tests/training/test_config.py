@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from training.config import Config, ConfigError, read_config
+
+
+def test_files_and_overrides_meet_in_one_dataclass(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('epochs = 3\nlearning_rate = 2e-5\nname = "mine"\n')
+    config = read_config(path, ["epochs=5", "base_model=some/model", "dropout = 0", 'alias="a b"'])
+    assert (config.epochs, config.learning_rate, config.name) == (5, 2e-5, "mine")
+    assert (config.base_model, config.dropout, config.alias) == ("some/model", 0.0, "a b")
+    assert isinstance(config.dropout, float)
+
+
+@pytest.mark.parametrize("name", ["default", "smoke"])
+def test_the_shipped_configurations_are_valid(name):
+    assert isinstance(read_config(Path("training/configs") / f"{name}.toml"), Config)
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "said"),
+    [
+        ("speed = 1", [], "unknown key 'speed'"),
+        ("epochs = 'three'", [], "epochs must be int, not str 'three'"),
+        ("epochs = 1.5", [], "epochs must be int, not float"),
+        ("epochs = true", [], "epochs must be int, not bool"),
+        ("epochs = 0", [], "epochs must be above 0"),
+        ("level_head = 'tree'", [], "level_head must be one of softmax, corn"),
+        ("epochs 3", [], "is not TOML"),
+        ("", ["epochs"], "key=value"),
+        ("", ["speed=1"], "--set: unknown key 'speed'"),
+        ("", ["epochs=many"], "--set: epochs must be int, not str 'many'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, content, overrides, said):
+    path = tmp_path / "c.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        read_config(path, overrides)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        read_config(tmp_path / "nowhere.toml")

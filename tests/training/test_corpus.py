@@ -1,0 +1,148 @@
+import json
+
+import pytest
+from conversations import turn, utterance, write_rows
+
+from training import data
+from training.corpus import DataError, fingerprint, load_corpus, read_corpus, select_split, to_json
+from training.near_duplicates import find_near_duplicates
+from training.splits import assign_splits
+
+
+def test_turns_know_the_turns_before_them(tmp_path):
+    folder = write_rows(
+        tmp_path, [turn(), turn(turn=1, speaker="agent", text="Let me look.", triggers=[])]
+    )
+    first, second = load_corpus(folder)
+    assert first.context == ()
+    assert [(before.speaker, before.text) for before in second.context] == [
+        ("customer", "My parcel is late.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "said"),
+    [
+        (turn(conversation_id=""), "conversation_id", "non-empty"),
+        (turn(turn=-1), "turn", "whole number"),
+        (turn(turn=3), "turn", "expected 1"),
+        (turn(turn=1, level=5), "level", "0 to 4"),
+        (turn(turn=1, level=True), "level", "0 to 4"),
+        (turn(turn=1, level=4), "level", "goes with personal_abuse"),
+        (turn(turn=1, signals=["harm_threat"]), "level", "goes with personal_abuse"),
+        (turn(turn=1, speaker="bot"), "speaker", "'bot'"),
+        (turn(turn=1, text=" "), "text", "empty"),
+        (turn(turn=1, text=None), "text", "NoneType"),
+        (turn(turn=1, triggers="delay"), "triggers", "must be a list"),
+        (turn(turn=1, triggers=["lateness"]), "triggers", "unknown label 'lateness'"),
+        (turn(turn=1, triggers=["delay", "billing"]), "triggers", "vocabulary order"),
+        (turn(turn=1, triggers=["delay", "delay"]), "triggers", "once"),
+        (turn(turn=1, signals=7), "signals", "must be a list"),
+        (turn(turn=1, speaker="agent", triggers=[], signals=["churn_threat"]), "signals", "none"),
+        (turn(turn=1, channel="fax"), "channel", "'fax'"),
+        (turn(turn=1, channel="email"), "channel", "differs within"),
+        (turn(turn=1, arc="odd"), "arc", "'odd'"),
+        (turn(turn=1, split="dev"), "split", "'dev'"),
+        (turn(turn=1, domain=""), "domain", "must be a word"),
+        ({**turn(turn=1), "mood": 1}, "mood", "unknown field"),
+        ({k: v for k, v in turn(turn=1).items() if k != "level"}, "level", "missing"),
+    ],
+)
+def test_each_fault_is_named_by_file_line_and_field(tmp_path, row, field, said):
+    _, faults = read_corpus(write_rows(tmp_path, [turn(), row]))
+    assert [(fault.file, fault.line, fault.field) for fault in faults] == [("a.jsonl", 2, field)]
+    assert said in str(faults[0])
+
+
+def test_lines_that_are_no_objects_are_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text("{\n[]\n\n" + json.dumps(turn()) + "\n")
+    rows, faults = read_corpus(tmp_path)
+    assert [fault.line for fault in faults] == [1, 2]
+    assert len(rows) == 1
+
+
+def test_a_conversation_stands_in_one_file(tmp_path):
+    write_rows(tmp_path, [turn()])
+    write_rows(tmp_path, [turn(turn=1)], "b.jsonl")
+    _, faults = read_corpus(tmp_path)
+    assert "also stands in a.jsonl" in str(faults[0])
+
+
+def test_a_faulty_or_missing_corpus_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"no \*\.jsonl"):
+        load_corpus(tmp_path)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: turn"):
+        load_corpus(write_rows(tmp_path, [turn(turn=1)]))
+    with pytest.raises(DataError, match="'test' is empty"):
+        select_split([utterance()], "test")
+
+
+def test_the_fingerprint_is_of_content_not_order(tmp_path):
+    rows = [utterance(), utterance(conversation_id="c2")]
+    assert fingerprint(rows) == fingerprint(rows[::-1])
+    assert fingerprint(rows) != fingerprint([rows[0], utterance(conversation_id="c2", level=1)])
+
+
+SAID = "my blue suitcase did not arrive on the belt in oslo last night"
+
+
+def test_near_duplicates_are_found_and_others_are_not():
+    rows = [
+        utterance(text=SAID),
+        utterance(conversation_id="c2", text=SAID.upper().replace("LAST NIGHT", "last night!!")),
+        utterance(conversation_id="c3", text="the red bicycle came with a bent wheel and no pump"),
+        utterance(conversation_id="c4", text="yes please"),
+        utterance(conversation_id="c5", text="yes please"),
+    ]
+    pairs = find_near_duplicates(rows)
+    assert [(pair.first.conversation_id, pair.second.conversation_id) for pair in pairs] == [
+        ("c1", "c2")
+    ]
+    assert pairs[0].similarity == 1.0
+
+
+def distinct(number: int) -> str:
+    return " ".join(f"word{number}x{k}" for k in range(8))
+
+
+def test_splits_are_80_10_10_frozen_and_keep_duplicates_together():
+    rows = [utterance(conversation_id=f"c{n}", text=distinct(n), split="") for n in range(100)]
+    rows.append(utterance(conversation_id="twin", text=distinct(3), split=""))
+    once = assign_splits(rows)
+    by_id = {row.conversation_id: row.split for row in once}
+    counts = [list(by_id.values()).count(name) for name in ("train", "validation", "test")]
+    assert sum(counts) == 101
+    assert 9 <= counts[1] <= 12
+    assert 9 <= counts[2] <= 12
+    assert by_id["twin"] == by_id["c3"]
+    more = [
+        *once,
+        *(utterance(conversation_id=f"d{n}", text=distinct(n + 500), split="") for n in range(40)),
+    ]
+    again = {row.conversation_id: row.split for row in assign_splits(more)}
+    assert {name: again[name] for name in by_id} == by_id
+    assert {again[f"d{n}"] for n in range(40)} == {"train", "validation", "test"}
+
+
+def test_check_fails_on_duplicates_across_splits_only(tmp_path, capsys):
+    near = [turn(text=SAID), turn(conversation_id="c2", text=SAID)]
+    assert data.main(["check", "--corpus", str(write_rows(tmp_path, near))]) == 0
+    near[1]["split"] = "test"
+    assert data.main(["check", "--corpus", str(write_rows(tmp_path, near))]) == 1
+    assert "1 of them across splits" in capsys.readouterr().out
+
+
+def test_split_writes_files_that_check_accepts(tmp_path, capsys):
+    rows = [turn(conversation_id=f"c{n}", text=distinct(n), split="") for n in range(30)]
+    folder = write_rows(tmp_path, rows, "delivery.jsonl")
+    assert data.main(["check", "--corpus", str(folder)]) == 1
+    assert data.main(["split", "--corpus", str(folder)]) == 0
+    assert data.main(["check", "--corpus", str(folder)]) == 0
+    assert data.main(["describe", "--corpus", str(folder)]) == 0
+    assert "| delivery | 24 | 3 | 3 | 30 |" in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["delivery.jsonl"]
+
+
+def test_a_row_survives_its_line():
+    row = utterance(text="naïve\n😡")
+    assert json.loads(to_json(row))["text"] == row.text

@@ -1,0 +1,148 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conversations import small_corpus
+
+from deesc_model import EscalationClassifier, Turn
+from deesc_model.bundle import read_bundle
+from deesc_model.encoding import EncoderSettings, InputEncoder
+from training import export
+from training.corpus import load_corpus, select_split
+from training.evaluate import both_views
+from training.export import (
+    ExportError,
+    check_parity,
+    export_network,
+    export_onnx,
+    quantize,
+    write_bundle,
+)
+from training.model import LossWeights, new_model
+from training.predict import checkpoint_runner, onnx_runner, predict_logits
+
+PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
+SETTINGS = EncoderSettings(max_length=48, context_turns=2, context_tokens=16, window_overlap=8)
+ORIGIN = dict.fromkeys(
+    ("name", "base_model", "training_run", "git_commit", "data_fingerprint"), "test"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(base_model):
+    model, tokenizer = new_model(str(base_model), "corn", 0.0, PLAIN)
+    return model.eval(), tokenizer
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory):
+    rows = load_corpus(small_corpus(tmp_path_factory.mktemp("corpus") / "c"))
+    return both_views(select_split(rows, "validation"))
+
+
+def export_to(trained, views, staging: Path, quantization: str = "auto"):
+    return export_network(
+        *trained, SETTINGS, views, staging, quantization=quantization, batch_size=8
+    )
+
+
+def test_the_bundle_answers_as_the_checkpoint_does(trained, views, tmp_path):
+    network = export_to(trained, views, tmp_path / "staging", "fp32")
+    bundle_dir = tmp_path / "bundle"
+    manifest = write_bundle(network, bundle_dir, report={}, card="# card", origin=ORIGIN)
+    assert manifest == read_bundle(bundle_dir).manifest
+    assert sorted(path.name for path in bundle_dir.iterdir()) == [
+        "README.md",
+        "config.json",
+        "manifest.json",
+        "metrics.json",
+        "model.onnx",
+        "tokenizer.json",
+    ]
+    model, _ = trained
+    expected = predict_logits(
+        views, network.encoder, checkpoint_runner(model, network.encoder, 8), "corn"
+    )
+    encoder = InputEncoder.from_file(bundle_dir / "tokenizer.json", SETTINGS)
+    actual = predict_logits(
+        views, encoder, onnx_runner(bundle_dir / "model.onnx", encoder, 3), "corn"
+    )
+    np.testing.assert_allclose(actual.level, expected.level, atol=1e-4)
+    np.testing.assert_allclose(actual.triggers, expected.triggers, atol=1e-4)
+    row = views[3]
+    classifier = EscalationClassifier.from_pretrained(bundle_dir)
+    prediction = classifier.predict(Turn(row.speaker, row.text), row.context)
+    assert sum(prediction.level_scores) == pytest.approx(1)
+
+
+def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "QUALITY_TOLERANCE", 1.0)
+    exact = export_to(trained, views, tmp_path / "a", "fp32").path.stat().st_size
+    network = export_to(trained, views, tmp_path / "b")
+    assert network.weights == "int8"
+    assert network.path.stat().st_size < exact
+    assert sorted(path.name for path in network.path.parent.iterdir()) == [
+        "model.onnx",
+        "tokenizer.json",
+    ]
+
+
+def test_quantisation_that_costs_quality_is_not_used(trained, views, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "QUALITY_TOLERANCE", -1.0)
+    assert export_to(trained, views, tmp_path / "a").weights == "fp32"
+
+
+def test_kept_layers_stay_in_fp32(trained, tmp_path):
+    export_onnx(trained[0], tmp_path / "fp32.onnx")
+    quantize(tmp_path / "fp32.onnx", tmp_path / "all.onnx")
+    quantize(tmp_path / "fp32.onnx", tmp_path / "some.onnx", export.LAST_LAYER_PRODUCTS)
+
+    def count(name):
+        nodes = onnx.load(tmp_path / name).graph.node
+        return sum(node.op_type == "MatMulInteger" for node in nodes)
+
+    assert count("all.onnx") == 15  # six in each of two layers, three heads
+    assert count("some.onnx") == 6
+
+
+def test_another_models_file_fails_parity(trained, base_model, tmp_path):
+    export_onnx(trained[0], tmp_path / "model.onnx")
+    torch.manual_seed(1)
+    other, _ = new_model(str(base_model), "corn", 0.0, PLAIN)
+    with pytest.raises(ExportError, match="differs by"):
+        check_parity(other.eval(), tmp_path / "model.onnx", 48)
+
+
+def test_another_tokenizer_is_refused(trained, views, tmp_path, monkeypatch):
+    original = InputEncoder.encode
+
+    def off_by_one(self, utterance, context=""):
+        window = original(self, utterance, context)[0]
+        return [export.EncodedInput((*window.ids[:-2], 5, 3), window.utterance_length)]
+
+    monkeypatch.setattr(InputEncoder, "encode", off_by_one)
+    with pytest.raises(ExportError, match="differently"):
+        export_to(trained, views, tmp_path / "staging")
+
+
+def test_a_failed_export_leaves_the_old_bundle(trained, views, tmp_path, monkeypatch):
+    bundle_dir = tmp_path / "bundle"
+    network = export_to(trained, views, tmp_path / "staging", "fp32")
+    before = write_bundle(network, bundle_dir, report={}, card="old", origin=ORIGIN)
+    network = export_to(trained, views, tmp_path / "staging", "fp32")
+
+    def no_space(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", no_space)
+        with pytest.raises(OSError, match="No space"):
+            write_bundle(network, bundle_dir, report={}, card="new", origin=ORIGIN)
+    assert read_bundle(bundle_dir).manifest == before
+    after = write_bundle(network, bundle_dir, report={"a": 1}, card="new", origin=ORIGIN)
+    assert read_bundle(bundle_dir).manifest == after != before
+    assert json.loads((bundle_dir / "metrics.json").read_text()) == {"a": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from deesc_model import SIGNALS, TRIGGERS
+from deesc_model.scoring import Calibration, Logits, Scores, level_scores, sigmoid
+from training.calibration import best_threshold, fit_calibration
+from training.metrics import (
+    Gold,
+    average_precision,
+    bootstrap_weights,
+    calibration_error,
+    compute_metrics,
+    confusion_matrix,
+    intervals,
+)
+
+
+def random_case(seed: int, rows: int = 300) -> tuple[Gold, Scores]:
+    random = np.random.default_rng(seed)
+    levels = random.integers(0, 5, rows)
+    level_logits = random.normal(size=(rows, 5)) + 2 * np.eye(5)[levels]
+    labels = {}
+    for name, width in (("triggers", len(TRIGGERS)), ("signals", len(SIGNALS))):
+        truth = random.random((rows, width)) < 0.3
+        labels[name] = (
+            truth,
+            np.round(sigmoid(random.normal(size=truth.shape) + 2 * truth - 1), 2),
+        )
+    gold = Gold(levels, labels["triggers"][0], labels["signals"][0])
+    scores = Scores(
+        level_scores(level_logits, "softmax"), labels["triggers"][1], labels["signals"][1]
+    )
+    return gold, scores
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_figures_equal_scikit_learns(seed):
+    gold, scores = random_case(seed)
+    found = {
+        k: v[0] for k, v in compute_metrics(gold, scores, Calibration(), np.ones((1, 300))).items()
+    }
+    levels = scores.level.argmax(1)
+    triggers, signals = scores.triggers >= 0.5, scores.signals >= 0.5
+    expected = {
+        "level_macro_f1": oracle.f1_score(gold.levels, levels, average="macro"),
+        "level_accuracy": oracle.accuracy_score(gold.levels, levels),
+        "level_qwk": oracle.cohen_kappa_score(gold.levels, levels, weights="quadratic"),
+        "level_mae": oracle.mean_absolute_error(gold.levels, levels),
+        "level_off_by_two": np.mean(np.abs(gold.levels - levels) >= 2),
+        "level.angry.f1": oracle.f1_score(gold.levels, levels, average=None)[3],
+        "trigger_micro_f1": oracle.f1_score(gold.triggers, triggers, average="micro"),
+        "trigger_macro_f1": oracle.f1_score(gold.triggers, triggers, average="macro"),
+        "trigger_macro_ap": oracle.average_precision_score(gold.triggers, scores.triggers),
+        "signal_micro_f1": oracle.f1_score(gold.signals, signals, average="micro"),
+        "signal_macro_ap": oracle.average_precision_score(gold.signals, scores.signals),
+        "trigger.access.f1": oracle.f1_score(gold.triggers[:, 9], triggers[:, 9]),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    confusion = oracle.confusion_matrix(gold.levels, levels, labels=range(5))
+    assert (confusion_matrix(gold.levels, scores) == confusion).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_weighted_average_precision_equals_scikit_learns(seed):
+    gold, scores = random_case(seed, 80)
+    weights = np.random.default_rng(seed).integers(0, 4, 80).astype(float)
+    found = average_precision(gold.signals, scores.signals, weights[None])
+    for column in range(len(SIGNALS)):
+        expected = oracle.average_precision_score(
+            gold.signals[:, column], scores.signals[:, column], sample_weight=weights
+        )
+        assert found[0, column] == pytest.approx(expected)
+
+
+def test_a_weight_of_two_is_a_row_twice():
+    gold, scores = random_case(1, 60)
+    weights = np.random.default_rng(0).integers(0, 3, (1, 60)).astype(float)
+    rows = np.repeat(np.arange(60), weights[0].astype(int))
+    weighted = compute_metrics(gold, scores, Calibration(), weights)
+    repeated = compute_metrics(
+        Gold(gold.levels[rows], gold.triggers[rows], gold.signals[rows]),
+        Scores(scores.level[rows], scores.triggers[rows], scores.signals[rows]),
+        Calibration(),
+        np.ones((1, len(rows))),
+    )
+    assert {k: v[0] for k, v in weighted.items()} == pytest.approx(
+        {k: v[0] for k, v in repeated.items()}
+    )
+
+
+def test_calibration_error_by_hand():
+    # Bin of 0.9: 3 of 4 right, gap 0.15; bin of 0.6: 0 of 1 right, gap 0.6.
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.6])
+    correct = np.array([True, True, True, False, False])
+    error = calibration_error(confidence, correct, np.ones((1, 5)))
+    assert error[0] == pytest.approx((4 * 0.15 + 0.6) / 5)
+
+
+def test_bootstrap_draws_whole_conversations():
+    groups = ["a", "a", "b", "c", "c", "c"]
+    weights = bootstrap_weights(groups, 200, seed=1)
+    assert (weights[0] == 1).all()
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 3] == weights[:, 5]).all()
+    assert (weights[1:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert weights.std() > 0
+
+
+def test_the_interval_of_a_mean_covers_as_often_as_it_says():
+    # 95 % of intervals should hold the true accuracy 0.7; 120 trials allow 0.88 to 1.
+    hits = 0
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        correct = random.random(100) < 0.7
+        weights = bootstrap_weights([str(i) for i in range(100)], 300, seed)
+        interval = intervals({"accuracy": weights @ correct / weights.sum(axis=1)})["accuracy"]
+        hits += interval.low <= 0.7 <= interval.high
+    assert hits / 120 > 0.88
+
+
+def test_labels_that_never_occur_do_not_count():
+    gold, scores = random_case(2, 50)
+    absent = Gold(gold.levels, np.zeros_like(gold.triggers), gold.signals)
+    silent = Scores(scores.level, np.zeros_like(scores.triggers), scores.signals)
+    assert "trigger_macro_f1" not in intervals(
+        compute_metrics(absent, silent, Calibration(), np.ones((2, 50)))
+    )
+
+
+def test_the_threshold_with_the_best_f1_by_hand():
+    scores = np.array([0.9, 0.8, 0.7, 0.4, 0.2])
+    truth = np.array([True, False, True, False, False])
+    assert best_threshold(scores, truth) == pytest.approx((0.7 + 0.4) / 2)  # F1 0.8
+
+
+def test_calibration_recovers_a_known_distortion():
+    random = np.random.default_rng(3)
+    count = 20_000
+    true_logits = random.normal(size=(count, 5)) * 2
+    cumulative = level_scores(true_logits, "softmax").cumsum(axis=1)
+    levels = (random.random((count, 1)) > cumulative).sum(axis=1).clip(0, 4)
+    label_logits = random.normal(size=(count, 1)) * 2
+    drawn = random.random((count, 1)) < sigmoid(label_logits)
+    gold = Gold(levels, np.repeat(drawn, 11, axis=1), np.repeat(drawn, 5, axis=1))
+    distorted = Logits(
+        true_logits * 3,
+        np.repeat(label_logits * 4 + 2, 11, axis=1),
+        np.repeat(label_logits, 5, axis=1),
+    )
+    calibration = fit_calibration(distorted, gold, "softmax")
+    assert calibration.temperature == pytest.approx(3, rel=0.05)
+    assert calibration.triggers["billing"].slope == pytest.approx(1 / 4, rel=0.1)
+    assert calibration.triggers["billing"].intercept == pytest.approx(-1 / 2, abs=0.1)
+    assert calibration.signals["harm_threat"].slope == pytest.approx(1, rel=0.1)
+
+
+def test_a_label_too_rare_to_calibrate_stays_plain():
+    gold = Gold(np.arange(20) % 5, np.zeros((20, 11), bool), np.zeros((20, 5), bool))
+    calibration = fit_calibration(
+        Logits(np.eye(5)[gold.levels], np.zeros((20, 11)), np.zeros((20, 5))), gold, "softmax"
+    )
+    assert (calibration.triggers["other"].slope, calibration.triggers["other"].threshold) == (
+        1.0,
+        0.5,
+    )

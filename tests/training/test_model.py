@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from coral_pytorch.losses import corn_loss as oracle_corn_loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from deesc_model.encoding import EncoderSettings
+from deesc_model.errors import DeescError, MissingExtraError
+from training import base_model as base
+from training.config import Config
+from training.fine_tuning import loss_weights
+from training.metrics import Gold
+from training.model import LossWeights, corn_loss, load_checkpoint, new_model, save_checkpoint
+
+PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_corn_loss_equals_coral_pytorchs(seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(16, 4, generator=generator) * 3
+    levels = torch.randint(0, 5, (16,), generator=generator)
+    # The library divides by the examples of each task that occurs, as we do.
+    assert corn_loss(logits, levels).item() == pytest.approx(
+        oracle_corn_loss(logits, levels, num_classes=5).item(), rel=1e-5
+    )
+
+
+def test_corn_class_weights_by_hand():
+    logits = torch.zeros(2, 4)
+    levels = torch.tensor([0, 1])
+    weights = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0])
+    # Level 0 counts in task 0, level 1 in tasks 0 and 1. Every term is log 2, so is any mean.
+    assert corn_loss(logits, levels, weights).item() == pytest.approx(np.log(2))
+    logits[0, 0] = -np.log(3.0)  # P(>0) = 1/4 for the example of level 0: loss log(4/3)
+    expected = (3 * np.log(4 / 3) + 2 * np.log(2)) / 5
+    assert corn_loss(logits, levels, weights).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("head", ["softmax", "corn"])
+def test_the_loss_is_the_sum_of_its_weighted_parts(base_model, head):
+    weights = LossWeights((1.0, 2.0, 1.0, 1.0, 1.0), (2.0,) * 11, (3.0,) * 5, 4.0, 5.0)
+    model, _ = new_model(str(base_model), head, 0.0, weights)
+    ids = torch.tensor([[2, 10, 11, 3], [2, 12, 3, 0]])
+    mask = (ids > 0).long()
+    levels = torch.tensor([1, 3])
+    triggers, signals = torch.ones(2, 11), torch.zeros(2, 5)
+    output = model(ids, mask, mask, levels, triggers, signals)
+    level_weights = torch.tensor(weights.levels)
+    level = (
+        corn_loss(output["level_logits"], levels, level_weights)
+        if head == "corn"
+        else functional.cross_entropy(output["level_logits"], levels, level_weights)
+    )
+    trigger = -2.0 * functional.logsigmoid(output["trigger_logits"]).mean()
+    signal = -functional.logsigmoid(-output["signal_logits"]).mean()
+    assert output["loss"].item() == pytest.approx(
+        (level + 4 * trigger + 5 * signal).item(), rel=1e-5
+    )
+
+
+def test_padding_and_context_are_not_pooled_but_context_is_read(base_model):
+    model, _ = new_model(str(base_model), "softmax", 0.0, PLAIN)
+    model.eval()
+    ids = torch.tensor([[2, 10, 11, 3, 20, 21, 3, 0, 0]])
+    attention = (ids > 0).long()
+    utterance = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0, 0]])
+    with torch.inference_mode():
+        padded = model(ids, attention, utterance)["level_logits"]
+        bare = model(ids[:, :7], attention[:, :7], utterance[:, :7])["level_logits"]
+        other = ids.clone()
+        other[0, 4] = 30
+        changed = model(other, attention, utterance)["level_logits"]
+    assert torch.allclose(padded, bare, atol=1e-5)
+    assert not torch.allclose(padded, changed, atol=1e-5)
+
+
+def test_a_checkpoint_reads_back_and_holds_no_pickle(base_model, tmp_path):
+    model, tokenizer = new_model(str(base_model), "corn", 0.0, PLAIN)
+    settings = EncoderSettings(48, 2, 16, 8)
+    save_checkpoint(model, tokenizer, settings, tmp_path)
+    again, _, found = load_checkpoint(tmp_path)
+    assert found == settings
+    assert again.level_head == "corn"
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+def test_rare_labels_count_for_more():
+    levels = np.array([0] * 90 + [4] * 10)
+    gold = Gold(levels, np.zeros((100, 11), bool), np.tile(levels[:, None] == 4, (1, 5)))
+    weights = loss_weights(gold, Config(imbalance_power=0.5))
+    assert weights.levels[4] / weights.levels[0] == pytest.approx(3)  # the root of 90 / 10
+    assert np.average(np.array(weights.levels)[levels]) == pytest.approx(1)
+    assert weights.signals[0] == pytest.approx(3)
+    assert max(weights.triggers) <= 10
+    even = loss_weights(gold, Config(imbalance_power=0.0))
+    assert even.levels[0] == even.levels[4] == even.signals[0] == 1
+
+
+def test_a_changed_base_model_is_refused(monkeypatch):
+    monkeypatch.setattr(base, "PACKAGED_SHA256", "0" * 64)
+    with pytest.raises(DeescError, match="is not the tested file"):
+        base.resolve_base_model(base.PACKAGED_MODEL)
+
+
+def test_a_missing_base_model_names_the_pip_command(monkeypatch):
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"deesc-model\[train\]"):
+        base.resolve_base_model(base.PACKAGED_MODEL)
+
+
+def test_other_base_models_are_taken_as_they_are():
+    assert base.resolve_base_model("some/hub-id") == "some/hub-id"

@@ -1,0 +1,176 @@
+"""The whole path with a tiny base model, a real MLflow server, real kills."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from deesc_model import EscalationClassifier
+from deesc_model.bundle import read_bundle
+from training import evaluate, train
+from training.tracking import UNTRACKED
+
+pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+
+
+@contextmanager
+def mlflow_server(folder: Path):
+    """A real MLflow server on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True, cwd=folder
+        )
+    try:
+        for _ in range(240):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def config_file(config, path: Path) -> Path:
+    lines = (f"{key} = {json.dumps(value)}" for key, value in dataclasses.asdict(config).items())
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):
+    with mlflow_server(tmp_path) as uri:
+        config = dataclasses.replace(tiny_config, tracking_uri=uri)
+        report = train.train(config)
+        manifest = read_bundle(Path(config.bundle_dir)).manifest
+        client = mlflow.MlflowClient(uri)
+        run = client.get_run(manifest.training_run)
+        assert run.info.status == "FINISHED"
+        assert run.data.params["learning_rate"] == "0.003"
+        assert run.data.tags["data_fingerprint"] == manifest.data_fingerprint
+        assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {
+            "corpus-train",
+            "corpus-validation",
+            "corpus-test",
+        }
+        assert run.data.metrics["test/level_qwk"] == report["metrics"]["level_qwk"]["value"]
+        assert "test_baseline/level_qwk" in run.data.metrics
+        assert "test_slices/speaker.customer/level_qwk" in run.data.metrics
+        curve = client.get_metric_history(run.info.run_id, "validation/level_macro_f1")
+        assert len({point.step for point in curve}) >= 2
+        files = {
+            f.path
+            for top in ("figures", "report")
+            for f in client.list_artifacts(run.info.run_id, top)
+        }
+        assert {"figures/confusion.png", "figures/reliability.png", "report/report.json"} <= files
+        version = client.get_model_version_by_alias(config.registered_model, config.alias)
+        mlflow.set_tracking_uri(uri)
+        model = mlflow.pyfunc.load_model(f"models:/{config.registered_model}@{config.alias}")
+        texts = [
+            "outrageous, you lied to me about number one",
+            "thanks, all is well with number two",
+        ]
+        answer = model.predict(pd.DataFrame({"text": texts}))
+        assert version.run_id == run.info.run_id
+    expected = EscalationClassifier.from_pretrained(config.bundle_dir).predict_batch(texts)
+    assert answer["level"].tolist() == [int(prediction.level) for prediction in expected]
+    assert answer["triggers"].map(tuple).tolist() == [
+        prediction.triggers for prediction in expected
+    ]
+    assert [int(prediction.level) for prediction in expected] == [3, 0]
+    assert report["metrics"]["level_macro_f1"]["value"] > 0.9  # this corpus is easy
+    with (Path(config.run_dir) / "errors.csv").open(encoding="utf-8", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == report["rows"]
+    assert not (Path(config.run_dir) / "trainer").exists()
+
+
+def test_evaluate_gives_what_training_reported(tiny_config, tmp_path, capsys):
+    report = train.train(tiny_config)
+    config = config_file(tiny_config, tmp_path / "c.toml")
+    found = tmp_path / "report.json"
+    arguments = ["--config", str(config), "--json", str(found)]
+    assert evaluate.main([*arguments, "--bundle", tiny_config.bundle_dir]) == 0
+    again = json.loads(found.read_text())
+    assert again == json.loads(json.dumps(report))
+    checkpoint = str(Path(tiny_config.run_dir) / "checkpoint")
+    assert evaluate.main([*arguments, "--checkpoint", checkpoint]) == 0
+    fp32 = json.loads(found.read_text())["metrics"]["level_qwk"]["value"]
+    assert fp32 == pytest.approx(report["metrics"]["level_qwk"]["value"], abs=0.1)
+    assert "| level_macro_f1 |" in capsys.readouterr().out
+
+
+def test_training_ends_well_without_mlflow(tiny_config, caplog):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        unreachable = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    config = dataclasses.replace(tiny_config, tracking_uri=unreachable, epochs=1)
+    train.train(config)
+    assert read_bundle(Path(config.bundle_dir)).manifest.training_run == UNTRACKED
+    assert "going on without" in caplog.text
+    assert f"all results are in {Path(config.run_dir).resolve()}" in caplog.text
+    assert (Path(config.run_dir) / "report.md").is_file()
+
+
+def test_a_killed_training_resumes_and_the_old_bundle_stays(tiny_config, tmp_path):
+    train.train(dataclasses.replace(tiny_config, epochs=1))
+    before = read_bundle(Path(tiny_config.bundle_dir)).manifest
+    slow = dataclasses.replace(tiny_config, epochs=12, patience=12, learning_rate=1e-5)
+    config = config_file(slow, tmp_path / "c.toml")
+    command = [sys.executable, "-m", "training.train", "--config", str(config)]
+    trainer = Path(slow.run_dir) / "trainer"
+    with (tmp_path / "first.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 120
+        while len(list(trainer.glob("checkpoint-*/trainer_state.json"))) < 1:
+            assert process.poll() is None, (tmp_path / "first.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert read_bundle(Path(slow.bundle_dir)).manifest == before
+    done = max(int(path.name.split("-")[1]) for path in trainer.glob("checkpoint-*"))
+    changed = subprocess.run(
+        [*command, "--resume", "--set", "seed=8"], capture_output=True, text=True
+    )
+    assert changed.returncode == 1
+    assert "another configuration" in changed.stderr
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "| level_macro_f1 |" in resumed.stdout
+    after = read_bundle(Path(slow.bundle_dir)).manifest
+    assert after != before
+    run = mlflow.MlflowClient(slow.tracking_uri).get_run(after.training_run)
+    history = mlflow.MlflowClient(slow.tracking_uri).get_metric_history(
+        run.info.run_id, "validation/level_macro_f1"
+    )
+    steps = [point.step for point in history]
+    assert min(steps) <= done < max(steps)  # one run holds both halves
+    assert len(steps) == len(set(steps))  # and nothing was trained twice
+    assert run.info.status == "FINISHED"
+
+
+def test_a_wrong_configuration_exits_with_1(tmp_path, capsys):
+    assert train.main(["--set", "speed=9"]) == 1
+    assert "unknown key 'speed'" in capsys.readouterr().err
+    assert train.main(["--set", f"corpus={tmp_path}", "--set", f"run_dir={tmp_path / 'r'}"]) == 1
+    assert "no *.jsonl" in capsys.readouterr().err

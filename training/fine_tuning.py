@@ -1,0 +1,239 @@
+"""Fine-tuning: a corpus and a base model in, the best checkpoint out."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from deesc_model.encoding import EncoderSettings, InputEncoder
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.rendering import render_context, render_turn
+from deesc_model.scoring import Calibration, Logits, calibrated_scores
+from deesc_model.types import Turn
+from training.config import Config
+from training.corpus import Utterance
+from training.evaluate import both_views, gold_labels
+from training.metrics import Gold, compute_metrics
+from training.model import EscalationModel, LossWeights, new_model, save_checkpoint
+from training.tracking import Tracker
+
+LARGEST_WEIGHT = 10.0
+"""No class or label counts more than this, however rare."""
+
+Example = dict[str, Any]
+
+
+def loss_weights(gold: Gold, config: Config) -> LossWeights:
+    """Return weights that let rare levels and labels count for more."""
+    counts = np.bincount(gold.levels, minlength=len(Level)).astype(float)
+    inverse = (counts.sum() / np.maximum(counts, 1.0)) ** config.imbalance_power
+    level_weights = np.minimum(inverse / (inverse @ counts / counts.sum()), LARGEST_WEIGHT)
+
+    def positive(truth: np.ndarray) -> tuple[float, ...]:
+        odds = (~truth).sum(axis=0) / np.maximum(truth.sum(axis=0), 1)
+        return tuple(np.minimum(odds**config.imbalance_power, LARGEST_WEIGHT).tolist())
+
+    return LossWeights(
+        levels=tuple(level_weights.tolist()),
+        triggers=positive(gold.triggers),
+        signals=positive(gold.signals),
+        trigger_loss=config.trigger_loss_weight,
+        signal_loss=config.signal_loss_weight,
+    )
+
+
+class Collator:
+    """Encodes a batch on the fly, so that an example is shown now with, now without context."""
+
+    def __init__(self, encoder: InputEncoder, context_dropout: float, seed: int) -> None:
+        self._encoder = encoder
+        self._context_dropout = context_dropout
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """Return the model's inputs and targets as tensors."""
+        windows = []
+        for example in examples:
+            hidden = example["training"] and self._random.random() < self._context_dropout
+            context = "" if hidden else example["context"]
+            # Of a text longer than the model reads, training sees the first window.
+            windows.append(self._encoder.encode(example["utterance"], context)[0])
+        batch = {k: torch.from_numpy(v) for k, v in self._encoder.collate(windows).items()}
+        return batch | {
+            "levels": torch.tensor([example["level"] for example in examples]),
+            "trigger_targets": torch.tensor([example["triggers"] for example in examples]),
+            "signal_targets": torch.tensor([example["signals"] for example in examples]),
+        }
+
+
+def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder, *, training: bool) -> Dataset:
+    """Return rendered texts and targets as a `datasets.Dataset`."""
+    utterances = [render_turn(Turn(row.speaker, row.text)) for row in rows]
+    contexts = [render_context(row.context, encoder.settings.context_turns) for row in rows]
+    pairs = zip(utterances, contexts, strict=True)
+    return Dataset.from_dict(
+        {
+            "utterance": utterances,
+            "context": contexts,
+            "length": [len(encoder.encode(*pair)[0].ids) for pair in pairs],
+            "training": [training] * len(rows),
+            "level": [row.level for row in rows],
+            "triggers": [[float(name in row.triggers) for name in TRIGGERS] for row in rows],
+            "signals": [[float(name in row.signals) for name in SIGNALS] for row in rows],
+        }
+    )
+
+
+class _CurveCallback(TrainerCallback):
+    """Sends each epoch's figures to the tracker."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Called by the Trainer whenever it logs."""
+        figures = {
+            f"validation/{name.removeprefix('eval_')}"
+            if "eval_" in name
+            else f"train/{name}": value
+            for name, value in (logs or {}).items()
+        }
+        self._tracker.log_curve(figures, state.global_step)
+
+
+def fine_tune(
+    config: Config,
+    train: Sequence[Utterance],
+    validation: Sequence[Utterance],
+    tracker: Tracker,
+    target: Path,
+) -> None:
+    """Fine-tune the base model and write the best checkpoint.
+
+    Args:
+        config: Base model, head, schedule, seed.
+        train: The training split.
+        validation: The validation split; it selects the checkpoint and stops training.
+        tracker: Gets each epoch's figures.
+        target: Folder of the checkpoint. Unfinished work in ``trainer/`` beside it is taken
+            up where it stopped, and removed at the end.
+    """
+    set_seed(config.seed)
+    torch.set_num_threads(min(config.threads, len(os.sched_getaffinity(0))))
+    weights = loss_weights(gold_labels(train), config)
+    model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
+    encoder = _make_encoder(tokenizer, config)
+    trainer_dir = target.with_name("trainer")
+    last = get_last_checkpoint(str(trainer_dir)) if trainer_dir.is_dir() else None
+    arguments = TrainingArguments(
+        output_dir=str(trainer_dir),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.evaluation_batch_size,
+        warmup_steps=config.warmup,
+        lr_scheduler_type="linear",
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="selection",
+        greater_is_better=True,
+        bf16=use_bf16(config.precision),
+        use_cpu=not torch.cuda.is_available(),
+        seed=config.seed,
+        label_names=["levels", "trigger_targets", "signal_targets"],
+        remove_unused_columns=False,
+        report_to="none",
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        data_collator=Collator(encoder, config.context_dropout, config.seed),
+        train_dataset=to_dataset(train, encoder, training=True),
+        eval_dataset=to_dataset(both_views(validation), encoder, training=False),
+        compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
+        callbacks=[EarlyStoppingCallback(config.patience), _CurveCallback(tracker)],
+        optimizers=(_optimizer(model, config), None),
+    )
+    trainer.train(resume_from_checkpoint=last)
+    staging = target.with_name("checkpoint.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    save_checkpoint(model, tokenizer, encoder.settings, staging)
+    staging.rename(target)
+    shutil.rmtree(trainer_dir)
+
+
+def use_bf16(precision: str) -> bool:
+    """Return whether to train under bf16 autocast; ``"auto"`` asks the processor."""
+    if precision == "auto":
+        has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported()) or has_bf16()
+    return precision == "bf16"
+
+
+def _make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEncoder:
+    """Return the encoder that training and the bundle share."""
+    settings = EncoderSettings(
+        config.max_length, config.context_turns, config.context_tokens, config.window_overlap
+    )
+    return InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
+
+
+def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
+    """AdamW; heads learn faster than the encoder, biases and norms do not decay."""
+
+    def group(heads: bool, decay: bool) -> dict[str, Any]:
+        return {
+            "params": [
+                parameter
+                for name, parameter in model.named_parameters()
+                if (not name.startswith("encoder.")) == heads and (parameter.ndim > 1) == decay
+            ],
+            "lr": config.head_learning_rate if heads else config.learning_rate,
+            "weight_decay": config.weight_decay if decay else 0.0,
+        }
+
+    groups = [group(heads, decay) for heads in (False, True) for decay in (True, False)]
+    return torch.optim.AdamW(groups)
+
+
+def _epoch_metrics(prediction: EvalPrediction, level_head: str) -> dict[str, float]:
+    """Validation figures that need no thresholds, and the one that selects the checkpoint."""
+    level, triggers, signals = (
+        np.asarray(part, dtype=np.float64) for part in prediction.predictions
+    )
+    levels, trigger_targets, signal_targets = prediction.label_ids
+    calibration = Calibration(level_head)
+    scores = calibrated_scores(Logits(level, triggers, signals), calibration)
+    gold = Gold(np.asarray(levels, dtype=np.int64), trigger_targets > 0.5, signal_targets > 0.5)
+    metrics = compute_metrics(gold, scores, calibration, np.ones((1, len(levels))))
+    names = ("level_macro_f1", "level_qwk", "trigger_macro_ap", "signal_macro_ap")
+    shown = {name: float(np.nan_to_num(metrics[name][0])) for name in names}
+    return shown | {"selection": (shown["level_macro_f1"] + shown["trigger_macro_ap"]) / 2}

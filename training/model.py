@@ -1,0 +1,186 @@
+"""The network: an encoder, mean pooling over the utterance, three heads, and their losses."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from deesc_model.encoding import EncoderSettings
+from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.scoring import LEVEL_HEADS
+from training.base_model import resolve_base_model
+
+WEIGHTS_FILE = "model.safetensors"
+SETTINGS_FILE = "deesc.json"
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each kind of mistake counts.
+
+    Attributes:
+        levels: One weight per level, mean about 1.
+        triggers: Weight of a positive example, one per trigger type.
+        signals: Weight of a positive example, one per signal.
+        trigger_loss: Weight of the trigger loss beside the level loss.
+        signal_loss: Weight of the signal loss beside the level loss.
+    """
+
+    levels: tuple[float, ...]
+    triggers: tuple[float, ...]
+    signals: tuple[float, ...]
+    trigger_loss: float
+    signal_loss: float
+
+
+class EscalationModel(nn.Module):
+    """Encoder with level, trigger and signal heads on one pooled utterance.
+
+    The encoder attends to utterance and context; only the utterance's tokens are pooled, so
+    the context informs the labels without diluting them.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        level_head: str,
+        dropout: float = 0.1,
+        loss_weights: LossWeights | None = None,
+    ) -> None:
+        super().__init__()
+        width = encoder.config.hidden_size
+        self.encoder = encoder
+        self.level_head = level_head
+        self.dropout = nn.Dropout(dropout)
+        self.level = nn.Linear(width, LEVEL_HEADS[level_head])
+        self.triggers = nn.Linear(width, len(TRIGGERS))
+        self.signals = nn.Linear(width, len(SIGNALS))
+        self.loss_weights = loss_weights
+        self._has_segments = getattr(encoder.config, "type_vocab_size", 0) > 1
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        utterance_mask: Tensor,
+        levels: Tensor | None = None,
+        trigger_targets: Tensor | None = None,
+        signal_targets: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return logits, and the loss if targets are given.
+
+        Args:
+            input_ids: int64 (batch, sequence).
+            attention_mask: int64 (batch, sequence), 0 on padding.
+            utterance_mask: int64 (batch, sequence), 1 on what is pooled.
+            levels: int64 (batch,), 0–4.
+            trigger_targets: float (batch, 11), 0 or 1.
+            signal_targets: float (batch, 5), 0 or 1.
+        """
+        segments = {"token_type_ids": 1 - utterance_mask} if self._has_segments else {}
+        hidden = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, **segments
+        ).last_hidden_state
+        mask = utterance_mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = self.dropout((hidden * mask).sum(dim=1) / mask.sum(dim=1))
+        output = {
+            "level_logits": self.level(pooled),
+            "trigger_logits": self.triggers(pooled),
+            "signal_logits": self.signals(pooled),
+        }
+        if levels is None or trigger_targets is None or signal_targets is None:
+            return output
+        return {"loss": self._loss(output, levels, trigger_targets, signal_targets)} | output
+
+    def _loss(
+        self, output: dict[str, Tensor], levels: Tensor, triggers: Tensor, signals: Tensor
+    ) -> Tensor:
+        weights = self.loss_weights
+        if weights is None:
+            raise ValueError("loss_weights are needed to train")
+        level_weights = torch.tensor(weights.levels, device=levels.device)
+        level_logits = output["level_logits"].float()
+        if self.level_head == "corn":
+            level_loss = corn_loss(level_logits, levels, level_weights)
+        else:
+            level_loss = functional.cross_entropy(level_logits, levels, weight=level_weights)
+        trigger_loss = functional.binary_cross_entropy_with_logits(
+            output["trigger_logits"].float(),
+            triggers,
+            pos_weight=torch.tensor(weights.triggers, device=levels.device),
+        )
+        signal_loss = functional.binary_cross_entropy_with_logits(
+            output["signal_logits"].float(),
+            signals,
+            pos_weight=torch.tensor(weights.signals, device=levels.device),
+        )
+        return level_loss + weights.trigger_loss * trigger_loss + weights.signal_loss * signal_loss
+
+
+def corn_loss(logits: Tensor, levels: Tensor, level_weights: Tensor | None = None) -> Tensor:
+    """Return the CORN loss, optionally weighted by class.
+
+    Logit k predicts whether the level is above k, and learns only from examples whose level
+    is at least k. Source: Shi, Cao and Raschka, 2021 (see `deesc_model.scoring`); without
+    weights it equals `coral_pytorch.losses.corn_loss`.
+
+    Args:
+        logits: float (batch, 4).
+        levels: int64 (batch,), 0–4.
+        level_weights: float (5,); None weighs all levels alike.
+    """
+    steps = torch.arange(logits.shape[1], device=logits.device)
+    above = (levels.unsqueeze(1) > steps).to(logits.dtype)
+    counts = (levels.unsqueeze(1) >= steps).to(logits.dtype)
+    if level_weights is not None:
+        counts = counts * level_weights[levels].unsqueeze(1)
+    losses = functional.binary_cross_entropy_with_logits(logits, above, reduction="none")
+    return (losses * counts).sum() / counts.sum()
+
+
+def new_model(
+    base_model: str, level_head: str, dropout: float, loss_weights: LossWeights
+) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
+    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer."""
+    source = resolve_base_model(base_model)
+    encoder = AutoModel.from_pretrained(
+        source, attn_implementation="eager", add_pooling_layer=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    return EscalationModel(encoder, level_head, dropout, loss_weights), tokenizer
+
+
+def save_checkpoint(
+    model: EscalationModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncoderSettings,
+    folder: Path,
+) -> None:
+    """Write weights (safetensors only), encoder config, tokenizer and settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(model, str(folder / WEIGHTS_FILE))
+    model.encoder.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    about = {"level_head": model.level_head, "encoder": asdict(settings)}
+    (folder / SETTINGS_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def load_checkpoint(
+    folder: Path,
+) -> tuple[EscalationModel, PreTrainedTokenizerBase, EncoderSettings]:
+    """Load what `save_checkpoint` wrote; the model is in evaluation mode."""
+    about = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    config = AutoConfig.from_pretrained(folder)
+    encoder = AutoModel.from_config(config, attn_implementation="eager", add_pooling_layer=False)
+    model = EscalationModel(encoder, about["level_head"])
+    load_model(model, str(folder / WEIGHTS_FILE))
+    return (
+        model.eval(),
+        AutoTokenizer.from_pretrained(folder),
+        EncoderSettings(**about["encoder"]),
+    )

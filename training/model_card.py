@@ -1,0 +1,89 @@
+"""The model card of a bundle: what it is for, how good it is, where it fails."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from training.corpus import Utterance
+from training.evaluate import format_report
+
+
+def model_card(
+    report: Mapping[str, Any],
+    origin: Mapping[str, str],
+    weights: str,
+    splits: Mapping[str, Sequence[Utterance]],
+) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        report: What `training.evaluate.evaluate` returned for the test split.
+        origin: The manifest's name, base_model, training_run, git_commit, data_fingerprint.
+        weights: Precision of the exported weights.
+        splits: The utterances of each split.
+    """
+    sizes = "\n".join(
+        f"| {split} | {len({row.conversation_id for row in rows}):,} | {len(rows):,} |"
+        for split, rows in splits.items()
+    )
+    domains = ", ".join(sorted({row.domain for row in splits["train"]}))
+    return f"""---
+language: en
+license: apache-2.0
+base_model: {origin["base_model"]}
+pipeline_tag: text-classification
+---
+# {origin["name"]}
+
+Labels each utterance of a customer-service conversation, in the light of the turns before it:
+
+- **frustration level**: {", ".join(f"{int(level)} {level.label}" for level in Level)}
+- **triggers**: {", ".join(TRIGGERS)}
+- **escalation signals**: {", ".join(SIGNALS)}
+
+```python
+from deesc_model import EscalationClassifier
+
+classifier = EscalationClassifier.from_pretrained("PATH/OF/THIS/FOLDER")
+print(classifier.predict("Third call today!"))
+```
+
+## Intended use
+Helping people who serve customers notice early that somebody is getting upset, know why, and
+know when to hand over: a hint beside a live conversation, a filter over an archive, a measure
+of what sets customers off.
+
+**Not for** judging, ranking or disciplining employees: labels on agent turns are about the
+wording's risk, not about the person. Not for deciding on its own whether somebody gets
+service, and no substitute for a human who reads a threat of harm.
+
+## Data
+| split | conversations | turns |
+| --- | ---: | ---: |
+{sizes}
+
+English; domains: {domains}. The conversations were invented and labelled by language-model
+authors for this project; no real customer's words are among them. `data/README.md` in the
+repository is the data card.
+
+## Figures
+Test split of the same corpus, by the exported model ({weights} weights). They say how well it
+reads conversations of this style; on other people's customers expect less.
+
+{format_report(report)}
+
+## Limits
+- English only. Written by few authors, so style and range are narrower than life; sarcasm,
+  dialect and private references will be missed.
+- Threats and abuse are rare and varied: use a signal as a prompt to look, never the lack of
+  one as proof of safety.
+- Scores are calibrated on this corpus. Recalibrate before reading them as probabilities
+  elsewhere.
+- Groups of speakers were not compared; wording that is common in one dialect may be read as
+  heat. Check on your own customers.
+
+## Origin
+Base model {origin["base_model"]}; MLflow run {origin["training_run"]}; commit
+{origin["git_commit"]}; data sha256 {origin["data_fingerprint"]}. The manifest holds the sha256
+of every file.
+"""

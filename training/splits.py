@@ -1,0 +1,46 @@
+"""Give conversations to train, validation and test, 80/10/10; what has a split keeps it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sklearn.model_selection import StratifiedGroupKFold
+
+from training.corpus import Utterance
+from training.near_duplicates import find_near_duplicates
+
+SEED = 2026
+
+
+def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
+    """Return the rows with a split each.
+
+    Conversations that share a near-duplicate stay together (and join the split of a member
+    that already has one); the rest is spread evenly over arcs and channels.
+    """
+    cluster = _clusters(rows)
+    assigned = {cluster[row.conversation_id]: row.split for row in rows if row.split}
+    first = {row.conversation_id: row for row in reversed(rows)}
+    new = [row for row in first.values() if cluster[row.conversation_id] not in assigned]
+    if len(new) >= 10:
+        strata = [f"{row.arc} {row.channel}" for row in new]
+        groups = [cluster[row.conversation_id] for row in new]
+        folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=SEED)
+        for number, (_, members) in enumerate(folds.split(new, strata, groups)):
+            split = {0: "test", 1: "validation"}.get(number, "train")
+            assigned |= {groups[member]: split for member in members}
+    return [replace(row, split=assigned.get(cluster[row.conversation_id], "train")) for row in rows]
+
+
+def _clusters(rows: Sequence[Utterance]) -> dict[str, str]:
+    """Map each conversation to the representative of its near-duplicate cluster."""
+    parent = {row.conversation_id: row.conversation_id for row in rows}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for pair in find_near_duplicates(rows):
+        first, second = root(pair.first.conversation_id), root(pair.second.conversation_id)
+        parent[second] = first
+    return {name: root(name) for name in parent}

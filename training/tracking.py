@@ -1,0 +1,197 @@
+"""The only module that talks to MLflow.
+
+A run is opened here, not by the Trainer's callback, which would leave a second run behind.
+If the server can't be reached, or goes away, training goes on: everything is also in the
+run folder, and `Tracker.close` says so.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import mlflow
+from datasets import Dataset
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
+
+from training.config import Config
+from training.corpus import Utterance, fingerprint
+
+log = logging.getLogger("training")
+
+UNTRACKED = "untracked"
+RUN_ID_FILE = "mlflow_run_id"
+CONNECT_TIMEOUT_S = 5.0
+
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(DataType.string, "text"),
+            ColSpec(DataType.string, "speaker", required=False),
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(DataType.long, "level"),
+            ColSpec(DataType.double, "frustration"),
+            ColSpec(Array(DataType.string), "triggers"),
+            ColSpec(Array(DataType.string), "signals"),
+            ColSpec(DataType.string, "model_version"),
+        ]
+    ),
+)
+
+
+class Tracker:
+    """One MLflow run, or none if the server is away. Use it as a context manager.
+
+    The run's id is kept in ``run_dir/mlflow_run_id``; where that file exists, the run that
+    was interrupted is taken up again.
+    """
+
+    def __init__(self, config: Config, tags: Mapping[str, str]) -> None:
+        self._config = config
+        self._alive = True
+        self.run_id = UNTRACKED
+        self._call("open a run", lambda: self._open(tags))
+
+    def _open(self, tags: Mapping[str, str]) -> None:
+        _check_reachable(self._config.tracking_uri)
+        mlflow.set_tracking_uri(self._config.tracking_uri)
+        mlflow.set_experiment(self._config.experiment)
+        note = Path(self._config.run_dir) / RUN_ID_FILE
+        unfinished = note.read_text(encoding="utf-8") if note.is_file() else None
+        run = mlflow.start_run(unfinished, run_name=self._config.run_name, tags=dict(tags))
+        self.run_id = run.info.run_id
+        note.write_text(self.run_id, encoding="utf-8")
+        mlflow.log_params(asdict(self._config))
+
+    def __enter__(self) -> Self:
+        """Return the tracker."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the run: finished, failed, or killed by the user."""
+        status = "FINISHED" if kind is None else "FAILED"
+        if kind is KeyboardInterrupt:
+            status = "KILLED"
+        self._call("close the run", lambda: mlflow.end_run(status))
+        if not self._alive:
+            log.warning(
+                "not everything is in MLflow at %s; all results are in %s",
+                self._config.tracking_uri,
+                Path(self._config.run_dir).resolve(),
+            )
+
+    def log_data(self, split: str, rows: Sequence[Utterance]) -> None:
+        """Record which data a split held, as a logged dataset with its fingerprint."""
+
+        def action() -> None:
+            table = Dataset.from_dict(
+                {
+                    "text": [row.text for row in rows],
+                    "level": [row.level for row in rows],
+                    "conversation_id": [row.conversation_id for row in rows],
+                }
+            )
+            source = mlflow.data.from_huggingface(
+                table,
+                path=self._config.corpus,
+                targets="level",
+                name=f"corpus-{split}",
+                digest=fingerprint(rows)[:16],
+            )
+            mlflow.log_input(source, context=split)
+
+        self._call(f"log the {split} data", action)
+
+    def log_curve(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record figures of one epoch."""
+        self._call("log metrics", lambda: mlflow.log_metrics(dict(metrics), step=step))
+
+    def log_report(self, report: Mapping[str, Any], prefix: str) -> None:
+        """Record every figure of an evaluation, with interval bounds and slices."""
+        figures: dict[str, float] = {}
+        for group, name in (("metrics", prefix), ("baseline", f"{prefix}_baseline")):
+            for metric, interval in report[group].items():
+                figures[f"{name}/{metric}"] = interval["value"]
+                if "." not in metric:
+                    figures[f"{name}/{metric}_low"] = interval["low"]
+                    figures[f"{name}/{metric}_high"] = interval["high"]
+        for slice_name, part in report["slices"].items():
+            for metric, interval in part["metrics"].items():
+                # MLflow allows neither "=" nor "+" in names.
+                place = slice_name.replace("=", ".").replace("+", "_up")
+                figures[f"{prefix}_slices/{place}/{metric}"] = interval["value"]
+        self._call("log the report", lambda: mlflow.log_metrics(figures))
+
+    def log_files(self, paths: Sequence[Path], folder: str) -> None:
+        """Upload files as artifacts."""
+
+        def action() -> None:
+            for path in paths:
+                mlflow.log_artifact(str(path), folder)
+
+        self._call(f"upload {folder}", action)
+
+    def log_errors(self, table: Mapping[str, Sequence[Any]]) -> None:
+        """Record the worst errors as a table that the UI shows."""
+        columns = {name: list(values) for name, values in table.items()}
+        self._call("log errors", lambda: mlflow.log_table(columns, "errors.json"))
+
+    def log_bundle(self, bundle_dir: Path) -> None:
+        """Log the bundle as a text-in model, register it and move the alias to it."""
+
+        def action() -> None:
+            info = mlflow.pyfunc.log_model(
+                name="bundle",
+                python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+                artifacts={"bundle": str(bundle_dir)},
+                code_paths=[str(Path(__file__).parents[1] / "deesc_model")],
+                signature=SIGNATURE,
+                input_example={"text": ["Third call today, and still nobody can tell me why."]},
+                pip_requirements=["numpy", "onnxruntime", "tokenizers", "pandas"],
+                registered_model_name=self._config.registered_model,
+            )
+            mlflow.MlflowClient().set_registered_model_alias(
+                self._config.registered_model,
+                self._config.alias,
+                str(info.registered_model_version),
+            )
+
+        self._call("register the bundle", action)
+
+    def _call(self, what: str, action: Callable[[], object]) -> None:
+        """Run one MLflow call; the first failure ends tracking, never training."""
+        if not self._alive:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever MLflow raises must not end a training run
+            self._alive = False
+            log.warning("cannot %s in MLflow (%s); going on without", what, str(error)[:300])
+
+
+def _check_reachable(uri: str) -> None:
+    """Fail within seconds where MLflow's client would retry for minutes."""
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https") and address.hostname:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), CONNECT_TIMEOUT_S).close()

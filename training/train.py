@@ -1,0 +1,214 @@
+"""The whole recipe: data → fine-tune → export → evaluate → bundle, tracked in MLflow.
+
+python -m training.train
+python -m training.train --config training/configs/smoke.toml --set epochs=2
+python -m training.train --resume          go on after a kill
+"""
+
+import argparse
+import csv
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deesc_model.errors import DeescError
+from deesc_model.labels import TRIGGERS, Level
+from deesc_model.scoring import Scores, predicted_levels
+from training.config import Config, add_config_arguments, read_config
+from training.corpus import SPLITS, Utterance, fingerprint, load_corpus, select_split
+from training.evaluate import (
+    Candidate,
+    both_views,
+    evaluate,
+    fit_baseline,
+    format_report,
+    gold_labels,
+)
+from training.export import export_network, write_bundle
+from training.figures import draw_figures
+from training.fine_tuning import fine_tune
+from training.model import load_checkpoint
+from training.model_card import model_card
+from training.predict import onnx_runner, predict_logits
+from training.tracking import RUN_ID_FILE, Tracker
+
+WORST_ERRORS = 100
+"""Rows in the table of errors."""
+
+log = logging.getLogger("training")
+
+
+def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
+    """Fine-tune, export, evaluate and write the bundle.
+
+    Args:
+        config: The resolved configuration.
+        resume: Go on with the run in `config.run_dir` instead of starting anew.
+
+    Returns:
+        The report of `evaluate` on the test split, also in ``run_dir/report.json``.
+
+    Raises:
+        DeescError: Data, configuration or export are wrong; the message says what.
+    """
+    run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
+    rows = load_corpus(Path(config.corpus))
+    splits = {split: select_split(rows, split, config.max_conversations) for split in SPLITS}
+    data = fingerprint([row for members in splits.values() for row in members])
+    _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
+    checkpoint = run_dir / "checkpoint"
+    commit = git_commit()
+    with Tracker(config, {"git_commit": commit, "data_fingerprint": data}) as tracker:
+        for split, members in splits.items():
+            tracker.log_data(split, members)
+        if not checkpoint.is_dir():
+            log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
+            fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
+        model, tokenizer, settings = load_checkpoint(checkpoint)
+        log.info("exporting to ONNX")
+        network = export_network(
+            model,
+            tokenizer,
+            settings,
+            both_views(splits["validation"]),
+            bundle_dir.with_name(bundle_dir.name + ".partial"),
+            quantization=config.quantization,
+            batch_size=config.evaluation_batch_size,
+        )
+        log.info("evaluating on %d utterances", len(splits["test"]))
+        views = both_views(splits["test"])
+        run = onnx_runner(network.path, network.encoder, config.evaluation_batch_size)
+        logits = predict_logits(views, network.encoder, run, model.level_head)
+        candidate = Candidate(logits, network.calibration)
+        baseline, baseline_calibration = fit_baseline(rows, config)
+        report = evaluate(
+            views,
+            candidate,
+            Candidate(baseline.logits(views), baseline_calibration),
+            samples=config.bootstrap_samples,
+            seed=config.seed,
+        )
+        _write_results(run_dir, splits["test"], candidate, report, tracker)
+        origin = {
+            "name": config.name,
+            "base_model": config.base_model,
+            "training_run": tracker.run_id,
+            "git_commit": commit,
+            "data_fingerprint": data,
+        }
+        card = model_card(report, origin, network.weights, splits)
+        manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
+        tracker.log_bundle(bundle_dir)
+    log.info("%s is in %s", manifest.model_version, bundle_dir)
+    return report
+
+
+def git_commit() -> str:
+    """Return the checked-out commit, with ``+changes`` if the tree differs from it."""
+    try:
+        commit, status = (
+            subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.strip() + ("+changes" if status.strip() else "")
+
+
+def worst_errors(rows: Sequence[Utterance], scores: Scores) -> dict[str, list[Any]]:
+    """Return the rows whose level is furthest from the score's expectation, worst first."""
+    levels = np.array([row.level for row in rows])
+    frustration = scores.level @ np.arange(len(Level))
+    order = np.argsort(-np.abs(frustration - levels))[:WORST_ERRORS]
+    predicted = predicted_levels(scores)
+    return {
+        "text": [rows[i].text for i in order],
+        "before": [rows[i].context[-1].text if rows[i].context else "" for i in order],
+        "speaker": [rows[i].speaker for i in order],
+        "level": [int(levels[i]) for i in order],
+        "predicted_level": [int(predicted[i]) for i in order],
+        "frustration": [round(float(frustration[i]), 3) for i in order],
+        "triggers": [" ".join(rows[i].triggers) for i in order],
+        "top_trigger": [TRIGGERS[int(scores.triggers[i].argmax())] for i in order],
+        "top_trigger_score": [round(float(scores.triggers[i].max()), 3) for i in order],
+        "turn": [f"{rows[i].conversation_id}#{rows[i].turn}" for i in order],
+    }
+
+
+def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
+    """Make the run folder anew, or check that the unfinished run in it is this one.
+
+    Raises:
+        DeescError: `resume` was asked for and the folder holds a run of another
+            configuration or of other data.
+    """
+    resolved = run_dir / "config.json"
+    if resume and resolved.is_file():
+        if resolved.read_text(encoding="utf-8") != state:
+            raise DeescError(
+                f"{resolved} belongs to another configuration or other data;"
+                " start anew without --resume"
+            )
+        return
+    for leftover in ("checkpoint", "trainer"):
+        shutil.rmtree(run_dir / leftover, ignore_errors=True)
+    (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    resolved.write_text(state, encoding="utf-8")
+
+
+def _write_results(
+    run_dir: Path,
+    test: Sequence[Utterance],
+    candidate: Candidate,
+    report: Mapping[str, Any],
+    tracker: Tracker,
+) -> None:
+    """Write report, figures and errors into the run folder, then send them to the tracker."""
+    every, count = candidate.scores, len(test)
+    scores = Scores(every.level[:count], every.triggers[:count], every.signals[:count])
+    report_json, report_text = run_dir / "report.json", run_dir / "report.md"
+    report_json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    report_text.write_text(format_report(report) + "\n", encoding="utf-8")
+    figures = draw_figures(
+        gold_labels(test), scores, f"test split, {count:,} utterances", run_dir / "figures"
+    )
+    errors = worst_errors(test, scores)
+    with (run_dir / "errors.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(errors)
+        writer.writerows(zip(*errors.values(), strict=True))
+    tracker.log_report(report, "test")
+    tracker.log_files([report_json, report_text], "report")
+    tracker.log_files(figures, "figures")
+    tracker.log_errors(errors)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_config_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log.setLevel(logging.INFO)
+    try:
+        report = train(read_config(options.config, options.overrides), resume=options.resume)
+    except DeescError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(format_report(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
