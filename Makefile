@@ -35,7 +35,6 @@ mlflow: $(FULL)/ready  ## open the MLflow UI on the runs, on this machine only
 
 $(DEMO)/ready: pyproject.toml constraints.txt $(SOURCES)
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install -q -c constraints.txt --force-reinstall --no-deps .
 	$(DEMO)/bin/pip install -q -c constraints.txt ".[cli]"
 	touch $@
 

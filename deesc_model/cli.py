@@ -322,7 +322,7 @@ def _print_predictions(
     if output is Output.AUTO:
         output = Output.TABLE if sys.stdout.isatty() else Output.LINES
     if output is Output.TABLE:
-        Console().print(_table(turns, predictions))
+        Console().print(prediction_table(turns, predictions))
         return
     for turn, prediction in zip(turns, predictions, strict=True):
         if output is Output.JSON:
@@ -345,7 +345,8 @@ def _line(turn: Turn, prediction: Prediction) -> str:
     return "\t".join((turn.speaker, level, labels or "-", " ".join(turn.text.split())))
 
 
-def _table(turns: Sequence[Turn], predictions: Sequence[Prediction]) -> Table:
+def prediction_table(turns: Sequence[Turn], predictions: Sequence[Prediction]) -> Table:
+    """Return the table that a terminal shows, one row a turn."""
     table = Table(show_lines=False, pad_edge=False, padding=(0, 1), expand=False)
     table.add_column("#", justify="right", style="dim")
     table.add_column("speaker")

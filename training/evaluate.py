@@ -195,20 +195,31 @@ def checkpoint_candidate(
 
 def format_report(report: Mapping[str, Any]) -> str:
     """Return the headline figures and the slices as Markdown tables."""
-    lines = [
-        f"{report['rows']:,} utterances of {report['conversations']:,} conversations,"
-        " with context; 95 % bootstrap intervals by conversation.",
-        "",
-        "| metric | model | TF-IDF baseline | difference |",
-        "| --- | --- | --- | --- |",
-    ]
+    return (
+        f"{report['rows']:,} utterances of {report['conversations']:,} conversations, with"
+        f" context; 95 % bootstrap intervals by conversation.\n\n{headline_table(report)}\n\n"
+        f"{slice_table(report)}"
+    )
+
+
+def headline_table(report: Mapping[str, Any]) -> str:
+    """Return the headline figures of model and baseline as a Markdown table."""
+    lines = ["| metric | model | TF-IDF baseline | difference |", "| --- | --- | --- | --- |"]
     lines += [
         f"| {name} | {_cell(report['metrics'], name)} | {_cell(report['baseline'], name)}"
         f" | {_cell(report['difference'], name, signed=True)} |"
         for name in HEADLINE
     ]
+    return "\n".join(lines)
+
+
+def slice_table(report: Mapping[str, Any]) -> str:
+    """Return four figures of each slice as a Markdown table."""
     columns = ("level_macro_f1", "level_qwk", "trigger_micro_f1", "trigger_macro_f1")
-    lines += ["", f"| slice | rows | {' | '.join(columns)} |", f"| --- | ---: |{' --- |' * 4}"]
+    lines = [
+        f"| slice | rows | {' | '.join(columns)} |",
+        f"| --- | ---: |{' --- |' * len(columns)}",
+    ]
     for name, part in report["slices"].items():
         cells = " | ".join(_cell(part["metrics"], column) for column in columns)
         lines.append(f"| {name} | {part['rows']:,} | {cells} |")

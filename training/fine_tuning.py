@@ -221,7 +221,7 @@ def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
         }
 
     groups = [group(heads, decay) for heads in (False, True) for decay in (True, False)]
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def _epoch_metrics(prediction: EvalPrediction, level_head: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional
@@ -148,6 +149,8 @@ def new_model(
 ) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
     """Return a model with a pre-trained encoder and fresh heads, and its tokenizer."""
     source = resolve_base_model(base_model)
+    transformers.logging.set_verbosity_error()  # it reports the pooling layer that we leave out
+    transformers.logging.disable_progress_bar()
     encoder = AutoModel.from_pretrained(
         source, attn_implementation="eager", add_pooling_layer=False
     )

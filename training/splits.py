@@ -1,5 +1,6 @@
 """Give conversations to train, validation and test, 80/10/10; what has a split keeps it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,8 +26,10 @@ def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
         strata = [f"{row.arc} {row.channel}" for row in new]
         groups = [cluster[row.conversation_id] for row in new]
         folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=SEED)
-        for number, (_, members) in enumerate(folds.split(new, strata, groups)):
-            split = {0: "test", 1: "validation"}.get(number, "train")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # strata of fewer than ten cannot be spread evenly
+            parts = [members for _, members in folds.split(new, strata, groups)]
+        for split, members in zip(("test", "validation"), parts, strict=False):
             assigned |= {groups[member]: split for member in members}
     return [replace(row, split=assigned.get(cluster[row.conversation_id], "train")) for row in rows]
 

@@ -12,6 +12,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -201,6 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     log.setLevel(logging.INFO)
+    # Hints for people at a notebook, about things that are meant here.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
     try:
         report = train(read_config(options.config, options.overrides), resume=options.resume)
     except DeescError as error:

@@ -1,0 +1,73 @@
+"""The wheel as users get it: its contents, its size, its work without network and checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = (
+    "README.md",
+    "config.json",
+    "manifest.json",
+    "metrics.json",
+    "model.onnx",
+    "tokenizer.json",
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_light_package_and_the_bundle_and_nothing_else(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = {f"deesc_model/{path.name}" for path in (ROOT / "deesc_model").glob("*.py")}
+    bundle = {f"deesc_model/default_bundle/{name}" for name in BUNDLE}
+    assert names == modules | bundle | {"deesc_model/py.typed"}
+
+
+def test_the_wheel_is_small(wheel):
+    assert wheel.stat().st_size <= 25_000_000
+
+
+def test_the_wheel_asks_for_light_packages_only(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("METADATA"))
+        lines = archive.read(name).decode().splitlines()
+    required = [line for line in lines if line.startswith("Requires-Dist") and "extra" not in line]
+    assert [line.split()[1].split(">")[0] for line in required] == [
+        "numpy",
+        "onnxruntime",
+        "tokenizers",
+    ]
+
+
+def test_the_unpacked_wheel_works_anywhere_without_network(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = """
+import socket
+def refuse(*_, **__): raise OSError("no network in this test")
+socket.socket = socket.create_connection = refuse
+import deesc_model
+assert "site" in deesc_model.__file__, deesc_model.__file__
+prediction = deesc_model.EscalationClassifier.from_pretrained().predict("You lied to me!")
+print(prediction.level.label, prediction.model_version)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "deesc-minilm@" in result.stdout
