@@ -115,6 +115,8 @@ def _text(row: Mapping[str, Any]) -> Any:
 
 def _jsonl_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
     for number, line in enumerate(stream, start=1):
+        if number == 1:
+            line = line.removeprefix("\ufeff")  # noqa: PLW2901
         if not line.strip():
             continue
         try:

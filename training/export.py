@@ -1,8 +1,10 @@
 """From a checkpoint to a bundle: ONNX, checks that refuse, int8, an atomic rename."""
 
+import ctypes
 import json
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -314,15 +316,26 @@ def write_bundle(
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename a folder over another; a kill in between leaves the old one beside as ``.old``.
+    """Put a folder in the place of another in one step, so that a kill leaves the old or the new.
 
-    POSIX cannot rename a folder over a full one, so there are two renames; `read_bundle`
-    verifies hashes, hence no reader ever takes half of each.
+    Plain rename cannot replace a folder that is not empty. Linux swaps the two names
+    (renameat2(2), RENAME_EXCHANGE); elsewhere two renames leave an instant in between, in
+    which the old folder stands beside as ``.old``.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    retired = target.with_name(target.name + ".old")
-    if target.exists():
+    retired = source
+    if not target.exists():
+        source.rename(target)
+    elif not _exchange(source, target):
+        retired = target.with_name(target.name + ".old")
         shutil.rmtree(retired, ignore_errors=True)
         target.rename(retired)
-    source.rename(target)
+        source.rename(target)
     shutil.rmtree(retired, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap the names of two folders; False where the system or file system cannot."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return swap is not None and swap(here, bytes(first), here, bytes(second), exchange) == 0

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import BIAS
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_bundle import BIAS
 
 import deesc_model
 from deesc_model import EscalationClassifier, InvalidInputError, Level, Turn

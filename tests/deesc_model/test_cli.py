@@ -92,6 +92,13 @@ def test_score_keeps_every_field_and_uses_the_conversation(tiny_bundle, tmp_path
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tiny_bundle, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('\ufeff{"text": "late"}\n', "utf-8")
+    (row,) = read_jsonl(deesc("score", path, "--model", tiny_bundle, check=0).stdout)
+    assert row["text"] == "late"
+
+
 def test_score_reads_stdin_and_writes_stdout(tiny_bundle, tmp_path):
     text = "".join(json.dumps(row) + "\n" for row in ROWS)
     result = deesc("score", "-", "--model", tiny_bundle, text=text, check=0)

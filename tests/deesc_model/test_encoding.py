@@ -2,9 +2,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import SETTINGS, tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_bundle import SETTINGS, tiny_tokenizer
 
 from deesc_model import BundleError, Turn
 from deesc_model.encoding import InputEncoder

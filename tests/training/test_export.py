@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from training.export import (
     export_network,
     export_onnx,
     quantize,
+    replace_folder,
     write_bundle,
 )
 from training.model import LossWeights, new_model
@@ -146,3 +148,30 @@ def test_a_failed_export_leaves_the_old_bundle(trained, views, tmp_path, monkeyp
     assert read_bundle(bundle_dir).manifest == after != before
     assert json.loads((bundle_dir / "metrics.json").read_text()) == {"a": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+def test_a_bundle_is_replaced_without_a_moment_of_absence(tmp_path, monkeypatch, one_step):
+    if not one_step:  # a system without renameat2
+        monkeypatch.setattr(export, "_exchange", lambda *_: False)
+    target, absent, done = tmp_path / "bundle", [], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            if not (target / "number").exists():
+                absent.append(1)
+
+    for number in range(200):
+        staging = tmp_path / "staging"
+        staging.mkdir()
+        (staging / "number").write_text(str(number))
+        replace_folder(staging, target)
+        if number == 0:
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+    done.set()
+    watcher.join()
+    assert (target / "number").read_text() == "199"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    if one_step:
+        assert not absent
