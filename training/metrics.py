@@ -108,6 +108,7 @@ def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Rep
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     true, given = confusion.sum(2), confusion.sum(1)
     total = confusion.sum((1, 2))
+    total[total == 0] = np.nan  # a resample without any row of a slice
     distance = np.abs(np.subtract.outer(np.arange(LEVELS), np.arange(LEVELS)))
     expected = true[:, :, None] * given[:, None, :] / total[:, None, None]
     observed_error = (confusion * distance**2).sum((1, 2))
@@ -136,7 +137,7 @@ def calibration_error(
     for number in np.unique(bins):
         inside = bins == number
         gaps += np.abs(weights[:, inside] @ (confidence[inside] - correct[inside]))
-    return gaps / weights.sum(1)
+    return _ratio(gaps, weights.sum(1))
 
 
 def average_precision(truth: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
