@@ -1,0 +1,87 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from deesc_model.labels import SIGNALS, TRIGGERS
+from training import sources
+from training.sources import join_source, read_annotations, text_hash
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "data/annotations").glob("*.jsonl"))
+
+
+def label(name, text, **changes):
+    row = {"id": name, "text_sha256": text_hash(text), "level": 1, "triggers": ["delay"]}
+    return {**row, "signals": [], "passes": 1, **changes}
+
+
+def write(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["xci.jsonl", "xci.jsonl.gz"])
+def test_labels_meet_the_text_that_was_labelled(tmp_path, name):
+    labels = [label("xci:1", "it is late"), label("xci:2", "as it was"), label("xci:3", "away")]
+    annotations = write(tmp_path / "annotations" / "xci.jsonl", labels)
+    texts = [{"id": "xci:1", "text": "it is late"}, {"id": "xci:2", "text": "edited since"}]
+    write(tmp_path / "raw" / name, [*texts, {"id": "xci:9", "text": "nobody labelled this"}])
+    joined = join_source(annotations, tmp_path / "raw")
+    assert [(row.id, row.triggers, text) for row, text in joined.texts] == [
+        ("xci:1", ("delay",), "it is late")
+    ]
+    assert (joined.missing, joined.changed) == (1, 1)
+
+
+def test_the_command_says_what_is_missing_and_where_it_is_published(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    write(tmp_path / "a" / "banking77.jsonl", [label("banking77:test:1", "where is it")])
+    write(tmp_path / "raw" / "banking77.jsonl", [{"id": "banking77:test:1", "text": "where is it"}])
+    out = tmp_path / "joined.jsonl"
+    options = ["--annotations", str(tmp_path / "a"), "--out", str(out)]
+    assert sources.main([*options, "--sources", str(tmp_path / "raw")]) == 0
+    assert "| banking77 | CC BY 4.0 | 1 | 0 | 0 |" in capsys.readouterr().out
+    assert json.loads(out.read_text())["text"] == "where is it"
+    assert sources.main([*options, "--sources", str(tmp_path / "none")]) == 0
+    shown = capsys.readouterr().out
+    assert "| banking77 | CC BY 4.0 | 0 | 1 | 0 |" in shown
+    assert "PolyAI-LDN/task-specific-datasets" in shown
+    write(tmp_path / "raw" / "banking77.jsonl", [{"id": "banking77:test:1", "text": "changed"}])
+    assert sources.main([*options, "--sources", str(tmp_path / "raw")]) == 1
+
+
+def test_a_damaged_file_is_named_by_line(tmp_path):
+    annotations = write(tmp_path / "annotations" / "xci.jsonl", [label("xci:1", "a")])
+    (tmp_path / "xci.jsonl").write_text('{"id": "xci:1", "text": "a"}\n{"id"\n')
+    with pytest.raises(sources.DataError, match=r"xci.jsonl:1: not a source text|jsonl:2"):
+        join_source(annotations, tmp_path)
+    annotations.write_text('{"id": "xci:1"}\n')
+    with pytest.raises(sources.DataError, match=r"xci.jsonl:1: not an annotation"):
+        read_annotations(annotations)
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_annotations_keep_to_the_vocabulary_and_hold_no_text(file):
+    rows = read_annotations(file)
+    assert len({row.id for row in rows}) == len(rows)
+    for row in rows:
+        assert row.id.startswith(f"{file.stem}:")
+        assert row.triggers == tuple(name for name in TRIGGERS if name in row.triggers)
+        assert row.signals == tuple(name for name in SIGNALS if name in row.signals)
+        abusive = bool({"personal_abuse", "harm_threat"} & set(row.signals))
+        assert row.skip or (row.level == 4) == abusive
+        assert len(row.text_sha256) == sources.HASH_DIGITS
+
+
+def test_every_annotated_source_says_where_it_is_published():
+    about = sources.tomllib.loads((ROOT / "data/sources.toml").read_text(encoding="utf-8"))
+    assert {file.stem for file in SHIPPED} == set(about)
+    for origin in about.values():
+        assert set(origin) == {"what", "by", "repository", "file", "licence", "id"}

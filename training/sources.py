@@ -1,0 +1,178 @@
+"""Join the labels of public texts with the texts, which are not in the repository.
+
+python -m training.sources                     from data/raw
+python -m training.sources --sources FOLDER --out data/raw/joined.jsonl
+
+A source is a file NAME.jsonl or NAME.jsonl.gz of objects with ``id`` and ``text``. What stands
+in data/sources.toml says where the originals are published and how the ids follow from them.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deesc_model.errors import DeescError
+from training.corpus import DataError
+
+HASH_DIGITS = 16
+"""Hexadecimal digits of a text's sha256 that an annotation carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The labels of one public text.
+
+    Attributes:
+        id: Source and place in it, for example ``"xci:17"``.
+        text_sha256: First `HASH_DIGITS` digits of the sha256 of the text that was labelled.
+        level: Frustration level, 0–4.
+        triggers: Trigger types.
+        signals: Escalation signals.
+        passes: How many labellers read it: 1, or 2 with differences settled by a third.
+        skip: Not the utterance of a customer: not for training.
+    """
+
+    id: str
+    text_sha256: str
+    level: int
+    triggers: tuple[str, ...]
+    signals: tuple[str, ...]
+    passes: int
+    skip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedSource:
+    """The labelled texts of one source that are here, and how many are not.
+
+    Attributes:
+        name: The source's name.
+        texts: Annotation and text of each row that was found and is the one that was labelled.
+        missing: Labelled rows whose id the file lacks, or all if there is no file.
+        changed: Rows whose text is not the one that was labelled.
+    """
+
+    name: str
+    texts: tuple[tuple[Annotation, str], ...]
+    missing: int
+    changed: int
+
+
+def read_annotations(file: Path) -> list[Annotation]:
+    """Read the labels of one source.
+
+    Raises:
+        DataError: A line is no annotation; the message names file and line.
+    """
+    annotations = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            row |= {"triggers": tuple(row["triggers"]), "signals": tuple(row["signals"])}
+            annotations.append(Annotation(**row))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file}:{number}: not an annotation: {error!r}") from None
+    return annotations
+
+
+def text_hash(text: str) -> str:
+    """Return the digits that `Annotation.text_sha256` holds for this text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def join_source(annotations: Path, folder: Path) -> JoinedSource:
+    """Join one source's labels with its texts, by id and hash.
+
+    Args:
+        annotations: The file of labels; its name is the source's.
+        folder: Where ``NAME.jsonl`` or ``NAME.jsonl.gz`` may be.
+
+    Raises:
+        DataError: A line of either file cannot be read.
+    """
+    labelled = {row.id: row for row in read_annotations(annotations)}
+    texts, changed, found = [], 0, set()
+    for name, text in _read_texts(folder, annotations.stem):
+        if name not in labelled or name in found:
+            continue
+        found.add(name)
+        if text_hash(text) == labelled[name].text_sha256:
+            texts.append((labelled[name], text))
+        else:
+            changed += 1
+    return JoinedSource(annotations.stem, tuple(texts), len(labelled) - len(found), changed)
+
+
+def _read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
+    """Yield id and text of each row of a source's file, if there is one."""
+    for file, opener in (
+        (folder / f"{source}.jsonl", open),
+        (folder / f"{source}.jsonl.gz", gzip.open),
+    ):
+        if not file.is_file():
+            continue
+        with opener(file, "rt", encoding="utf-8") as lines:
+            number = 0
+            try:
+                for number, line in enumerate(lines, start=1):  # noqa: B007
+                    row = json.loads(line)
+                    yield row["id"], row["text"]
+            except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+                raise DataError(f"{file}:{number}: not a source text: {error!r}") from None
+        return
+
+
+def report(joined: Sequence[JoinedSource], about: dict[str, dict[str, Any]]) -> str:
+    """Return as Markdown what was joined, what was not, and where each original is."""
+    lines = [
+        "| source | licence | joined | not here | other text |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {part.name} | {about[part.name]['licence']} | {len(part.texts):,} | {part.missing:,}"
+        f" | {part.changed:,} |"
+        for part in joined
+    ]
+    lines += [""]
+    for part in joined:
+        origin = about[part.name]
+        lines += [
+            f"- {part.name}: {origin['what']} ({origin['by']}), {origin['licence']}; in"
+            f" {origin['repository']}, {origin['file']}. Ids: {origin['id']}."
+        ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 1 if a text is not the labelled one."""
+    parser = argparse.ArgumentParser(prog="python -m training.sources", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--sources", type=Path, default=Path("data/raw"), metavar="FOLDER")
+    parser.add_argument("--annotations", type=Path, default=Path("data/annotations"))
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write labels with their texts")
+    options = parser.parse_args(arguments)
+    try:
+        about = tomllib.loads(Path("data/sources.toml").read_text(encoding="utf-8"))
+        files = sorted(options.annotations.glob("*.jsonl"))
+        joined = [join_source(file, options.sources) for file in files]
+    except (DeescError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.out:
+        rows = (asdict(label) | {"text": text} for part in joined for label, text in part.texts)
+        partial = options.out.with_name(options.out.name + ".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        partial.replace(options.out)
+    print(report(joined, about))
+    return 1 if any(part.changed for part in joined) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
