@@ -60,18 +60,17 @@ class BundleConfig:
             BundleError: A field is missing, has the wrong form or names another vocabulary.
         """
         try:
-            encoder = EncoderSettings(**{k: int(v) for k, v in data["encoder"].items()})
-            calibration = data["calibration"]
-            head = str(calibration["level_head"])
-            if head not in LEVEL_HEADS:
-                raise BundleError(f"level_head {head!r} is none of {', '.join(LEVEL_HEADS)}")
             if list(data["levels"]) != [level.label for level in Level]:
                 raise BundleError(f"levels {data['levels']} are not this package's")
+            calibration = data["calibration"]
+            head = calibration["level_head"]
+            if head not in LEVEL_HEADS:
+                raise BundleError(f"level_head {head!r} is none of {', '.join(LEVEL_HEADS)}")
             return cls(
-                encoder,
+                _encoder_settings(data["encoder"]),
                 Calibration(
                     level_head=head,
-                    temperature=float(calibration["temperature"]),
+                    temperature=_number(calibration, "temperature", 1e-3, 1e3),
                     triggers=_label_calibrations(calibration["triggers"], TRIGGERS),
                     signals=_label_calibrations(calibration["signals"], SIGNALS),
                 ),
@@ -82,15 +81,45 @@ class BundleConfig:
             raise BundleError(f"a field has the wrong form: {error}") from None
 
 
+def _number(data: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    """Read a finite number within bounds; JSON's true and NaN are none."""
+    value = data[name]
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise BundleError(f"{name} must be a number from {low:g} to {high:g}, not {value!r:.40}")
+    return float(value)
+
+
+def _encoder_settings(data: Mapping[str, Any]) -> EncoderSettings:
+    bounds = {
+        "max_length": (16, 1e6),
+        "context_turns": (0, 1e6),
+        "context_tokens": (0, 1e6),
+        "window_overlap": (0, 1e6),
+    }
+    for name, value in data.items():
+        if name not in bounds:
+            raise BundleError(f"unknown field {name!r}")
+        if type(value) is not int:
+            raise BundleError(f"{name} must be a whole number, not {value!r:.40}")
+    settings = EncoderSettings(**{k: int(_number(data, k, *bounds[k])) for k in bounds})
+    if settings.window_overlap > settings.max_length // 2:
+        raise BundleError("window_overlap must be at most half of max_length")
+    return settings
+
+
 def _label_calibrations(
     data: Mapping[str, Mapping[str, Any]], vocabulary: Sequence[str]
 ) -> dict[str, LabelCalibration]:
-    """Read one calibration per label of the vocabulary, in its order."""
-    if set(data) != set(vocabulary):
-        difference = sorted(set(data) ^ set(vocabulary))
+    """Read one calibration per label; the order is that of the model's outputs."""
+    if list(data) != list(vocabulary):
+        difference = sorted(set(data) ^ set(vocabulary)) or ["the order"]
         raise BundleError(f"labels differ from this package's vocabulary: {', '.join(difference)}")
     return {
-        label: LabelCalibration(**{key: float(value) for key, value in data[label].items()})
+        label: LabelCalibration(
+            slope=_number(data[label], "slope", 0, 1e6),
+            intercept=_number(data[label], "intercept", -1e6, 1e6),
+            threshold=_number(data[label], "threshold", 0, 1),
+        )
         for label in vocabulary
     }
 
@@ -182,7 +211,11 @@ def read_bundle(path: Path) -> Bundle:
         expected = manifest.files.get(name)
         if expected is None:
             raise BundleError(f"{path / MANIFEST_FILE} holds no sha256 for {name}")
-        if file_sha256(path / name) != expected:
+        try:
+            found = file_sha256(path / name)
+        except OSError as error:
+            raise BundleError(f"{path / name} cannot be read: {error.strerror}") from None
+        if found != expected:
             raise BundleError(
                 f"{path / name} was changed or damaged: its sha256 is not the manifest's;"
                 " copy the bundle again"
@@ -218,7 +251,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; copy the bundle again") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not readable JSON: {error}") from None
     if not isinstance(data, dict):
         raise BundleError(f"{path} must hold a JSON object")

@@ -1,9 +1,9 @@
 """`EscalationClassifier`: text in, `Prediction` out, on onnxruntime."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import Network
-from deesc_model.rendering import render_context, render_turn
+from deesc_model.rendering import render_context, render_turn, speaker_prefix
 from deesc_model.scoring import (
     Scores,
     calibrated_scores,
@@ -40,6 +40,7 @@ class EscalationClassifier:
         self._calibration = bundle.config.calibration
         self._encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
         self._network = Network(bundle.model_path, self._encoder, threads=threads)
+        self._network.check(self._calibration.level_head)
 
     @classmethod
     def from_pretrained(
@@ -93,26 +94,28 @@ class EscalationClassifier:
         Raises:
             InvalidInputError: A text is not proper text (the message names its index), or
                 `contexts` has another length than `utterances`.
+            ValueError: `batch_size` is below 1.
         """
-        _refuse_bare_text(utterances, "utterances")
-        if contexts is not None and len(contexts) != len(utterances):
+        texts = _as_list(utterances, "utterances")
+        before = [()] * len(texts) if contexts is None else _as_list(contexts, "contexts")
+        if len(before) != len(texts):
             raise InvalidInputError(
-                f"{len(utterances)} utterances but {len(contexts)} contexts; give one each"
+                f"{len(texts)} utterances but {len(before)} contexts; give one each"
             )
-        if not utterances:
+        if not texts:
             return []
         windows: list[EncodedInput] = []
         owners: list[int] = []
-        for index, utterance in enumerate(utterances):
+        for index, (utterance, context) in enumerate(zip(texts, before, strict=True)):
             try:
-                encoded = self._encode(utterance, contexts[index] if contexts else ())
+                encoded = self._encode(utterance, context)
             except InvalidInputError as error:
                 raise InvalidInputError(f"utterance {index}: {error}") from None
             windows += encoded
             owners += [index] * len(encoded)
         logits = self._network.logits(windows, batch_size=batch_size)
         owned = np.array(owners, dtype=np.int64)
-        combined = combine_windows(logits, owned, len(utterances), self._calibration)
+        combined = combine_windows(logits, owned, len(texts), self._calibration)
         return self._predictions(calibrated_scores(combined, self._calibration))
 
     def predict_conversation(
@@ -128,15 +131,18 @@ class EscalationClassifier:
             InvalidInputError: A turn is not proper text; the message names its index.
         """
         reach = self.bundle.config.encoder.context_turns
-        contexts = [turns[max(0, index - reach) : index] for index in range(len(turns))]
-        return self.predict_batch(turns, contexts, batch_size=batch_size)
+        told = _as_list(turns, "turns")
+        contexts = [told[max(0, index - reach) : index] for index in range(len(told))]
+        return self.predict_batch(told, contexts, batch_size=batch_size)
 
     def _encode(self, utterance: str | Turn, context: Sequence[str | Turn]) -> list[EncodedInput]:
-        _refuse_bare_text(context, "context")
         turn = _as_turn(utterance)
-        before = [_as_turn(item) for item in context]
+        try:
+            before = [_as_turn(item) for item in _as_list(context, "context")]
+        except InvalidInputError as error:
+            raise InvalidInputError(f"in its context: {error}") from None
         rendered = render_context(before, self.bundle.config.encoder.context_turns)
-        return self._encoder.encode(render_turn(turn), rendered)
+        return self._encoder.encode(render_turn(turn), rendered, speaker_prefix(turn))
 
     def _predictions(self, scores: Scores) -> list[Prediction]:
         levels = predicted_levels(scores)
@@ -170,7 +176,8 @@ def _as_turn(item: str | Turn) -> Turn:
     return Turn("customer", item)
 
 
-def _refuse_bare_text(value: object, name: str) -> None:
-    """A bare string is a sequence of characters: surely not what the caller meant."""
-    if isinstance(value, str | bytes | Turn):
-        raise InvalidInputError(f"{name} must be a list, not one {type(value).__name__}")
+def _as_list(values: object, name: str) -> list[Any]:
+    """Take any iterable but a bare text, which would be read character by character."""
+    if isinstance(values, str | bytes | Turn | Mapping) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list, not one {type(values).__name__}")
+    return list(values)

@@ -12,7 +12,8 @@ from typing import Annotated, TextIO
 from deesc_model import __version__
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
-from deesc_model.labels import Level
+from deesc_model.files import check_writable, open_input, open_output, refuse_same_file, utf8_stdout
+from deesc_model.labels import SPEAKERS, Level
 from deesc_model.records import (
     FORMATS,
     BadRecord,
@@ -95,7 +96,7 @@ def classify(
     threads: ThreadsOption = None,
 ) -> None:
     """Label texts given on the command line."""
-    turns = [_parse_turn(text) if conversation else Turn("customer", text) for text in texts]
+    turns = [_parse_turn(text, number, conversation) for number, text in enumerate(texts, 1)]
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     label = classifier.predict_conversation if conversation else classifier.predict_batch
     _print_predictions(turns, label(turns), output)
@@ -109,14 +110,19 @@ def show(
     threads: ThreadsOption = None,
 ) -> None:
     """Label a conversation and draw it turn by turn."""
-    with _open_input(file) as stream:
+    with open_input(file) as stream:
         records = list(read_records(stream, format_of(file), context_turns=0))
     for record in records:
         if isinstance(record, BadRecord):
             raise InvalidInputError(f"{file}: {record}")
-    turns = [record.turn for record in records if isinstance(record, Record)]
+    rows = [record for record in records if isinstance(record, Record)]
+    turns = [record.turn for record in rows]
     if not turns:
         raise InvalidInputError(f"{file} holds no turns")
+    if any(row.row.get("conversation_id") != rows[0].row.get("conversation_id") for row in rows):
+        raise InvalidInputError(
+            f"{file} holds more than one conversation_id; deesc score labels such files"
+        )
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     _print_predictions(turns, classifier.predict_conversation(turns), output)
 
@@ -150,18 +156,22 @@ def score(
     """Label every row of a file, in constant memory.
 
     Rows that share a conversation_id and follow each other are read in context. The output
-    appears under its name when it is complete; until then it has the suffix .partial.
+    appears under its name when it is complete; until then it is NAME.….partial.
     """
     source = _known_format(input_format, "--input-format") or (
         "jsonl" if str(file) == "-" else format_of(file)
     )
     target = _known_format(output_format, "--format") or (format_of(out) if out else source)
     aside = skipped or Path(f"{out or (file.name if str(file) != '-' else 'stdin')}.skipped.jsonl")
+    refuse_same_file(file, out, aside if on_error is OnError.SKIP else None)
+    for path in (out, aside if on_error is OnError.SKIP else None):
+        if path is not None:
+            check_writable(path)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     reach = classifier.bundle.config.encoder.context_turns
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(_open_input(file))
-        write = record_writer(stack.enter_context(_open_output(out)), target)
+        stream = stack.enter_context(open_input(file))
+        write = record_writer(stack.enter_context(open_output(out)), target)
         spoil = _skipper(stack, aside) if on_error is OnError.SKIP else None
         advance = stack.enter_context(_progress(file))
         done, bad = _score_rows(
@@ -190,7 +200,8 @@ def info(
         "commit": manifest.git_commit,
         "data sha256": manifest.data_fingerprint,
         "longest input": f"{bundle.config.encoder.max_length} tokens, then windows",
-        "context": f"{bundle.config.encoder.context_turns} turns",
+        "context": f"{bundle.config.encoder.context_turns} turns, at most"
+        f" {bundle.config.encoder.context_tokens} tokens",
     }
     if output is Output.JSON:
         print(json.dumps({**about, "metrics": bundle.metrics.get("metrics", {})}, indent=1))
@@ -249,36 +260,11 @@ def _skipper(stack: contextlib.ExitStack, path: Path) -> Callable[[BadRecord], N
 
     def spoil(record: BadRecord) -> None:
         if not stream:
-            stream.append(stack.enter_context(path.open("w", encoding="utf-8")))
+            stream.append(stack.enter_context(open_output(path)))
         row = {"line": record.line, "error": record.message, "row": record.raw}
         stream[0].write(json.dumps(row) + "\n")
 
-    path.unlink(missing_ok=True)
     return spoil
-
-
-@contextlib.contextmanager
-def _open_input(file: Path) -> Iterator[TextIO]:
-    if str(file) == "-":
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-        yield sys.stdin
-        return
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def _open_output(out: Path | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that gets its name only once it is complete."""
-    if out is None:
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    partial = out.with_name(out.name + ".partial")
-    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        yield stream
-    partial.replace(out)
 
 
 @contextlib.contextmanager
@@ -309,18 +295,22 @@ def _known_format(name: str | None, option: str) -> str | None:
     return name
 
 
-def _parse_turn(text: str) -> Turn:
+def _parse_turn(text: str, number: int, conversation: bool) -> Turn:
+    """Read one argument; in a conversation "agent: …" names the speaker."""
     speaker, separator, said = text.partition(":")
-    if separator and speaker.strip().lower() in ("customer", "agent"):
-        return Turn(speaker.strip().lower(), said.strip())
-    return Turn("customer", text)
+    named = conversation and separator and speaker.strip().lower() in SPEAKERS
+    try:
+        return Turn(speaker.strip().lower(), said.strip()) if named else Turn("customer", text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"text {number}: {error}") from None
 
 
 def _print_predictions(
     turns: Sequence[Turn], predictions: Sequence[Prediction], output: Output
 ) -> None:
     if output is Output.AUTO:
-        output = Output.TABLE if sys.stdout.isatty() else Output.LINES
+        output = Output.TABLE if sys.stdout and sys.stdout.isatty() else Output.LINES
+    utf8_stdout()
     if output is Output.TABLE:
         Console().print(prediction_table(turns, predictions))
         return
@@ -374,7 +364,8 @@ def _scored(names: Sequence[str], scores: Mapping[str, float]) -> str:
 
 
 def _note(message: str) -> None:
-    print(message, file=sys.stderr)
+    if sys.stderr is not None:
+        print(message, file=sys.stderr)
 
 
 if __name__ == "__main__":

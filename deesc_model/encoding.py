@@ -48,13 +48,16 @@ class InputEncoder:
 
     A window reads ``[CLS] utterance [SEP] context [SEP]``. The context gives way to the
     utterance and loses its oldest tokens first. An utterance that alone is longer than the
-    model reads is split into overlapping windows without context, so nothing is cut.
+    model reads is split into overlapping windows without context, so nothing is cut; each
+    window begins with the speaker.
     """
 
     def __init__(self, tokenizer: Tokenizer, settings: EncoderSettings) -> None:
         # Base checkpoints ship fixed padding and truncation; both are ours to decide.
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        # "[SEP]" in a customer's text is five characters, not the end of the utterance.
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self.settings = settings
         self._single = tokenizer.num_special_tokens_to_add(False)
@@ -75,14 +78,25 @@ class InputEncoder:
             raise BundleError(f"{path} is not a readable tokenizer: {error}") from None
         return cls(tokenizer, settings)
 
-    def encode(self, utterance: str, context: str = "") -> list[EncodedInput]:
-        """Return the windows of one rendered utterance, at least one."""
+    def encode(self, utterance: str, context: str = "", prefix: str = "") -> list[EncodedInput]:
+        """Return the windows of one rendered utterance, at least one.
+
+        Args:
+            utterance: The rendered turn.
+            context: The rendered turns before it.
+            prefix: What `utterance` begins with and every window of it repeats.
+        """
         body: Encoding = self._tokenizer.encode(utterance, add_special_tokens=False)
         settings = self.settings
         room = settings.max_length - self._single
         if len(body) > room:
-            body.truncate(room, stride=settings.window_overlap)
-            return [self._finish(window) for window in (body, *body.overflowing)]
+            speaker = [
+                token
+                for token, (_, end) in zip(body.ids, body.offsets, strict=True)
+                if end <= len(prefix)
+            ]
+            body.truncate(room - len(speaker), stride=settings.window_overlap)
+            return [self._finish(body), *(self._finish(w, speaker) for w in body.overflowing)]
         room_for_context = min(
             settings.context_tokens, settings.max_length - self._pair - len(body)
         )
@@ -90,15 +104,18 @@ class InputEncoder:
             return [self._finish(body)]
         before: Encoding = self._tokenizer.encode(context, add_special_tokens=False)
         before.truncate(room_for_context, direction="left")
-        return [self._finish(body, before)]
+        return [self._finish(body, context=before)]
 
-    def _finish(self, body: Encoding, context: Encoding | None = None) -> EncodedInput:
-        """Add the special tokens and note where the utterance ends."""
+    def _finish(
+        self, body: Encoding, speaker: Sequence[int] = (), context: Encoding | None = None
+    ) -> EncodedInput:
+        """Add the special tokens and the speaker, and note where the utterance ends."""
         whole = self._tokenizer.post_process(body, context)
         ids = tuple(whole.ids)
-        end = len(ids)
-        if context is not None:
-            end = whole.sequence_ids.index(1)
+        if speaker:
+            start = whole.special_tokens_mask.index(0)
+            ids = (*ids[:start], *speaker, *ids[start:])
+        end = len(ids) if context is None else whole.sequence_ids.index(1)
         return EncodedInput(ids, end)
 
     def collate(self, inputs: Sequence[EncodedInput]) -> dict[str, Int64Array]:

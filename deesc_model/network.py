@@ -10,7 +10,8 @@ import onnxruntime as ort
 
 from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.errors import BundleError
-from deesc_model.scoring import Logits
+from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.scoring import LEVEL_HEADS, Logits
 
 OUTPUT_NAMES: Final = ("level_logits", "trigger_logits", "signal_logits")
 """Names of the model's outputs, float32 of shape (batch, labels)."""
@@ -34,8 +35,9 @@ class Network:
         """
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
+        self._path = path
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or _available_cpus()
+        options.intra_op_num_threads = threads or available_cpus()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
@@ -49,6 +51,27 @@ class Network:
         """Threads of one forward pass."""
         return int(self._session.get_session_options().intra_op_num_threads)
 
+    def check(self, level_head: str) -> None:
+        """Run one window through the network, so that a wrong file fails at once and by name.
+
+        Raises:
+            BundleError: The outputs are missing, not as wide as the vocabulary, or not finite.
+        """
+        try:
+            found = self.logits(self._encoder.encode("customer: hello", "agent: hello"))
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise BundleError(f"{self._path} does not run: {error}") from None
+        wanted = (LEVEL_HEADS[level_head], len(TRIGGERS), len(SIGNALS))
+        for name, values, width in zip(
+            OUTPUT_NAMES, (found.level, found.triggers, found.signals), wanted, strict=True
+        ):
+            if values.shape != (1, width) or not np.isfinite(values).all():
+                raise BundleError(
+                    f"{self._path}: {name} must be {width} finite numbers, not an array of shape"
+                    f" {values.shape[1:]} with {np.count_nonzero(~np.isfinite(values))} that are"
+                    " not finite"
+                )
+
     def logits(self, windows: Sequence[EncodedInput], *, batch_size: int = 32) -> Logits:
         """Run the network, sorted by length to waste no padding.
 
@@ -58,7 +81,12 @@ class Network:
 
         Returns:
             One row of logits per window, in the order given.
+
+        Raises:
+            ValueError: `batch_size` is below 1.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
         order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
         parts = [
             self._session.run(
@@ -74,8 +102,8 @@ class Network:
         return Logits(level, triggers, signals)
 
 
-def _available_cpus() -> int:
-    """CPUs that this process may use; onnxruntime alone would count the host's."""
+def available_cpus() -> int:
+    """Return how many CPUs this process may use; onnxruntime alone would count the host's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

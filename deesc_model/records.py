@@ -96,13 +96,15 @@ def read_records(
             continue
         line, row = item
         try:
-            turn = Turn(row.get("speaker") or "customer", _text(row))
+            speaker = row.get("speaker")
+            turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
         except InvalidInputError as error:
             yield BadRecord(line, json.dumps(row, ensure_ascii=True), str(error))
             continue
-        if not row.get("conversation_id") or row["conversation_id"] != conversation:
+        named = row.get("conversation_id")
+        if named in (None, "") or named != conversation:
             before.clear()
-        conversation = row.get("conversation_id")
+        conversation = named
         yield Record(line, row, turn, tuple(before))
         before.append(turn)
 
@@ -115,13 +117,11 @@ def _text(row: Mapping[str, Any]) -> Any:
 
 def _jsonl_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
     for number, line in enumerate(stream, start=1):
-        if number == 1:
-            line = line.removeprefix("\ufeff")  # noqa: PLW2901
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}")
             continue
         if isinstance(row, dict):
@@ -130,14 +130,23 @@ def _jsonl_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadReco
             yield BadRecord(number, line.rstrip("\r\n"), "not a JSON object")
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
 def _csv_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
-    reader = csv.reader(stream)
-    header = next(reader, None)
+    reader = csv.reader(stream, strict=True)
+    try:
+        header = next((cells for cells in reader if cells), None)
+    except csv.Error as error:
+        raise InvalidInputError(f"line 1: {error}; is it a CSV file?") from None
     if header is None:
         return
-    header[0] = header[0].removeprefix("\ufeff")
     if "text" not in header:
-        raise InvalidInputError(f"line 1: no column named text among {', '.join(header)}")
+        shown = ", ".join(header)[:200].encode("unicode_escape").decode()
+        raise InvalidInputError(f"line {reader.line_num}: no column named text among {shown}")
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")
     end = reader.line_num
     while True:
         try:
@@ -166,26 +175,38 @@ def record_writer(stream: TextIO, file_format: str) -> RowWriter:
 
     JSON Lines rows keep their fields and gain an object ``deesc``; CSV rows gain columns
     ``deesc_level``, ``deesc_frustration``, ``deesc_triggers`` and so on, lists joined by
-    spaces, one column for each score.
+    spaces, one column for each score. What an earlier run added is replaced.
     """
     if file_format == "jsonl":
         return lambda record, prediction: _write_json(stream, record, prediction)
-    writer = csv.writer(stream, lineterminator="\n")
+    # Python 3.11 leaves a lone carriage return unquoted unless it ends lines.
+    writer = csv.writer(stream, lineterminator="\r\n")
     header: list[str] = []
 
     def write(record: Record, prediction: Prediction) -> None:
         cells = flat_prediction(prediction)
         if not header:
-            header.extend(record.row)
+            header.extend(name for name in record.row if name not in cells)
             writer.writerow([*header, *cells])
-        if extra := record.row.keys() - set(header):
+        if extra := record.row.keys() - set(header) - cells.keys():
             raise InvalidInputError(
                 f"line {record.line}: the field {min(extra)} is not in the first row, so a CSV"
                 " table has no column for it; write JSON Lines instead"
             )
-        writer.writerow([*(record.row.get(name, "") for name in header), *cells.values()])
+        kept = (_cell(record.row.get(name, "")) for name in header)
+        writer.writerow([*kept, *cells.values()])
 
     return write
+
+
+def _cell(value: object) -> str:
+    """Return a field as a table shows it: text as it is, all else as JSON."""
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, from a JSON escape
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def _write_json(stream: TextIO, record: Record, prediction: Prediction) -> None:

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from deesc_model.types import Turn
 
 
+def speaker_prefix(turn: Turn) -> str:
+    """Return what a rendered turn begins with; each window of a long text begins with it."""
+    return f"{turn.speaker}:"
+
+
 def render_turn(turn: Turn) -> str:
     """Return one turn as text with its speaker in front."""
-    return f"{turn.speaker}: {turn.text}"
+    return f"{speaker_prefix(turn)} {turn.text}"
 
 
 def render_context(context: Sequence[Turn], context_turns: int) -> str:

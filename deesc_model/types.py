@@ -13,8 +13,10 @@ MAX_CHARACTERS: Final = 100_000
 
 # Line breaks and tabs are ordinary; every other C0 or C1 control says that the text was
 # decoded wrongly. Surrogates can't be written as UTF-8 at all.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+# What errors="surrogateescape" makes of bytes that are not UTF-8.
+_UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Turn:
 
     def __post_init__(self) -> None:
         """Check both fields, so that a `Turn` in hand is a valid one."""
-        if self.speaker not in SPEAKERS:
+        if not isinstance(self.speaker, str) or self.speaker not in SPEAKERS:
             raise InvalidInputError(
                 f"speaker must be one of {', '.join(SPEAKERS)}, not {self.speaker!r}"
             )
@@ -47,6 +49,11 @@ class Turn:
             raise InvalidInputError(
                 f"text has {len(self.text):,} characters, the limit is {MAX_CHARACTERS:,};"
                 " split it into turns"
+            )
+        if bad := _UNDECODED.search(self.text):
+            raise InvalidInputError(
+                f"text holds the byte 0x{ord(bad[0]) - 0xDC00:02X} at character {bad.start()}:"
+                " not UTF-8; convert the source to UTF-8"
             )
         if bad := _SURROGATE.search(self.text):
             raise InvalidInputError(
@@ -118,5 +125,5 @@ class Prediction:
             )
         except KeyError as error:
             raise InvalidInputError(f"prediction lacks the field {error.args[0]!r}") from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidInputError(f"not a prediction: {error}") from None

@@ -41,7 +41,7 @@ def read_labels(path: Path) -> dict[str, Labels]:
         raise DataError(f"no labels at {path}: give a .jsonl file or a folder of them")
     labels: dict[str, Labels] = {}
     for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -49,7 +49,7 @@ def read_labels(path: Path) -> dict[str, Labels]:
                 name = row["id"] if "id" in row else f"{row['conversation_id']}#{row['turn']}"
                 level = int(Level(row["level"]))
                 labels[name] = Labels(level, frozenset(row["triggers"]), frozenset(row["signals"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(f"{file}:{number}: not a labelled utterance: {error!r}") from None
     return labels
 

@@ -33,6 +33,7 @@ class TfidfBaseline:
             TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=3, sublinear_tf=True),
         )
         self._context = TfidfVectorizer(min_df=2, sublinear_tf=True)
+        self._reads_context = True
         self._level: LogisticRegression | None = None
         self._triggers: list[LogisticRegression | None] = []
         self._signals: list[LogisticRegression | None] = []
@@ -61,12 +62,14 @@ class TfidfBaseline:
         texts = [row.text for row in rows]
         contexts = [render_context(row.context, self._context_turns) for row in rows]
         speakers = csr_matrix([[float(row.speaker == "customer")] for row in rows])
+        blocks = [(vectorizer, texts) for vectorizer in self._utterance]
+        if fit:
+            self._reads_context = any(contexts)
+        if self._reads_context:
+            blocks.append((self._context, contexts))
         parts = [
             vectorizer.fit_transform(values) if fit else vectorizer.transform(values)
-            for vectorizer, values in (
-                *((vectorizer, texts) for vectorizer in self._utterance),
-                (self._context, contexts),
-            )
+            for vectorizer, values in blocks
         ]
         return hstack([*parts, speakers], format="csr")
 

@@ -22,16 +22,30 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """Keys that take one of a few words."""
 
-POSITIVE = (
-    "epochs",
-    "batch_size",
-    "evaluation_batch_size",
-    "learning_rate",
-    "max_length",
-    "bootstrap_samples",
-    "threads",
-    "patience",
-)
+RANGES: dict[str, tuple[float, float]] = {
+    "max_length": (16, 100_000),
+    "context_turns": (0, 1_000),
+    "context_tokens": (0, 100_000),
+    "window_overlap": (0, 100_000),
+    "context_dropout": (0, 1),
+    "epochs": (1, 10_000),
+    "patience": (1, 10_000),
+    "batch_size": (1, 100_000),
+    "evaluation_batch_size": (1, 100_000),
+    "learning_rate": (1e-8, 1),
+    "head_learning_rate": (1e-8, 1),
+    "weight_decay": (0, 1),
+    "warmup": (0, 1),
+    "dropout": (0, 0.95),
+    "trigger_loss_weight": (0, 1_000),
+    "signal_loss_weight": (0, 1_000),
+    "imbalance_power": (0, 1),
+    "threads": (1, 4_096),
+    "seed": (0, 2**31 - 1),
+    "bootstrap_samples": (1, 1_000_000),
+    "max_conversations": (0, 1_000_000_000),
+}
+"""Smallest and largest value of each number."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +131,16 @@ class Config:
                 raise ConfigError(
                     f"{key} must be one of {', '.join(allowed)}, not {getattr(self, key)!r}"
                 )
-        for key in POSITIVE:
-            if getattr(self, key) <= 0:
-                raise ConfigError(f"{key} must be above 0, not {getattr(self, key)!r}")
+        for key, (low, high) in RANGES.items():
+            if not low <= getattr(self, key) <= high:
+                raise ConfigError(
+                    f"{key} must be from {low:g} to {high:g}, not {getattr(self, key)!r}"
+                )
+        if self.window_overlap > self.max_length // 2:
+            raise ConfigError(
+                f"window_overlap must be at most half of max_length {self.max_length},"
+                f" not {self.window_overlap}"
+            )
 
 
 def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:

@@ -88,8 +88,8 @@ def read_corpus(folder: Path) -> tuple[list[Utterance], list[Fault]]:
     conversations: dict[str, list[Utterance]] = {}
     home: dict[str, Path] = {}
     for file in files:
-        # Not splitlines(): it would also split at U+2028 and the like inside of texts.
-        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        # Not splitlines() of a string: it would also split at U+2028 and the like inside of texts.
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
             if not line.strip():
                 continue
             row, found = _read_line(line, file.name, number)
@@ -146,21 +146,33 @@ def to_json(row: Utterance) -> str:
 
 
 def write_corpus(rows: Sequence[Utterance], folder: Path) -> None:
-    """Write one file per domain, each whole or not at all."""
+    """Write one file per domain, each whole or not at all.
+
+    Raises:
+        DataError: The folder holds files that are not named by domain, which would then stand
+            beside their own rows.
+    """
     by_domain: dict[str, list[Utterance]] = defaultdict(list)
     for row in rows:
         by_domain[row.domain].append(row)
+    if others := sorted({path.stem for path in folder.glob("*.jsonl")} - by_domain.keys()):
+        raise DataError(
+            f"{folder / others[0]}.jsonl is not named by a domain of its rows; the corpus has one"
+            " file for each domain, DOMAIN.jsonl"
+        )
     for domain, members in by_domain.items():
         partial = folder / f"{domain}.jsonl.partial"
         partial.write_text("".join(to_json(row) + "\n" for row in members), encoding="utf-8")
         partial.rename(folder / f"{domain}.jsonl")
 
 
-def _read_line(line: str, file: str, number: int) -> tuple[Utterance | None, list[Fault]]:
+def _read_line(line: bytes, file: str, number: int) -> tuple[Utterance | None, list[Fault]]:
     """Parse and check one line by itself."""
     try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
+        data = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return None, [Fault(file, number, "line", f"not UTF-8: {error}")]
+    except (ValueError, RecursionError) as error:
         return None, [Fault(file, number, "line", f"not JSON: {error}")]
     if not isinstance(data, dict):
         return None, [Fault(file, number, "line", "not a JSON object")]

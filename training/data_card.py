@@ -8,7 +8,7 @@ from training.corpus import ARCS, CHANNELS, SPLITS, Utterance
 
 
 def describe(rows: Sequence[Utterance]) -> str:
-    """Return the tables of `data/README.md` between its markers."""
+    """Return the tables of `data/README.md`."""
     customers = [row for row in rows if row.speaker == "customer"]
     agents = [row for row in rows if row.speaker == "agent"]
     words = sum(len(row.text.split()) for row in rows) / max(len(rows), 1)

@@ -108,7 +108,8 @@ def evaluate(
 
     Returns:
         A JSON-ready report: ``metrics``, ``baseline``, ``difference`` and ``slices`` map
-        metric names to value and 95 % interval; ``confusion`` is true by predicted level.
+        metric names to value and 95 % interval; ``confusion`` is true by predicted level;
+        ``small_slices`` has the rows of slices that are too small to measure.
     """
     gold = gold_labels(views)
     half = len(views) // 2
@@ -127,7 +128,11 @@ def evaluate(
     mine = measure(headline, scores, model.calibration)
     theirs = measure(headline, baseline_scores, baseline.calibration)
     slices = {}
-    for name, mask in slice_masks(views).items():
+    masks = slice_masks(views)
+    small = {name: int(mask.sum()) for name, mask in masks.items() if mask.sum() < SMALLEST_SLICE}
+    for name, mask in masks.items():
+        if name in small:
+            continue
         found = intervals(measure(mask, scores, model.calibration))
         against = intervals(measure(mask, baseline_scores, baseline.calibration))
         slices[name] = {
@@ -145,6 +150,7 @@ def evaluate(
         "difference": _json(intervals({key: mine[key] - theirs[key] for key in HEADLINE})),
         "confusion": confusion_matrix(gold.levels[:half], first_half).tolist(),
         "slices": slices,
+        "small_slices": small,
     }
 
 
@@ -161,7 +167,7 @@ def slice_masks(views: Sequence[Utterance]) -> dict[str, BoolArray]:
     for low, high in LENGTHS:
         name = f"words={low}-{high}" if high < LENGTHS[-1][1] else f"words={low}+"
         masks[name] = (words >= low) & (words <= high) & (positions < half)
-    return {name: mask for name, mask in masks.items() if mask.sum() >= SMALLEST_SLICE}
+    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def fit_baseline(rows: Sequence[Utterance], config: Config) -> tuple[TfidfBaseline, Calibration]:
@@ -214,15 +220,19 @@ def headline_table(report: Mapping[str, Any]) -> str:
 
 
 def slice_table(report: Mapping[str, Any]) -> str:
-    """Return four figures of each slice as a Markdown table."""
-    columns = ("level_macro_f1", "level_qwk", "trigger_micro_f1", "trigger_macro_f1")
-    lines = [
-        f"| slice | rows | {' | '.join(columns)} |",
-        f"| --- | ---: |{' --- |' * len(columns)}",
-    ]
+    """Return figures of each slice, the baseline's beside the model's, as a Markdown table."""
+    columns = ("level_macro_f1", "trigger_macro_f1")
+    names = " | ".join(f"{column} | TF-IDF" for column in columns)
+    lines = [f"| slice | rows | {names} |", f"| --- | ---: |{' --- | --- |' * len(columns)}"]
     for name, part in report["slices"].items():
-        cells = " | ".join(_cell(part["metrics"], column) for column in columns)
+        cells = " | ".join(
+            f"{_cell(part['metrics'], column)} | {_cell(part['baseline'], column)}"
+            for column in columns
+        )
         lines.append(f"| {name} | {part['rows']:,} | {cells} |")
+    if report["small_slices"]:
+        small = ", ".join(f"{name} ({rows})" for name, rows in report["small_slices"].items())
+        lines += ["", f"Too few rows for a figure (under {SMALLEST_SLICE}): {small}."]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from deesc_model.bundle import (
     file_sha256,
     read_bundle,
 )
-from deesc_model.encoding import INPUT_NAMES, EncodedInput, EncoderSettings, InputEncoder
+from deesc_model.encoding import INPUT_NAMES, EncoderSettings, InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.network import OUTPUT_NAMES
 from deesc_model.rendering import render_context, render_turn
@@ -48,6 +48,19 @@ from training.predict import onnx_runner, predict_logits
 
 PARITY_TOLERANCE = 1e-4
 """Largest difference between a logit of torch and of onnxruntime in fp32."""
+
+UNLIMITED = 1_000_000
+"""More tokens than any text has."""
+
+AWKWARD_TEXTS = (
+    "customer: Straße, naïve, İstanbul, ﬁne",
+    "customer: 😡👍🏽 👩‍👩‍👧 …—“quoted”",
+    "customer: 请帮忙 помогите مرحبا",
+    "customer: @brand_help #fail https://t.co/x1?y=2&z £9.99 50%",
+    "customer: a\tb\nc  d\u00a0e\u200bf",
+    "customer: " + "x" * 300,
+)
+"""Texts that tokenizers have been known to disagree on."""
 
 PARITY_BATCHES = (1, 3, 32)
 PARITY_LENGTHS = (1, 7, 33)
@@ -264,15 +277,17 @@ def _export_tokenizer(
     tokenizer.backend_tokenizer.save(str(path))
     encoder = InputEncoder.from_file(path, settings)
     path.write_text(encoder.to_json(), encoding="utf-8")
-    for row in rows:
-        utterance = render_turn(Turn(row.speaker, row.text))
-        context = render_context(row.context, 1)
+    # Windows and shortened context are this project's own rule: compare with room for everything.
+    roomy = replace(settings, max_length=UNLIMITED, context_tokens=UNLIMITED)
+    complete = InputEncoder.from_file(path, roomy)
+    pairs = [
+        (render_turn(Turn(row.speaker, row.text)), render_context(row.context, 1)) for row in rows
+    ]
+    for utterance, context in [*pairs, *((text, "") for text in AWKWARD_TEXTS)]:
         expected = tokenizer(utterance, context or None, truncation=False)["input_ids"]
-        if len(expected) > min(settings.max_length, settings.context_tokens):
-            continue  # windows and shortened context are this project's own rule
-        actual = encoder.encode(utterance, context)
-        if actual != [EncodedInput(tuple(expected), actual[0].utterance_length)]:
-            raise ExportError(f"tokenizers and transformers read {row.text[:80]!r} differently")
+        (actual,) = complete.encode(utterance, context)
+        if list(actual.ids) != expected:
+            raise ExportError(f"tokenizers and transformers read {utterance[:80]!r} differently")
     return encoder
 
 
@@ -296,7 +311,9 @@ def write_bundle(
 
     Raises:
         BundleError: The finished folder does not read back.
+        ExportError: `target` holds something that is not a bundle.
     """
+    check_replaceable(target)
     staging = network.path.parent
     config = BundleConfig(network.encoder.settings, network.calibration)
     for name, content in ((CONFIG_FILE, config.to_dict()), (METRICS_FILE, report)):
@@ -313,6 +330,20 @@ def write_bundle(
     read_bundle(staging)
     replace_folder(staging, target)
     return manifest
+
+
+def check_replaceable(target: Path) -> None:
+    """Refuse a target that holds anything but a bundle, since writing there deletes it.
+
+    Raises:
+        ExportError: `target` is a file, or a folder with content and without a manifest.
+    """
+    if target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST_FILE).is_file()):
+        return
+    if target.exists():
+        raise ExportError(
+            f"{target} is not a bundle and would be deleted; choose another bundle_dir"
+        )
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """Fine-tuning: a corpus and a base model in, the best checkpoint out."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,11 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from deesc_model.encoding import EncoderSettings, InputEncoder
+from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.network import available_cpus
 from deesc_model.rendering import render_context, render_turn
 from deesc_model.scoring import Calibration, Logits, calibrated_scores
 from deesc_model.types import Turn
@@ -142,14 +142,20 @@ def fine_tune(
         tracker: Gets each epoch's figures.
         target: Folder of the checkpoint. Unfinished work in ``trainer/`` beside it is taken
             up where it stopped, and removed at the end.
+
+    Raises:
+        DeescError: The base model cannot be loaded, or reads less than `max_length`.
     """
     set_seed(config.seed)
-    torch.set_num_threads(min(config.threads, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(min(config.threads, available_cpus()))
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
+    longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
+    if config.max_length > longest:
+        raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
     encoder = _make_encoder(tokenizer, config)
     trainer_dir = target.with_name("trainer")
-    last = get_last_checkpoint(str(trainer_dir)) if trainer_dir.is_dir() else None
+    last = last_whole_checkpoint(trainer_dir)
     arguments = TrainingArguments(
         output_dir=str(trainer_dir),
         num_train_epochs=config.epochs,
@@ -188,6 +194,20 @@ def fine_tune(
     save_checkpoint(model, tokenizer, encoder.settings, staging)
     staging.rename(target)
     shutil.rmtree(trainer_dir)
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint of an unfinished training, and remove half-written ones.
+
+    The Trainer writes its state last, so a checkpoint without it was cut short by a kill.
+    """
+    whole: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        if (path / "trainer_state.json").is_file():
+            whole[int(path.name.split("-")[1])] = path
+        else:
+            shutil.rmtree(path)
+    return str(whole[max(whole)]) if whole else None
 
 
 def use_bf16(precision: str) -> bool:

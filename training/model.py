@@ -1,17 +1,27 @@
 """The network: an encoder, mean pooling over the utterance, three heads, and their losses."""
 
+import inspect
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from deesc_model.encoding import EncoderSettings
+from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.scoring import LEVEL_HEADS
 from training.base_model import resolve_base_model
@@ -147,15 +157,36 @@ def corn_loss(logits: Tensor, levels: Tensor, level_weights: Tensor | None = Non
 def new_model(
     base_model: str, level_head: str, dropout: float, loss_weights: LossWeights
 ) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
-    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer."""
+    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
+
+    Raises:
+        DeescError: There is no such model, or it is not an encoder that transformers can load
+            whole.
+    """
     source = resolve_base_model(base_model)
     transformers.logging.set_verbosity_error()  # it reports the pooling layer that we leave out
     transformers.logging.disable_progress_bar()
-    encoder = AutoModel.from_pretrained(
-        source, attn_implementation="eager", add_pooling_layer=False
-    )
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    try:
+        encoder, found = AutoModel.from_pretrained(
+            source, output_loading_info=True, **_encoder_options(AutoConfig.from_pretrained(source))
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise DeescError(f"cannot load base_model {base_model!r}: {error}") from None
+    if missing := sorted(found["missing_keys"]):
+        raise DeescError(
+            f"base_model {base_model!r} lacks weights of its own encoder, {missing[0]} for one;"
+            " is it a checkpoint of this project? Those are for evaluation, not to start from"
+        )
     return EscalationModel(encoder, level_head, dropout, loss_weights), tokenizer
+
+
+def _encoder_options(config: PretrainedConfig) -> dict[str, Any]:
+    """Eager attention, which exports to ONNX, and no pooling layer where there is one."""
+    options: dict[str, Any] = {"attn_implementation": "eager"}
+    if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
+        options["add_pooling_layer"] = False
+    return options
 
 
 def save_checkpoint(
@@ -176,10 +207,16 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path,
 ) -> tuple[EscalationModel, PreTrainedTokenizerBase, EncoderSettings]:
-    """Load what `save_checkpoint` wrote; the model is in evaluation mode."""
+    """Load what `save_checkpoint` wrote; the model is in evaluation mode.
+
+    Raises:
+        DeescError: The folder holds no checkpoint.
+    """
+    if not (folder / SETTINGS_FILE).is_file():
+        raise DeescError(f"no checkpoint in {folder}: {SETTINGS_FILE} is missing")
     about = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     config = AutoConfig.from_pretrained(folder)
-    encoder = AutoModel.from_config(config, attn_implementation="eager", add_pooling_layer=False)
+    encoder = AutoModel.from_config(config, **_encoder_options(config))
     model = EscalationModel(encoder, about["level_head"])
     load_model(model, str(folder / WEIGHTS_FILE))
     return (

@@ -17,6 +17,9 @@ SHORTEST = 6
 
 PERMUTATIONS = 128
 
+CANDIDATES = 0.4
+"""Estimated similarity from which a pair is measured: far below, so that hardly any is missed."""
+
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicate:
@@ -47,7 +50,7 @@ def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
 
     Source: Broder, "On the resemblance and containment of documents", 1997.
     """
-    index = MinHashLSH(threshold=SIMILARITY - 0.1, num_perm=PERMUTATIONS)
+    index = MinHashLSH(threshold=CANDIDATES, num_perm=PERMUTATIONS)
     seen: dict[int, frozenset[str]] = {}
     pairs = []
     for position, row in enumerate(rows):

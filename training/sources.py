@@ -72,7 +72,7 @@ def read_annotations(file: Path) -> list[Annotation]:
         DataError: A line is no annotation; the message names file and line.
     """
     annotations = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
             row |= {"triggers": tuple(row["triggers"]), "signals": tuple(row["signals"])}
@@ -123,7 +123,7 @@ def _read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
             try:
                 for number, line in enumerate(lines, start=1):  # noqa: B007
                     row = json.loads(line)
-                    yield row["id"], row["text"]
+                    yield str(row["id"]), str(row["text"])
             except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
                 raise DataError(f"{file}:{number}: not a source text: {error!r}") from None
         return
@@ -150,6 +150,14 @@ def report(joined: Sequence[JoinedSource], about: dict[str, dict[str, Any]]) -> 
     return "\n".join(lines)
 
 
+def _write(joined: Sequence[JoinedSource], out: Path) -> None:
+    """Write labels with their texts, the file whole or not at all."""
+    rows = (asdict(label) | {"text": text} for part in joined for label, text in part.texts)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    partial.replace(out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 1 if a text is not the labelled one."""
     parser = argparse.ArgumentParser(prog="python -m training.sources", description=__doc__)
@@ -161,15 +169,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         about = tomllib.loads(Path("data/sources.toml").read_text(encoding="utf-8"))
         files = sorted(options.annotations.glob("*.jsonl"))
+        if unknown := [file.stem for file in files if file.stem not in about]:
+            raise DataError(f"data/sources.toml says nothing of {', '.join(unknown)}")
         joined = [join_source(file, options.sources) for file in files]
-    except (DeescError, OSError) as error:
+        if options.out:
+            _write(joined, options.out)
+    except (DeescError, OSError, tomllib.TOMLDecodeError) as error:
         print(error, file=sys.stderr)
         return 1
-    if options.out:
-        rows = (asdict(label) | {"text": text} for part in joined for label, text in part.texts)
-        partial = options.out.with_name(options.out.name + ".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(options.out)
     print(report(joined, about))
     return 1 if any(part.changed for part in joined) else 0
 

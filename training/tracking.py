@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,8 @@ log = logging.getLogger("training")
 UNTRACKED = "untracked"
 RUN_ID_FILE = "mlflow_run_id"
 CONNECT_TIMEOUT_S = 5.0
+METRICS_AT_ONCE = 500
+"""MLflow refuses more than 1,000 in one request."""
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -127,20 +130,27 @@ class Tracker:
         self._call("log metrics", lambda: mlflow.log_metrics(dict(metrics), step=step))
 
     def log_report(self, report: Mapping[str, Any], prefix: str) -> None:
-        """Record every figure of an evaluation, with interval bounds and slices."""
-        figures: dict[str, float] = {}
-        for group, name in (("metrics", prefix), ("baseline", f"{prefix}_baseline")):
-            for metric, interval in report[group].items():
-                figures[f"{name}/{metric}"] = interval["value"]
-                if "." not in metric:
-                    figures[f"{name}/{metric}_low"] = interval["low"]
-                    figures[f"{name}/{metric}_high"] = interval["high"]
+        """Record every figure of an evaluation with its interval: model, baseline, slices."""
+        groups = {
+            prefix: report["metrics"],
+            f"{prefix}_baseline": report["baseline"],
+            f"{prefix}_difference": report["difference"],
+        }
         for slice_name, part in report["slices"].items():
-            for metric, interval in part["metrics"].items():
-                # MLflow allows neither "=" nor "+" in names.
-                place = slice_name.replace("=", ".").replace("+", "_up")
-                figures[f"{prefix}_slices/{place}/{metric}"] = interval["value"]
-        self._call("log the report", lambda: mlflow.log_metrics(figures))
+            # MLflow allows neither "=" nor "+" in names.
+            place = slice_name.replace("=", ".").replace("+", "_up")
+            groups[f"{prefix}_slices/{place}"] = part["metrics"]
+            groups[f"{prefix}_baseline_slices/{place}"] = part["baseline"]
+        figures: dict[str, float] = {}
+        for group, metrics in groups.items():
+            for metric, interval in metrics.items():
+                figures[f"{group}/{metric}"] = interval["value"]
+                figures[f"{group}/{metric}_low"] = interval["low"]
+                figures[f"{group}/{metric}_high"] = interval["high"]
+        names = list(figures)
+        for start in range(0, len(names), METRICS_AT_ONCE):
+            part = {name: figures[name] for name in names[start : start + METRICS_AT_ONCE]}
+            self._call("log the report", partial(mlflow.log_metrics, part))
 
     def log_files(self, paths: Sequence[Path], folder: str) -> None:
         """Upload files as artifacts."""

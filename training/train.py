@@ -33,7 +33,7 @@ from training.evaluate import (
     format_report,
     gold_labels,
 )
-from training.export import export_network, write_bundle
+from training.export import check_replaceable, export_network, write_bundle
 from training.figures import draw_figures
 from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
@@ -61,6 +61,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         DeescError: Data, configuration or export are wrong; the message says what.
     """
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
+    check_replaceable(bundle_dir)
     rows = load_corpus(Path(config.corpus))
     splits = {split: select_split(rows, split, config.max_conversations) for split in SPLITS}
     data = fingerprint([row for members in splits.values() for row in members])

@@ -80,14 +80,31 @@ def test_a_broken_manifest_is_named(bundle_dir, content, said):
     ("change", "said"),
     [
         (lambda c: c.pop("encoder"), "'encoder' is missing"),
-        (lambda c: c["encoder"].update(max_length="long"), "wrong form"),
-        (lambda c: c["encoder"].update(speed=1), "wrong form"),
+        (lambda c: c["encoder"].update(max_length="long"), "max_length must be a whole number"),
+        (lambda c: c["encoder"].update(speed=1), "unknown field 'speed'"),
+        (lambda c: c["encoder"].update(max_length=4), "max_length must be a number from 16"),
+        (lambda c: c["encoder"].update(window_overlap=9), "at most half of max_length"),
+        (lambda c: c["encoder"].pop("context_turns"), "'context_turns' is missing"),
         (lambda c: c.update(levels=["calm"]), "levels"),
         (lambda c: c["calibration"].update(level_head="tree"), "'tree' is none of"),
-        (lambda c: c["calibration"].update(temperature=None), "wrong form"),
+        (lambda c: c["calibration"].update(temperature=None), "temperature must be a number"),
+        (lambda c: c["calibration"].update(temperature=float("nan")), "temperature must be"),
+        (lambda c: c["calibration"].update(temperature=True), "temperature must be"),
+        (lambda c: c["calibration"]["triggers"]["delay"].update(slope=-1), "slope must be"),
+        (lambda c: c["calibration"]["triggers"]["delay"].update(threshold=2), "threshold must be"),
+        (lambda c: c["calibration"]["triggers"]["delay"].clear(), "'slope' is missing"),
+        (
+            lambda c: c["calibration"].update(
+                signals=dict(reversed(c["calibration"]["signals"].items()))
+            ),
+            "the order",
+        ),
         (lambda c: c["calibration"]["triggers"].pop("billing"), "billing"),
         (lambda c: c["calibration"]["signals"].update(yelling={}), "yelling"),
-        (lambda c: c["calibration"]["signals"].update(churn_threat={"slope": "x"}), "wrong form"),
+        (
+            lambda c: c["calibration"]["signals"].update(churn_threat={"slope": "x"}),
+            "slope must be",
+        ),
     ],
 )
 def test_a_wrong_config_names_file_and_field(bundle_dir, change, said):
@@ -96,6 +113,13 @@ def test_a_wrong_config_names_file_and_field(bundle_dir, change, said):
     with pytest.raises(BundleError, match=said) as caught:
         read_bundle(bundle_dir)
     assert "config.json" in str(caught.value)
+
+
+def test_a_model_with_other_outputs_is_named_at_once(bundle_dir):
+    rewrite(bundle_dir / "config.json", lambda c: c["calibration"].update(level_head="corn"))
+    reseal(bundle_dir)
+    with pytest.raises(BundleError, match=r"model\.onnx: level_logits must be 4 finite numbers"):
+        EscalationClassifier.from_pretrained(bundle_dir)
 
 
 def test_a_model_that_is_no_onnx_is_named(bundle_dir):

@@ -96,7 +96,11 @@ def test_the_callers_data_is_not_changed(classifier):
         (lambda c: c.predict(""), "utterance 0: text is empty"),
         (lambda c: c.predict(7), "utterance 0: expected a string or a Turn, not int"),
         (lambda c: c.predict("fine", "again"), "context must be a list, not one str"),
-        (lambda c: c.predict("fine", [None]), "not NoneType"),
+        (lambda c: c.predict("fine", [None]), "utterance 0: in its context: .* not NoneType"),
+        (lambda c: c.predict("fine", None), "context must be a list, not one NoneType"),
+        (lambda c: c.predict_batch(None), "utterances must be a list, not one NoneType"),
+        (lambda c: c.predict_batch({"text": "fine"}), "utterances must be a list, not one dict"),
+        (lambda c: c.predict_conversation(Turn("agent", "fine")), "turns must be a list"),
         (lambda c: c.predict_batch("fine"), "utterances must be a list, not one str"),
         (lambda c: c.predict_batch(["fine", " "]), "utterance 1: text is empty"),
         (lambda c: c.predict_batch(["fine"], []), "1 utterances but 0 contexts"),
@@ -107,6 +111,14 @@ def test_the_callers_data_is_not_changed(classifier):
 def test_bad_input_is_refused_with_a_reason(classifier, call, said):
     with pytest.raises(InvalidInputError, match=said):
         call(classifier)
+
+
+def test_any_iterable_of_texts_will_do(classifier):
+    expected = classifier.predict_batch(["late", "again"], [[], ["fine"]])
+    texts = np.array(["late", "again"])
+    assert classifier.predict_batch(texts, iter([[], ["fine"]])) == expected
+    turns = [Turn("agent", "late"), Turn("customer", "again")]
+    assert classifier.predict_conversation(iter(turns)) == classifier.predict_conversation(turns)
 
 
 def test_one_classifier_serves_many_threads(classifier):
@@ -127,6 +139,11 @@ def test_threads_default_to_the_cpus_that_this_process_may_use(tiny_bundle):
     bundle = EscalationClassifier.from_pretrained(tiny_bundle).bundle
     encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
     assert Network(bundle.model_path, encoder).threads == len(os.sched_getaffinity(0))
+
+
+def test_batches_of_nothing_are_refused(classifier):
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, not 0"):
+        classifier.predict_batch(["fine"], batch_size=0)
 
 
 def test_zero_threads_are_refused(tiny_bundle):

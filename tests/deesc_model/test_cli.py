@@ -57,7 +57,7 @@ def test_classify_reads_a_conversation(tiny_bundle):
 
 
 def test_a_terminal_gets_a_coloured_table(tiny_bundle, tmp_path):
-    path = write_jsonl(tmp_path / "talk.jsonl", ROWS)
+    path = write_jsonl(tmp_path / "talk.jsonl", ROWS[:3])
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "deesc_model.cli", "show", path, "--model", tiny_bundle],
@@ -141,6 +141,8 @@ BAD_LINES = [
     ('{"text": "x", "speaker": "robot"}', "'robot'"),
     ('{"text": "\\ud800"}', "lone surrogate"),
     ('{"text": "\\u0000"}', "control character"),
+    ('{"text": "x\\u001f"}', "control character"),
+    ('{"text": "x", "n": ' + "1" * 5000 + "}", "not JSON"),
     (json.dumps({"text": "x" * 1_000_000}), "the limit is 100,000"),
 ]
 
@@ -186,7 +188,7 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
     )
     (row,) = read_jsonl(result.stdout)
     assert row["text"] == "late"
-    assert "lone surrogate" in (tmp_path / "s").read_text()
+    assert "the byte 0xE9 at character 3: not UTF-8" in (tmp_path / "s").read_text()
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,8 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
     [
         ("in.csv", "id,words\n1,fine\n", "no column named text among id, words"),
         ("in.csv", "text,id\nfine\n", "line 2: 1 cells where the header has 2"),
+        ("in.csv", "id,text,id\n1,fine,2\n", "the column 'id' stands twice"),
+        ("in.csv", 'id,text\n1,fine\n2,"it is late\n3,again\n', "line 3: unexpected end of data"),
         ("in.parquet", "", "must end in .jsonl"),
         ("missing.jsonl", None, "No such file"),
     ],
@@ -205,6 +209,56 @@ def test_a_bad_file_is_named(tiny_bundle, tmp_path, name, content, said):
     result = deesc("score", path, "--model", tiny_bundle, check=1)
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_empty_lines_before_a_csv_header_do_no_harm(tiny_bundle, tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("\n\ntext\nlate\n")
+    result = deesc("score", path, "--model", tiny_bundle, check=0)
+    assert [row["text"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["late"]
+
+
+def test_scoring_twice_replaces_what_the_first_run_added(tiny_bundle, tmp_path):
+    path, once = tmp_path / "in.csv", tmp_path / "once.csv"
+    path.write_text("text,id\nlate,1\n")
+    deesc("score", path, "-o", once, "--model", tiny_bundle, check=0)
+    twice = deesc("score", once, "--model", tiny_bundle, check=0).stdout
+    assert twice == once.read_text()
+
+
+def test_a_conversation_may_be_numbered_from_zero(tiny_bundle, tmp_path):
+    rows = [{"conversation_id": 0, "text": "again"}, {"conversation_id": 0, "text": "the"}]
+    path = write_jsonl(tmp_path / "in.jsonl", rows)
+    found = read_jsonl(deesc("score", path, "--model", tiny_bundle, check=0).stdout)
+    assert "unresolved" in found[1]["deesc"]["triggers"]
+
+
+@pytest.mark.parametrize(
+    "options", [("-o", "a.jsonl"), ("--on-error", "skip", "--skipped", "a.jsonl")]
+)
+def test_the_input_is_never_overwritten(tiny_bundle, tmp_path, options):
+    path = write_jsonl(tmp_path / "a.jsonl", ROWS)
+    before = path.read_text("utf-8")
+    options = [tmp_path / part if part == "a.jsonl" else part for part in options]
+    result = deesc("score", path, *options, "--model", tiny_bundle, check=1)
+    assert "three different files" in result.stderr
+    assert path.read_text("utf-8") == before
+
+
+def test_a_terminal_without_unicode_loses_no_prediction(tiny_bundle):
+    command = [
+        sys.executable,
+        "-m",
+        "deesc_model.cli",
+        "classify",
+        "late 😡",
+        "--model",
+        tiny_bundle,
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    result = subprocess.run([*map(str, command)], env=environment, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert b"delay" in result.stdout
 
 
 def test_a_csv_table_has_no_room_for_new_fields(tiny_bundle, tmp_path):
@@ -263,19 +317,93 @@ def test_a_kill_leaves_the_old_output_whole(tiny_bundle, tmp_path):
         tiny_bundle,
     ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    partial = tmp_path / "out.jsonl.partial"
     line = b'{"text": "the parcel is late"}\n'
     for _ in range(600):
         process.stdin.write(line * 200)
         process.stdin.flush()
-        if partial.exists() and partial.stat().st_size > 0:
+        written = sum(path.stat().st_size for path in tmp_path.glob("out.jsonl.*.partial"))
+        if written:
             break
         time.sleep(0.01)
-    assert partial.stat().st_size > 0
+    assert written > 0
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdin.close()
     assert out.read_text() == "from before\n"
+
+
+def test_devices_and_links_are_written_through(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl", ROWS)
+    (tmp_path / "real.jsonl").write_text("from before\n")
+    link, pipe = tmp_path / "link.jsonl", tmp_path / "pipe.jsonl"
+    link.symlink_to("real.jsonl")
+    deesc("score", path, "-o", link, "--model", tiny_bundle, check=0)
+    assert link.is_symlink()
+    assert len(read_jsonl((tmp_path / "real.jsonl").read_text())) == len(ROWS)
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        deesc("score", path, "-o", pipe, "--model", tiny_bundle, check=0)
+        assert len(read_jsonl(reader.communicate(timeout=20)[0])) == len(ROWS)
+    assert pipe.is_fifo()
+
+
+def test_runs_into_one_file_do_not_mix(tiny_bundle, tmp_path):
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "deesc_model.cli", "score", "-", "-o", out, "--model"]
+    slow = subprocess.Popen([*command, tiny_bundle], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    slow.stdin.write(b'{"text": "late", "run": 1}\n' * 3000)
+    slow.stdin.flush()
+    other = write_jsonl(tmp_path / "in.jsonl", [{"text": "late", "run": 2}])
+    deesc("score", other, "-o", out, "--model", tiny_bundle, check=0)
+    assert [row["run"] for row in read_jsonl(out.read_text())] == [2]
+    slow.communicate(timeout=60)
+    assert slow.returncode == 0
+    assert [row["run"] for row in read_jsonl(out.read_text())] == [1] * 3000
+
+
+@pytest.mark.parametrize(
+    ("out", "said"), [("folder", "is a folder"), ("missing/o.jsonl", "is missing or read-only")]
+)
+def test_an_output_that_cannot_be_is_said_before_the_work(tiny_bundle, tmp_path, out, said):
+    path = write_jsonl(tmp_path / "in.jsonl", ROWS)
+    (tmp_path / "folder").mkdir()
+    options = ("-o", tmp_path / out, "--format", "jsonl", "--model", tiny_bundle)
+    assert said in deesc("score", path, *options, check=1).stderr
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "in.jsonl"]
+
+
+def test_every_byte_of_a_csv_field_is_kept(tiny_bundle, tmp_path):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_bytes(b'note,text\ncaf\xe9,"late\ragain"\nok,fine\n')
+    deesc("score", path, "-o", out, "--model", tiny_bundle, check=0)
+    assert out.read_bytes().count(b"caf\xe9") == 1
+    again = deesc("score", out, "--model", tiny_bundle, check=0)
+    assert "2 rows labelled" in again.stderr
+
+
+def test_what_is_no_json_value_is_not_written_on(tiny_bundle, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "late", "n": NaN}\n')
+    assert "NaN is not a JSON value" in deesc("score", path, "--model", tiny_bundle, check=1).stderr
+
+
+def test_show_refuses_a_file_of_several_conversations(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl", ROWS)
+    assert (
+        "more than one conversation" in deesc("show", path, "--model", tiny_bundle, check=1).stderr
+    )
+
+
+def test_a_bad_text_among_arguments_is_numbered(tiny_bundle):
+    result = deesc("classify", "fine", " ", "--model", tiny_bundle, check=1)
+    assert "text 2: text is empty" in result.stderr
+
+
+def test_a_closed_standard_output_is_said(tiny_bundle):
+    command = f"{sys.executable} -m deesc_model.cli classify fine --model {tiny_bundle} >&-"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "standard output is closed" in result.stderr
 
 
 def test_a_closed_pipe_is_no_crash(tiny_bundle, tmp_path):

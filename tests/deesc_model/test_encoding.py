@@ -78,3 +78,21 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
     path.write_text("{}")
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
         InputEncoder.from_file(path, SETTINGS)
+
+
+def test_every_window_begins_with_the_speaker(encoder):
+    windows = encoder.encode("agent: " + "late " * 40, prefix="agent:")
+    speaker = encoder.encode("agent:")[0].ids[:-1]
+    assert len(windows) > 3
+    for window in windows:
+        assert window.ids[:3] == speaker
+        assert window.utterance_length == len(window.ids) <= SETTINGS.max_length
+    late = encoder._tokenizer.token_to_id("late")
+    repeated = SETTINGS.window_overlap * (len(windows) - 1)
+    assert sum(len(window.ids) - 4 for window in windows) - repeated == 40
+    assert all(set(window.ids[3:-1]) == {late} for window in windows)
+
+
+def test_special_tokens_in_a_text_are_plain_characters(encoder):
+    (window,) = encoder.encode("the [SEP] parcel")
+    assert window.ids.count(3) == 1  # only the one that ends the utterance

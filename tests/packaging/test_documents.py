@@ -1,5 +1,6 @@
 """Every command and every Python example of the documents is run, in a copy of the project."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from training.evaluate import headline_table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -94,12 +97,25 @@ def test_the_first_screen_of_the_readme_has_both_commands_and_an_example():
         assert needed in screen
 
 
-def test_the_data_card_shows_what_the_corpus_holds():
+@pytest.mark.parametrize(
+    "command",
+    [
+        "data describe",
+        "agreement data/corpus data/agreement/corpus-second.jsonl",
+        "agreement data/agreement/real-first.jsonl data/agreement/real-second.jsonl",
+    ],
+)
+def test_the_data_card_shows_what_the_commands_print(command):
     shown = subprocess.run(
-        [sys.executable, "-m", "training.data", "describe"],
+        [sys.executable, "-m", *f"training.{command}".split()],
         cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
     ).stdout.strip()
     assert shown in (ROOT / "data/README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_figures_that_ship_with_the_bundle():
+    report = json.loads((ROOT / "models/default/metrics.json").read_text(encoding="utf-8"))
+    assert headline_table(report) in (ROOT / "README.md").read_text(encoding="utf-8")

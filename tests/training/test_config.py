@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import Config, ConfigError, read_config
+from training.config import RANGES, Config, ConfigError, read_config
 
 
 def test_files_and_overrides_meet_in_one_dataclass(tmp_path):
@@ -26,7 +26,10 @@ def test_the_shipped_configurations_are_valid(name):
         ("epochs = 'three'", [], "epochs must be int, not str 'three'"),
         ("epochs = 1.5", [], "epochs must be int, not float"),
         ("epochs = true", [], "epochs must be int, not bool"),
-        ("epochs = 0", [], "epochs must be above 0"),
+        ("epochs = 0", [], "epochs must be from 1 to"),
+        ("context_dropout = 7", [], "context_dropout must be from 0 to 1, not 7"),
+        ("learning_rate = nan", [], "learning_rate must be from 1e-08 to 1, not nan"),
+        ("window_overlap = 200", [], "window_overlap must be at most half of max_length 256"),
         ("level_head = 'tree'", [], "level_head must be one of softmax, corn"),
         ("epochs 3", [], "is not TOML"),
         ("", ["epochs"], "key=value"),
@@ -44,3 +47,8 @@ def test_a_mistake_is_named(tmp_path, content, overrides, said):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         read_config(tmp_path / "nowhere.toml")
+
+
+def test_every_number_has_a_range():
+    numbers = {key for key, value in vars(Config()).items() if type(value) in (int, float)}
+    assert numbers == set(RANGES)

@@ -146,3 +146,31 @@ def test_split_writes_files_that_check_accepts(tmp_path, capsys):
 def test_a_row_survives_its_line():
     row = utterance(text="naïve\n😡")
     assert json.loads(to_json(row))["text"] == row.text
+
+
+def test_near_duplicates_at_the_edge_are_not_missed():
+    texts = (
+        "That'll be it. Set it to automatic and try one last time.",
+        "That'll be it :) Set it to automatic and try.",
+    )
+    pair = [utterance(text=text, conversation_id=text[:14]) for text in texts]
+    (found,) = find_near_duplicates(pair)
+    assert found.similarity == pytest.approx(0.75)
+
+
+def test_bytes_that_are_not_utf8_are_a_fault_of_their_line(tmp_path):
+    folder = write_rows(tmp_path / "corpus", [turn()])
+    with (folder / "a.jsonl").open("ab") as stream:
+        stream.write(b'{"text": "caf\xe9"}\n')
+    rows, faults = read_corpus(folder)
+    assert len(rows) == 1
+    assert [(fault.file, fault.line, fault.message[:9]) for fault in faults] == [
+        ("a.jsonl", 2, "not UTF-8")
+    ]
+
+
+def test_split_does_not_write_a_second_copy_of_a_corpus_in_other_files(tmp_path, capsys):
+    folder = write_rows(tmp_path / "corpus", [turn(split="")], "mine.jsonl")
+    assert data.main(["split", "--corpus", str(folder)]) == 1
+    assert "mine.jsonl is not named by a domain" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["mine.jsonl"]

@@ -10,13 +10,14 @@ from conversations import small_corpus
 
 from deesc_model import EscalationClassifier, Turn
 from deesc_model.bundle import read_bundle
-from deesc_model.encoding import EncoderSettings, InputEncoder
+from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from training import export
 from training.corpus import load_corpus, select_split
 from training.evaluate import both_views
 from training.export import (
     ExportError,
     check_parity,
+    check_replaceable,
     export_network,
     export_onnx,
     quantize,
@@ -121,9 +122,9 @@ def test_another_models_file_fails_parity(trained, base_model, tmp_path):
 def test_another_tokenizer_is_refused(trained, views, tmp_path, monkeypatch):
     original = InputEncoder.encode
 
-    def off_by_one(self, utterance, context=""):
-        window = original(self, utterance, context)[0]
-        return [export.EncodedInput((*window.ids[:-2], 5, 3), window.utterance_length)]
+    def off_by_one(self, utterance, context="", prefix=""):
+        window = original(self, utterance, context, prefix)[0]
+        return [EncodedInput((*window.ids[:-2], 5, 3), window.utterance_length)]
 
     monkeypatch.setattr(InputEncoder, "encode", off_by_one)
     with pytest.raises(ExportError, match="differently"):
@@ -167,7 +168,7 @@ def test_a_bundle_is_replaced_without_a_moment_of_absence(tmp_path, monkeypatch,
         (staging / "number").write_text(str(number))
         replace_folder(staging, target)
         if number == 0:
-            watcher = threading.Thread(target=watch)
+            watcher = threading.Thread(target=watch, daemon=True)
             watcher.start()
     done.set()
     watcher.join()
@@ -175,3 +176,13 @@ def test_a_bundle_is_replaced_without_a_moment_of_absence(tmp_path, monkeypatch,
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     if one_step:
         assert not absent
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    check_replaceable(tmp_path / "new")
+    check_replaceable(tmp_path / "corpus")
+    (tmp_path / "corpus" / "a.jsonl").write_text("precious")
+    for target in (tmp_path / "corpus", tmp_path / "corpus" / "a.jsonl"):
+        with pytest.raises(ExportError, match="is not a bundle"):
+            check_replaceable(target)

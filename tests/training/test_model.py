@@ -5,12 +5,13 @@ from coral_pytorch.losses import corn_loss as oracle_corn_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from transformers import AutoTokenizer, DistilBertConfig, DistilBertModel
 
 from deesc_model.encoding import EncoderSettings
 from deesc_model.errors import DeescError, MissingExtraError
 from training import base_model as base
 from training.config import Config
-from training.fine_tuning import loss_weights
+from training.fine_tuning import last_whole_checkpoint, loss_weights
 from training.metrics import Gold
 from training.model import LossWeights, corn_loss, load_checkpoint, new_model, save_checkpoint
 
@@ -116,3 +117,41 @@ def test_a_missing_base_model_names_the_pip_command(monkeypatch):
 
 def test_other_base_models_are_taken_as_they_are():
     assert base.resolve_base_model("some/hub-id") == "some/hub-id"
+
+
+def test_a_base_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DeescError, match="cannot load base_model"):
+        new_model(str(tmp_path), "softmax", 0.0, PLAIN)
+
+
+def test_a_checkpoint_of_this_project_is_no_base_model(base_model, tmp_path):
+    model, tokenizer = new_model(str(base_model), "softmax", 0.0, PLAIN)
+    save_checkpoint(model, tokenizer, EncoderSettings(48, 2, 16, 8), tmp_path)
+    with pytest.raises(DeescError, match="lacks weights of its own encoder"):
+        new_model(str(tmp_path), "softmax", 0.0, PLAIN)
+
+
+def test_an_encoder_without_a_pooling_layer_and_segments_trains_too(base_model, tmp_path):
+    config = DistilBertConfig(vocab_size=400, dim=16, n_layers=1, n_heads=2, hidden_dim=32)
+    DistilBertModel(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(base_model).save_pretrained(tmp_path)
+    model, tokenizer = new_model(str(tmp_path), "softmax", 0.0, PLAIN)
+    ids = torch.ones((2, 6), dtype=torch.int64)
+    before = model.eval()(ids, ids, ids)["level_logits"]
+    save_checkpoint(model, tokenizer, EncoderSettings(48, 2, 16, 8), tmp_path / "checkpoint")
+    again, _, _ = load_checkpoint(tmp_path / "checkpoint")
+    assert torch.allclose(before, again(ids, ids, ids)["level_logits"])
+
+
+def test_no_checkpoint_is_said(tmp_path):
+    with pytest.raises(DeescError, match="no checkpoint in"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_half_written_checkpoint_is_removed_and_the_one_before_resumed(tmp_path):
+    for name in ("checkpoint-9", "checkpoint-10"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{}")
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert not (tmp_path / "checkpoint-10").exists()
+    assert last_whole_checkpoint(tmp_path / "nowhere") is None
