@@ -377,7 +377,7 @@ def test_every_byte_of_a_csv_field_is_kept(tiny_bundle, tmp_path):
     path.write_bytes(b'note,text\ncaf\xe9,"late\ragain"\nok,fine\n')
     deesc("score", path, "-o", out, "--model", tiny_bundle, check=0)
     assert out.read_bytes().count(b"caf\xe9") == 1
-    again = deesc("score", out, "--model", tiny_bundle, check=0)
+    again = deesc("score", out, "-o", tmp_path / "b.csv", "--model", tiny_bundle, check=0)
     assert "2 rows labelled" in again.stderr
 
 
