@@ -55,12 +55,14 @@ class JoinedSource:
     Attributes:
         name: The source's name.
         texts: Annotation and text of each row that was found and is the one that was labelled.
+        customers: Labelled rows that are a customer's utterance, here or not.
         missing: Labelled rows whose id the file lacks, or all if there is no file.
         changed: Rows whose text is not the one that was labelled.
     """
 
     name: str
     texts: tuple[tuple[Annotation, str], ...]
+    customers: int
     missing: int
     changed: int
 
@@ -107,7 +109,9 @@ def join_source(annotations: Path, folder: Path) -> JoinedSource:
             texts.append((labelled[name], text))
         else:
             changed += 1
-    return JoinedSource(annotations.stem, tuple(texts), len(labelled) - len(found), changed)
+    customers = sum(not row.skip for row in labelled.values())
+    missing = len(labelled) - len(found)
+    return JoinedSource(annotations.stem, tuple(texts), customers, missing, changed)
 
 
 def _read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
@@ -140,7 +144,9 @@ def report(joined: Sequence[JoinedSource], about: dict[str, dict[str, Any]]) -> 
         f" | {part.changed:,} |"
         for part in joined
     ]
-    lines += [""]
+    labelled = sum(len(part.texts) + part.missing + part.changed for part in joined)
+    customers = sum(part.customers for part in joined)
+    lines += ["", f"{labelled:,} texts are labelled, {customers:,} of them customers'.", ""]
     for part in joined:
         origin = about[part.name]
         lines += [

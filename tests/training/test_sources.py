@@ -47,7 +47,9 @@ def test_the_command_says_what_is_missing_and_where_it_is_published(tmp_path, ca
     out = tmp_path / "joined.jsonl"
     options = ["--annotations", str(tmp_path / "a"), "--out", str(out)]
     assert sources.main([*options, "--sources", str(tmp_path / "raw")]) == 0
-    assert "| banking77 | CC BY 4.0 | 1 | 0 | 0 |" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| banking77 | CC BY 4.0 | 1 | 0 | 0 |" in shown
+    assert "1 texts are labelled, 1 of them customers'." in shown
     assert json.loads(out.read_text())["text"] == "where is it"
     assert sources.main([*options, "--sources", str(tmp_path / "none")]) == 0
     shown = capsys.readouterr().out
