@@ -71,6 +71,7 @@ class BundleConfig:
                 Calibration(
                     level_head=head,
                     temperature=_number(calibration, "temperature", 1e-3, 1e3),
+                    certain_from=_number(calibration, "certain_from", 0, 1),
                     triggers=_label_calibrations(calibration["triggers"], TRIGGERS),
                     signals=_label_calibrations(calibration["signals"], SIGNALS),
                 ),

@@ -12,13 +12,13 @@ from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import Network
-from deesc_model.rendering import render_context, render_turn, speaker_prefix
 from deesc_model.scoring import (
     Scores,
     calibrated_scores,
     combine_windows,
     predicted_labels,
     predicted_levels,
+    uncertain_levels,
 )
 from deesc_model.types import Prediction, Turn
 
@@ -141,12 +141,12 @@ class EscalationClassifier:
             before = [_as_turn(item) for item in _as_list(context, "context")]
         except InvalidInputError as error:
             raise InvalidInputError(f"in its context: {error}") from None
-        rendered = render_context(before, self.bundle.config.encoder.context_turns)
-        return self._encoder.encode(render_turn(turn), rendered, speaker_prefix(turn))
+        return self._encoder.encode(turn, before)
 
     def _predictions(self, scores: Scores) -> list[Prediction]:
         levels = predicted_levels(scores)
         frustration = scores.level @ np.arange(len(Level))
+        uncertain = uncertain_levels(scores, self._calibration)
         triggers = predicted_labels(scores.triggers, self._calibration.triggers)
         signals = predicted_labels(scores.signals, self._calibration.signals)
         return [
@@ -154,6 +154,7 @@ class EscalationClassifier:
                 level=Level(int(levels[row])),
                 level_scores=tuple(scores.level[row].tolist()),
                 frustration=float(frustration[row]),
+                uncertain=bool(uncertain[row]),
                 triggers=_chosen(TRIGGERS, triggers[row]),
                 trigger_scores=dict(zip(TRIGGERS, scores.triggers[row].tolist(), strict=True)),
                 signals=_chosen(SIGNALS, signals[row]),

@@ -331,7 +331,8 @@ def _line(turn: Turn, prediction: Prediction) -> str:
         )
         for name in names
     )
-    level = f"{int(prediction.level)} {prediction.level.label} {prediction.frustration:.2f}"
+    doubt = "?" if prediction.uncertain else ""
+    level = f"{int(prediction.level)} {prediction.level.label}{doubt} {prediction.frustration:.2f}"
     return "\t".join((turn.speaker, level, labels or "-", " ".join(turn.text.split())))
 
 
@@ -347,7 +348,8 @@ def prediction_table(turns: Sequence[Turn], predictions: Sequence[Prediction]) -
     for number, (turn, prediction) in enumerate(zip(turns, predictions, strict=True), start=1):
         style = STYLES[prediction.level]
         bar = "█" * (int(prediction.level) + 1) + "░" * (4 - int(prediction.level))
-        level = Text(f"{bar} {int(prediction.level)} {prediction.level.label}", style)
+        doubt = "?" if prediction.uncertain else ""
+        level = Text(f"{bar} {int(prediction.level)} {prediction.level.label}{doubt}", style)
         table.add_row(
             str(number),
             Text(turn.speaker, "cyan" if turn.speaker == "agent" else ""),

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from deesc_model.errors import BundleError
+from deesc_model.rendering import newest_turns, render_context, render_turn, speaker_prefix
+from deesc_model.types import Turn
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -47,9 +49,9 @@ class InputEncoder:
     """Turns an utterance and its context into one or more windows of token ids.
 
     A window reads ``[CLS] utterance [SEP] context [SEP]``. The context gives way to the
-    utterance and loses its oldest tokens first. An utterance that alone is longer than the
-    model reads is split into overlapping windows without context, so nothing is cut; each
-    window begins with the speaker.
+    utterance and loses its oldest tokens first, but not the speaker of what is left. An
+    utterance that alone is longer than the model reads is split into overlapping windows
+    without context, so nothing is cut; each window begins with the speaker.
     """
 
     def __init__(self, tokenizer: Tokenizer, settings: EncoderSettings) -> None:
@@ -78,45 +80,58 @@ class InputEncoder:
             raise BundleError(f"{path} is not a readable tokenizer: {error}") from None
         return cls(tokenizer, settings)
 
-    def encode(self, utterance: str, context: str = "", prefix: str = "") -> list[EncodedInput]:
-        """Return the windows of one rendered utterance, at least one.
+    def encode(self, turn: Turn, context: Sequence[Turn] = ()) -> list[EncodedInput]:
+        """Return the windows of one utterance, at least one.
 
         Args:
-            utterance: The rendered turn.
-            context: The rendered turns before it.
-            prefix: What `utterance` begins with and every window of it repeats.
+            turn: The utterance.
+            context: The turns before it, oldest first.
         """
-        body: Encoding = self._tokenizer.encode(utterance, add_special_tokens=False)
+        body: Encoding = self._tokenizer.encode(render_turn(turn), add_special_tokens=False)
         settings = self.settings
         room = settings.max_length - self._single
         if len(body) > room:
-            speaker = [
-                token
-                for token, (_, end) in zip(body.ids, body.offsets, strict=True)
-                if end <= len(prefix)
-            ]
+            speaker = _speaker_tokens(body, turn)
             body.truncate(room - len(speaker), stride=settings.window_overlap)
             return [self._finish(body), *(self._finish(w, speaker) for w in body.overflowing)]
         room_for_context = min(
             settings.context_tokens, settings.max_length - self._pair - len(body)
         )
-        if not context or room_for_context <= 0:
+        newest = newest_turns(context, settings.context_turns)
+        if not newest or room_for_context <= 0:
             return [self._finish(body)]
-        before: Encoding = self._tokenizer.encode(context, add_special_tokens=False)
-        before.truncate(room_for_context, direction="left")
-        return [self._finish(body, context=before)]
+        return [self._finish_pair(body, newest, room_for_context)]
 
-    def _finish(
-        self, body: Encoding, speaker: Sequence[int] = (), context: Encoding | None = None
-    ) -> EncodedInput:
-        """Add the special tokens and the speaker, and note where the utterance ends."""
-        whole = self._tokenizer.post_process(body, context)
-        ids = tuple(whole.ids)
-        if speaker:
-            start = whole.special_tokens_mask.index(0)
-            ids = (*ids[:start], *speaker, *ids[start:])
-        end = len(ids) if context is None else whole.sequence_ids.index(1)
-        return EncodedInput(ids, end)
+    def _finish(self, body: Encoding, speaker: Sequence[int] = ()) -> EncodedInput:
+        """Add the special tokens and the speaker of one window."""
+        whole = self._tokenizer.post_process(body)
+        start = whole.special_tokens_mask.index(0)
+        ids = (*whole.ids[:start], *speaker, *whole.ids[start:])
+        return EncodedInput(ids, len(ids))
+
+    def _finish_pair(self, body: Encoding, context: Sequence[Turn], room: int) -> EncodedInput:
+        """Join an utterance with the newest `room` tokens of its context.
+
+        A turn that is cut keeps its speaker, in place of as many of its oldest tokens.
+        """
+        before: Encoding = self._tokenizer.encode(
+            render_context(context, len(context)), add_special_tokens=False
+        )
+        speaker: list[int] = []
+        if len(before) > room:
+            cut = before.offsets[len(before) - room][0]
+            start = 0
+            for turn in context:
+                end = start + len(render_turn(turn))
+                if start < cut <= end:
+                    speaker = _speaker_tokens(before, turn, start)
+                start = end + 1
+            before.truncate(room, direction="left")
+        whole = self._tokenizer.post_process(body, before)
+        ids, end = list(whole.ids), whole.sequence_ids.index(1)
+        if len(speaker) < room:
+            ids[end : end + len(speaker)] = speaker
+        return EncodedInput(tuple(ids), end)
 
     def collate(self, inputs: Sequence[EncodedInput]) -> dict[str, Int64Array]:
         """Pad windows to the longest of them.
@@ -139,3 +154,13 @@ class InputEncoder:
     def to_json(self) -> str:
         """Return the tokenizer as the content of `tokenizer.json`, without padding or cutting."""
         return self._tokenizer.to_str(pretty=True)
+
+
+def _speaker_tokens(encoding: Encoding, turn: Turn, start: int = 0) -> list[int]:
+    """Return the tokens of a turn's speaker; `start` is where the turn begins in the text."""
+    end = start + len(speaker_prefix(turn))
+    return [
+        token
+        for token, (low, high) in zip(encoding.ids, encoding.offsets, strict=True)
+        if start <= low and high <= end
+    ]

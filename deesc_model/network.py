@@ -12,6 +12,7 @@ from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.errors import BundleError
 from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.scoring import LEVEL_HEADS, Logits
+from deesc_model.types import Turn
 
 OUTPUT_NAMES: Final = ("level_logits", "trigger_logits", "signal_logits")
 """Names of the model's outputs, float32 of shape (batch, labels)."""
@@ -58,7 +59,9 @@ class Network:
             BundleError: The outputs are missing, not as wide as the vocabulary, or not finite.
         """
         try:
-            found = self.logits(self._encoder.encode("customer: hello", "agent: hello"))
+            found = self.logits(
+                self._encoder.encode(Turn("customer", "hello"), [Turn("agent", "hello")])
+            )
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise BundleError(f"{self._path} does not run: {error}") from None
         wanted = (LEVEL_HEADS[level_head], len(TRIGGERS), len(SIGNALS))

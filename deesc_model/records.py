@@ -225,6 +225,7 @@ def flat_prediction(prediction: Prediction) -> dict[str, str | int | float]:
         "deesc_level": int(prediction.level),
         "deesc_level_name": prediction.level.label,
         "deesc_frustration": round(prediction.frustration, 4),
+        "deesc_uncertain": int(prediction.uncertain),
         "deesc_triggers": " ".join(prediction.triggers),
         "deesc_signals": " ".join(prediction.signals),
         **{f"deesc_level_{k}": round(v, 4) for k, v in enumerate(prediction.level_scores)},

@@ -20,6 +20,11 @@ def render_turn(turn: Turn) -> str:
     return f"{speaker_prefix(turn)} {turn.text}"
 
 
+def newest_turns(context: Sequence[Turn], context_turns: int) -> Sequence[Turn]:
+    """Return the last `context_turns` of the preceding turns, 0 or more."""
+    return context[max(len(context) - context_turns, 0) :]
+
+
 def render_context(context: Sequence[Turn], context_turns: int) -> str:
     """Return the newest `context_turns` of the preceding turns as one string.
 
@@ -27,5 +32,4 @@ def render_context(context: Sequence[Turn], context_turns: int) -> str:
         context: The turns before the utterance, oldest first.
         context_turns: How many of them to keep at most, 0 or more.
     """
-    newest = context[max(len(context) - context_turns, 0) :]
-    return " ".join(render_turn(turn) for turn in newest)
+    return " ".join(render_turn(turn) for turn in newest_turns(context, context_turns))

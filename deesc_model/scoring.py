@@ -73,12 +73,14 @@ class Calibration:
         level_head: ``"softmax"`` or ``"corn"``.
         temperature: Divides the level logits. Source: Guo et al., "On Calibration of Modern
             Neural Networks", 2017.
+        certain_from: Score 0–1 of the predicted level below which it is uncertain.
         triggers: Platt scaling and threshold by trigger type.
         signals: Platt scaling and threshold by signal.
     """
 
     level_head: str = "softmax"
     temperature: float = 1.0
+    certain_from: float = 0.0
     triggers: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(TRIGGERS))
     signals: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(SIGNALS))
 
@@ -122,6 +124,11 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
 def predicted_levels(scores: Scores) -> IntArray:
     """Return the most probable level of each row, int64 of shape (n,)."""
     return np.asarray(scores.level.argmax(axis=1), dtype=np.int64)
+
+
+def uncertain_levels(scores: Scores, calibration: Calibration) -> BoolArray:
+    """Return which rows' level is uncertain, bool of shape (n,)."""
+    return np.asarray(scores.level.max(axis=1) < calibration.certain_from)
 
 
 def predicted_labels(scores: FloatArray, by_label: dict[str, LabelCalibration]) -> BoolArray:

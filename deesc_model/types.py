@@ -75,6 +75,9 @@ class Prediction:
         level: The most probable frustration level.
         level_scores: Five calibrated probabilities, level 0 to 4, that sum to 1.
         frustration: Expected level under `level_scores`, 0.0 to 4.0.
+        uncertain: Whether the level is doubtful enough for a person to look: its score is below
+            the one from which, on validation data, levels were wrong no more often than the
+            bundle was trained to allow.
         triggers: Trigger types whose score reaches its fitted threshold, in vocabulary order.
         trigger_scores: Calibrated probability 0–1 of every trigger type.
         signals: Escalation signals whose score reaches its fitted threshold.
@@ -85,6 +88,7 @@ class Prediction:
     level: Level
     level_scores: tuple[float, ...]
     frustration: float
+    uncertain: bool
     triggers: tuple[str, ...]
     trigger_scores: Mapping[str, float]
     signals: tuple[str, ...]
@@ -97,6 +101,7 @@ class Prediction:
             "level": int(self.level),
             "level_name": self.level.label,
             "frustration": round(self.frustration, 4),
+            "uncertain": self.uncertain,
             "level_scores": [round(score, 4) for score in self.level_scores],
             "triggers": list(self.triggers),
             "trigger_scores": {k: round(v, 4) for k, v in self.trigger_scores.items()},
@@ -117,6 +122,7 @@ class Prediction:
                 level=Level(data["level"]),
                 level_scores=tuple(float(score) for score in data["level_scores"]),
                 frustration=float(data["frustration"]),
+                uncertain=bool(data["uncertain"]),
                 triggers=tuple(data["triggers"]),
                 trigger_scores={k: float(v) for k, v in data["trigger_scores"].items()},
                 signals=tuple(data["signals"]),

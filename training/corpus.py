@@ -15,6 +15,8 @@ from deesc_model.types import Turn
 CHANNELS = ("phone", "chat", "email", "social")
 ARCS = ("calm", "rises", "calmed", "worsened", "abusive", "handover")
 SPLITS = ("train", "validation", "test")
+CORPUS = "corpus"
+"""The source of what was written for this project."""
 
 
 class DataError(DeescError, ValueError):
@@ -33,11 +35,12 @@ class Utterance:
         level: Frustration level, 0–4.
         triggers: Trigger types, in vocabulary order.
         signals: Escalation signals, in vocabulary order.
-        channel: One of `CHANNELS`.
+        channel: One of `CHANNELS`; other words for public texts.
         domain: Line of business, for example ``"airline"``.
-        arc: How the conversation goes, one of `ARCS`.
+        arc: How the conversation goes, one of `ARCS`; ``""`` for single texts.
         split: One of `SPLITS`, or ``""`` before splitting.
         context: The turns before it, oldest first.
+        source: `CORPUS`, or the name of the public source that the text is from.
     """
 
     conversation_id: str
@@ -52,6 +55,7 @@ class Utterance:
     arc: str
     split: str
     context: tuple[Turn, ...] = ()
+    source: str = CORPUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Fault:
         return f"{self.file}:{self.line}: {self.field}: {self.message}"
 
 
-FIELDS = tuple(name for name in Utterance.__slots__ if name != "context")
+FIELDS = tuple(name for name in Utterance.__slots__ if name not in ("context", "source"))
 
 
 def read_corpus(folder: Path) -> tuple[list[Utterance], list[Fault]]:

@@ -6,7 +6,7 @@ python -m training.evaluate --bundle models/default --split test
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,27 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
+from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.encoding import InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS
-from deesc_model.scoring import BoolArray, Calibration, Logits, Scores, calibrated_scores
+from deesc_model.scoring import (
+    BoolArray,
+    Calibration,
+    Logits,
+    Scores,
+    calibrated_scores,
+    predicted_levels,
+)
 from training.baseline import TfidfBaseline
 from training.calibration import fit_calibration
 from training.config import Config, add_config_arguments, read_config
-from training.corpus import SPLITS, Utterance, load_corpus, select_split
+from training.corpus import CORPUS, SPLITS, Utterance
+from training.dataset import load_dataset
 from training.metrics import (
     Gold,
     Interval,
+    Replicates,
     bootstrap_weights,
     compute_metrics,
     confusion_matrix,
@@ -33,6 +42,7 @@ from training.metrics import (
 )
 from training.model import load_checkpoint
 from training.predict import checkpoint_runner, onnx_runner, predict_logits
+from training.robustness import measure_robustness, robustness_table
 
 LENGTHS = ((1, 5), (6, 15), (16, 40), (41, 100_000))
 """Slices by length, in words, both ends included."""
@@ -43,6 +53,10 @@ HEADLINE = (
     "level_mae",
     "level_off_by_two",
     "level_ece",
+    "level_heated_recall",
+    "level_false_alarms",
+    "level_coverage",
+    "level_certain_error",
     "trigger_micro_f1",
     "trigger_macro_f1",
     "trigger_macro_ap",
@@ -68,6 +82,11 @@ class Candidate:
         """Calibrated scores of every row."""
         return calibrated_scores(self.logits, self.calibration)
 
+    def select(self, mask: BoolArray) -> "Candidate":
+        """Return the answers on some of the views."""
+        parts = (self.logits.level, self.logits.triggers, self.logits.signals)
+        return Candidate(Logits(*(part[mask] for part in parts)), self.calibration)
+
 
 def gold_labels(rows: Sequence[Utterance]) -> Gold:
     """Return the true labels as arrays."""
@@ -88,81 +107,96 @@ def both_views(rows: Sequence[Utterance]) -> list[Utterance]:
     return [*rows, *without_context(rows)]
 
 
+Answer = Callable[[Sequence[Utterance]], Candidate]
+"""A model: utterances in, its answers out, in the same order."""
+
+
 def evaluate(
-    views: Sequence[Utterance],
-    model: Candidate,
-    baseline: Candidate,
-    *,
-    samples: int,
-    seed: int,
+    rows: Sequence[Utterance], model: Answer, baseline: Answer, config: Config
 ) -> dict[str, Any]:
     """Measure a model and the baseline on the same rows and the same resamples.
 
     Args:
-        views: What `both_views` returns. Figures are of the first half (with context); the
-            second half is one of the slices.
-        model: The model's answers on `views`.
-        baseline: The baseline's answers on `views`.
-        samples: Bootstrap resamples.
-        seed: Seed of the resampling.
+        rows: Test rows: of the corpus, of public texts, or of both. Figures are of these rows
+            with context; the same rows without is one of the slices.
+        model: What is measured.
+        baseline: What it is compared with.
+        config: Says how often and with which seed to resample.
 
     Returns:
         A JSON-ready report: ``metrics``, ``baseline``, ``difference`` and ``slices`` map
         metric names to value and 95 % interval; ``confusion`` is true by predicted level;
-        ``small_slices`` has the rows of slices that are too small to measure.
+        ``small_slices`` has the rows of slices that are too small to measure. These are of
+        the corpus; where there are public texts, ``public`` holds the same of them.
+        ``robustness`` is what `measure_robustness` returns.
     """
-    gold = gold_labels(views)
-    half = len(views) // 2
+    corpus = [row for row in rows if row.source == CORPUS]
+    public = [row for row in rows if row.source != CORPUS]
+    report = _evaluate(corpus, model, baseline, config)
+    report["robustness"] = measure_robustness(
+        corpus, lambda changed: predicted_levels(model(changed).scores)
+    )
+    if public:
+        report["public"] = _evaluate(public, model, baseline, config)
+    return report
+
+
+def _evaluate(
+    rows: Sequence[Utterance], model: Answer, baseline: Answer, config: Config
+) -> dict[str, Any]:
+    views = both_views(rows)
+    gold, half = gold_labels(views), len(rows)
+    groups = [row.conversation_id for row in views]
+    weights = bootstrap_weights(groups, config.bootstrap_samples, config.seed)
+    mine, theirs = model(views), baseline(views)
+
+    def measure(answers: Candidate, mask: BoolArray) -> Replicates:
+        chosen = Gold(gold.levels[mask], gold.triggers[mask], gold.signals[mask])
+        scores = answers.select(mask).scores
+        return compute_metrics(chosen, scores, answers.calibration, weights[:, mask])
+
     headline = np.arange(len(views)) < half
-    weights = bootstrap_weights([row.conversation_id for row in views], samples, seed)
-    scores, baseline_scores = model.scores, baseline.scores
-
-    def measure(mask: BoolArray, which: Scores, calibration: Calibration) -> dict[str, Any]:
-        return compute_metrics(
-            Gold(gold.levels[mask], gold.triggers[mask], gold.signals[mask]),
-            Scores(which.level[mask], which.triggers[mask], which.signals[mask]),
-            calibration,
-            weights[:, mask],
-        )
-
-    mine = measure(headline, scores, model.calibration)
-    theirs = measure(headline, baseline_scores, baseline.calibration)
-    slices = {}
+    my_figures, their_figures = measure(mine, headline), measure(theirs, headline)
     masks = slice_masks(views)
     small = {name: int(mask.sum()) for name, mask in masks.items() if mask.sum() < SMALLEST_SLICE}
-    for name, mask in masks.items():
-        if name in small:
-            continue
-        found = intervals(measure(mask, scores, model.calibration))
-        against = intervals(measure(mask, baseline_scores, baseline.calibration))
-        slices[name] = {
+    slices = {
+        name: {
             "rows": int(mask.sum()),
-            "metrics": _json({key: found[key] for key in HEADLINE if key in found}),
-            "baseline": _json({key: against[key] for key in HEADLINE if key in against}),
+            "metrics": _headline(measure(mine, mask)),
+            "baseline": _headline(measure(theirs, mask)),
         }
-    first_half = Scores(scores.level[:half], scores.triggers[:half], scores.signals[:half])
+        for name, mask in masks.items()
+        if name not in small
+    }
+    differences = {name: my_figures[name] - their_figures[name] for name in HEADLINE}
     return {
         "rows": half,
-        "conversations": len({row.conversation_id for row in views}),
-        "bootstrap_samples": samples,
-        "metrics": _json(intervals(mine)),
-        "baseline": _json(intervals(theirs)),
-        "difference": _json(intervals({key: mine[key] - theirs[key] for key in HEADLINE})),
-        "confusion": confusion_matrix(gold.levels[:half], first_half).tolist(),
+        "conversations": len(set(groups)),
+        "bootstrap_samples": config.bootstrap_samples,
+        "metrics": _json(intervals(my_figures)),
+        "baseline": _json(intervals(their_figures)),
+        "difference": _json(intervals(differences)),
+        "confusion": confusion_matrix(gold.levels[:half], mine.select(headline).scores).tolist(),
         "slices": slices,
         "small_slices": small,
     }
 
 
 def slice_masks(views: Sequence[Utterance]) -> dict[str, BoolArray]:
-    """Return the rows of each slice; all but ``context=without`` are read with context."""
+    """Return the rows of each slice; all but ``context=without`` are read with context.
+
+    What is the same for all rows makes no slice.
+    """
     half = len(views) // 2
     positions = np.arange(len(views))
     words = np.array([len(row.text.split()) for row in views])
-    masks = {"context=without": positions >= half, "context=with": positions < half}
-    for attribute in ("speaker", "channel", "domain"):
+    masks = {}
+    if any(row.context for row in views):
+        masks = {"context=without": positions >= half, "context=with": positions < half}
+    for attribute in ("source", "speaker", "channel", "domain"):
         values = np.array([getattr(row, attribute) for row in views])
-        for value in sorted(set(values)):
+        found = sorted(set(values))
+        for value in found if len(found) > 1 else ():
             masks[f"{attribute}={value}"] = (values == value) & (positions < half)
     for low, high in LENGTHS:
         name = f"words={low}-{high}" if high < LENGTHS[-1][1] else f"words={low}+"
@@ -170,42 +204,57 @@ def slice_masks(views: Sequence[Utterance]) -> dict[str, BoolArray]:
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def fit_baseline(rows: Sequence[Utterance], config: Config) -> tuple[TfidfBaseline, Calibration]:
+def fit_baseline(splits: Mapping[str, Sequence[Utterance]], config: Config) -> Answer:
     """Train the baseline on the training split and calibrate it on validation, as the model is."""
-    train = select_split(rows, "train", config.max_conversations)
-    validation = both_views(select_split(rows, "validation", config.max_conversations))
+    train, validation = splits["train"], both_views(splits["validation"])
     baseline = TfidfBaseline(config.context_turns).fit(train, gold_labels(train))
-    logits = baseline.logits(validation)
-    return baseline, fit_calibration(logits, gold_labels(validation), baseline.level_head)
+    logits, gold = baseline.logits(validation), gold_labels(validation)
+    calibration = fit_calibration(logits, gold, baseline.level_head, config.error_rate)
+    return lambda rows: Candidate(baseline.logits(rows), calibration)
 
 
-def bundle_candidate(bundle: Bundle, views: Sequence[Utterance], batch_size: int) -> Candidate:
-    """Return a bundle's answers, read with the calibration that it carries."""
+def answer_with_network(
+    path: Path, encoder: InputEncoder, calibration: Calibration, batch_size: int
+) -> Answer:
+    """Return an exported network as a model to evaluate."""
+    run, head = onnx_runner(path, encoder, batch_size), calibration.level_head
+    return lambda rows: Candidate(predict_logits(rows, encoder, run, head), calibration)
+
+
+def answer_with_bundle(folder: Path, config: Config) -> Answer:
+    """Return a bundle, read with the calibration that it carries, as a model to evaluate."""
+    bundle = read_bundle(folder)
     encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
-    calibration = bundle.config.calibration
-    run = onnx_runner(bundle.model_path, encoder, batch_size)
-    return Candidate(predict_logits(views, encoder, run, calibration.level_head), calibration)
+    return answer_with_network(
+        bundle.model_path, encoder, bundle.config.calibration, config.evaluation_batch_size
+    )
 
 
-def checkpoint_candidate(
-    folder: Path, validation: Sequence[Utterance], views: Sequence[Utterance], batch_size: int
-) -> Candidate:
-    """Return a checkpoint's answers, calibrated on the views of the validation split."""
+def answer_with_checkpoint(folder: Path, validation: Sequence[Utterance], config: Config) -> Answer:
+    """Return a checkpoint, calibrated on the validation split, as a model to evaluate."""
     model, tokenizer, settings = load_checkpoint(folder)
     encoder = InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
-    run = checkpoint_runner(model, encoder, batch_size)
-    fitted = predict_logits(validation, encoder, run, model.level_head)
-    calibration = fit_calibration(fitted, gold_labels(validation), model.level_head)
-    return Candidate(predict_logits(views, encoder, run, model.level_head), calibration)
+    run = checkpoint_runner(model, encoder, config.evaluation_batch_size)
+    views = both_views(validation)
+    logits, gold = predict_logits(views, encoder, run, model.level_head), gold_labels(views)
+    calibration = fit_calibration(logits, gold, model.level_head, config.error_rate)
+    return lambda rows: Candidate(predict_logits(rows, encoder, run, model.level_head), calibration)
 
 
 def format_report(report: Mapping[str, Any]) -> str:
     """Return the headline figures and the slices as Markdown tables."""
-    return (
+    text = (
         f"{report['rows']:,} utterances of {report['conversations']:,} conversations, with"
         f" context; 95 % bootstrap intervals by conversation.\n\n{headline_table(report)}\n\n"
-        f"{slice_table(report)}"
+        f"{slice_table(report)}\n\n### Robustness\nShare of changed texts whose level changes, or"
+        f" changes the wrong way.\n\n{robustness_table(report['robustness'])}"
     )
+    if public := report.get("public"):
+        text += (
+            f"\n\n### Public texts\n{public['rows']:,} real customers' texts, without context;"
+            f" 95 % bootstrap intervals.\n\n{headline_table(public)}\n\n{slice_table(public)}"
+        )
+    return text
 
 
 def headline_table(report: Mapping[str, Any]) -> str:
@@ -244,6 +293,11 @@ def _cell(figures: Mapping[str, Any], name: str, *, signed: bool = False) -> str
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
+def _headline(figures: Replicates) -> dict[str, dict[str, float]]:
+    found = intervals(figures)
+    return _json({name: found[name] for name in HEADLINE if name in found})
+
+
 def _json(figures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
     return {
         name: {key: round(value, 5) for key, value in asdict(interval).items()}
@@ -264,24 +318,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = read_config(options.config, options.overrides)
-        corpus = load_corpus(Path(config.corpus))
-        views = both_views(select_split(corpus, options.split, config.max_conversations))
-        batch_size = config.evaluation_batch_size
+        splits = load_dataset(config)
         if options.checkpoint:
-            validation = select_split(corpus, "validation", config.max_conversations)
-            model = checkpoint_candidate(
-                options.checkpoint, both_views(validation), views, batch_size
-            )
+            model = answer_with_checkpoint(options.checkpoint, splits["validation"], config)
         else:
-            model = bundle_candidate(read_bundle(options.bundle), views, batch_size)
-        baseline, calibration = fit_baseline(corpus, config)
-        report = evaluate(
-            views,
-            model,
-            Candidate(baseline.logits(views), calibration),
-            samples=config.bootstrap_samples,
-            seed=config.seed,
-        )
+            model = answer_with_bundle(options.bundle, config)
+        report = evaluate(splits[options.split], model, fit_baseline(splits, config), config)
     except DeescError as error:
         print(error, file=sys.stderr)
         return 1

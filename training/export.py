@@ -53,12 +53,12 @@ UNLIMITED = 1_000_000
 """More tokens than any text has."""
 
 AWKWARD_TEXTS = (
-    "customer: Straße, naïve, İstanbul, ﬁne",
-    "customer: 😡👍🏽 👩‍👩‍👧 …—“quoted”",
-    "customer: 请帮忙 помогите مرحبا",
-    "customer: @brand_help #fail https://t.co/x1?y=2&z £9.99 50%",
-    "customer: a\tb\nc  d\u00a0e\u200bf",
-    "customer: " + "x" * 300,
+    "Straße, naïve, İstanbul, ﬁne",
+    "😡👍🏽 👩‍👩‍👧 …—“quoted”",
+    "请帮忙 помогите مرحبا",
+    "@brand_help #fail https://t.co/x1?y=2&z £9.99 50%",
+    "a\tb\nc  d\u00a0e\u200bf",
+    "x" * 300,
 )
 """Texts that tokenizers have been known to disagree on."""
 
@@ -117,6 +117,7 @@ def export_network(
     staging: Path,
     *,
     quantization: str,
+    error_rate: float,
     batch_size: int,
 ) -> ExportedNetwork:
     """Export, check and quantise a model into an empty staging folder.
@@ -129,6 +130,7 @@ def export_network(
         staging: Where files are written; made anew.
         quantization: ``"auto"``: int8, or the gentlest that keeps the quality. ``"fp32"``:
             none.
+        error_rate: As for `fit_calibration`.
         batch_size: Windows in one forward pass.
 
     Raises:
@@ -146,7 +148,7 @@ def export_network(
     def measure(path: Path) -> tuple[Calibration, dict[str, float]]:
         run = onnx_runner(path, encoder, batch_size)
         logits = predict_logits(validation, encoder, run, model.level_head)
-        calibration = fit_calibration(logits, gold, model.level_head)
+        calibration = fit_calibration(logits, gold, model.level_head, error_rate)
         scores = calibrated_scores(logits, calibration)
         metrics = compute_metrics(gold, scores, calibration, weights_of_one)
         return calibration, {
@@ -278,16 +280,16 @@ def _export_tokenizer(
     encoder = InputEncoder.from_file(path, settings)
     path.write_text(encoder.to_json(), encoding="utf-8")
     # Windows and shortened context are this project's own rule: compare with room for everything.
-    roomy = replace(settings, max_length=UNLIMITED, context_tokens=UNLIMITED)
+    roomy = replace(settings, max_length=UNLIMITED, context_turns=1, context_tokens=UNLIMITED)
     complete = InputEncoder.from_file(path, roomy)
-    pairs = [
-        (render_turn(Turn(row.speaker, row.text)), render_context(row.context, 1)) for row in rows
-    ]
-    for utterance, context in [*pairs, *((text, "") for text in AWKWARD_TEXTS)]:
-        expected = tokenizer(utterance, context or None, truncation=False)["input_ids"]
-        (actual,) = complete.encode(utterance, context)
+    pairs = [(Turn(row.speaker, row.text), row.context) for row in rows]
+    for turn, context in [*pairs, *((Turn("customer", text), ()) for text in AWKWARD_TEXTS)]:
+        expected = tokenizer(
+            render_turn(turn), render_context(context, 1) or None, truncation=False
+        )["input_ids"]
+        (actual,) = complete.encode(turn, context)
         if list(actual.ids) != expected:
-            raise ExportError(f"tokenizers and transformers read {utterance[:80]!r} differently")
+            raise ExportError(f"tokenizers and transformers read {turn.text[:80]!r} differently")
     return encoder
 
 

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from deesc_model.labels import TRIGGERS, Level
-from deesc_model.scoring import BoolArray, FloatArray, Scores, predicted_levels
+from deesc_model.scoring import BoolArray, Calibration, FloatArray, Scores, predicted_levels
 from training.metrics import BINS, Gold
 
 mpl.use("Agg")
@@ -17,12 +17,15 @@ mpl.use("Agg")
 BLUE, GREY, ORANGE = "#1f5fa8", "#8a8a8a", "#d9730d"
 
 
-def draw_figures(gold: Gold, scores: Scores, title: str, folder: Path) -> list[Path]:
-    """Write ``confusion.png``, ``reliability.png`` and ``precision_recall.png``.
+def draw_figures(
+    gold: Gold, scores: Scores, calibration: Calibration, title: str, folder: Path
+) -> list[Path]:
+    """Write one PNG file for each figure.
 
     Args:
         gold: True labels of n rows.
         scores: Calibrated scores of the same rows.
+        calibration: Says from which score a level is certain.
         title: What was evaluated, for example ``"test, 812 utterances"``.
         folder: Where to write; made if missing.
     """
@@ -31,6 +34,7 @@ def draw_figures(gold: Gold, scores: Scores, title: str, folder: Path) -> list[P
         "confusion": _confusion(gold, scores, title),
         "reliability": _reliability(gold, scores, title),
         "precision_recall": _precision_recall(gold, scores, title),
+        "risk_coverage": _risk_coverage(gold, scores, calibration, title),
     }
     paths = []
     for name, figure in figures.items():
@@ -113,6 +117,32 @@ def _precision_recall(gold: Gold, scores: Scores, title: str) -> Figure:
     figure.supxlabel("recall")
     figure.supylabel("precision")
     figure.suptitle(f"Triggers: precision and recall  {title}", fontsize=11)
+    return figure
+
+
+def _risk_coverage(gold: Gold, scores: Scores, calibration: Calibration, title: str) -> Figure:
+    confidence = scores.level.max(axis=1)
+    wrong = predicted_levels(scores) != gold.levels
+    order = np.argsort(-confidence, kind="stable")
+    counts = np.arange(1, len(order) + 1)
+    certain = confidence >= calibration.certain_from
+    figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    axes.plot(100 * counts / len(order), 100 * np.cumsum(wrong[order]) / counts, color=BLUE)
+    if certain.any():
+        point = (100 * certain.mean(), 100 * wrong[certain].mean())
+        axes.plot(*point, "o", color=ORANGE, label="certain: the rest is marked uncertain")
+        axes.annotate(
+            f"{point[0]:.0f} % answered,\n{point[1]:.1f} % of them wrong",
+            point,
+            xytext=(-12, 12),
+            textcoords="offset points",
+            ha="right",
+        )
+        axes.legend(loc="upper left", fontsize=9)
+    axes.set(xlim=(0, 100), ylim=(0, None))
+    axes.set(xlabel="coverage: most certain share of utterances (%)", ylabel="wrong levels (%)")
+    axes.set_title(f"Risk and coverage of the level\n{title}", fontsize=11)
+    axes.grid(alpha=0.3)
     return figure
 
 

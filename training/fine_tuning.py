@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,23 @@ from transformers import (
     set_seed,
 )
 
-from deesc_model.encoding import EncoderSettings, InputEncoder
+from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import available_cpus
-from deesc_model.rendering import render_context, render_turn
 from deesc_model.scoring import Calibration, Logits, calibrated_scores
-from deesc_model.types import Turn
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import both_views, gold_labels
+from training.evaluate import gold_labels
 from training.metrics import Gold, compute_metrics
-from training.model import EscalationModel, LossWeights, new_model, save_checkpoint
+from training.model import (
+    EscalationModel,
+    LossWeights,
+    new_model,
+    save_checkpoint,
+    set_encoder_dropout,
+)
+from training.predict import encode_utterance
 from training.tracking import Tracker
 
 LARGEST_WEIGHT = 10.0
@@ -61,7 +67,10 @@ def loss_weights(gold: Gold, config: Config) -> LossWeights:
 
 
 class Collator:
-    """Encodes a batch on the fly, so that an example is shown now with, now without context."""
+    """Makes tensors of a batch, and shows now and then a whole batch without context.
+
+    Whole batches, because a row without context beside rows with it would save no padding.
+    """
 
     def __init__(self, encoder: InputEncoder, context_dropout: float, seed: int) -> None:
         self._encoder = encoder
@@ -70,30 +79,30 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """Return the model's inputs and targets as tensors."""
-        windows = []
-        for example in examples:
-            hidden = example["training"] and self._random.random() < self._context_dropout
-            context = "" if hidden else example["context"]
-            # Of a text longer than the model reads, training sees the first window.
-            windows.append(self._encoder.encode(example["utterance"], context)[0])
+        hidden = examples[0]["training"] and self._random.random() < self._context_dropout
+        view = "without_context" if hidden else "with_context"
+        windows = [EncodedInput(row[view], row["utterance_length"]) for row in examples]
         batch = {k: torch.from_numpy(v) for k, v in self._encoder.collate(windows).items()}
         return batch | {
-            "levels": torch.tensor([example["level"] for example in examples]),
-            "trigger_targets": torch.tensor([example["triggers"] for example in examples]),
-            "signal_targets": torch.tensor([example["signals"] for example in examples]),
+            "levels": torch.tensor([row["level"] for row in examples]),
+            "trigger_targets": torch.tensor([row["triggers"] for row in examples]),
+            "signal_targets": torch.tensor([row["signals"] for row in examples]),
         }
 
 
 def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder, *, training: bool) -> Dataset:
-    """Return rendered texts and targets as a `datasets.Dataset`."""
-    utterances = [render_turn(Turn(row.speaker, row.text)) for row in rows]
-    contexts = [render_context(row.context, encoder.settings.context_turns) for row in rows]
-    pairs = zip(utterances, contexts, strict=True)
+    """Return token ids with and without context, and targets, as a `datasets.Dataset`.
+
+    Of a text longer than the model reads, training sees the first window.
+    """
+    with_context = [encode_utterance(row, encoder)[0] for row in rows]
+    without_context = [encode_utterance(replace(row, context=()), encoder)[0] for row in rows]
     return Dataset.from_dict(
         {
-            "utterance": utterances,
-            "context": contexts,
-            "length": [len(encoder.encode(*pair)[0].ids) for pair in pairs],
+            "with_context": [list(window.ids) for window in with_context],
+            "without_context": [list(window.ids) for window in without_context],
+            "utterance_length": [window.utterance_length for window in with_context],
+            "length": [len(window.ids) for window in with_context],
             "training": [training] * len(rows),
             "level": [row.level for row in rows],
             "triggers": [[float(name in row.triggers) for name in TRIGGERS] for row in rows],
@@ -150,6 +159,7 @@ def fine_tune(
     torch.set_num_threads(min(config.threads, available_cpus()))
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
+    set_encoder_dropout(model, config.encoder_dropout)
     longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
     if config.max_length > longest:
         raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
@@ -183,7 +193,7 @@ def fine_tune(
         args=arguments,
         data_collator=Collator(encoder, config.context_dropout, config.seed),
         train_dataset=to_dataset(train, encoder, training=True),
-        eval_dataset=to_dataset(both_views(validation), encoder, training=False),
+        eval_dataset=to_dataset(validation, encoder, training=False),
         compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
         callbacks=[EarlyStoppingCallback(config.patience), _CurveCallback(tracker)],
         optimizers=(_optimizer(model, config), None),

@@ -19,10 +19,15 @@ from deesc_model.scoring import (
     Scores,
     predicted_labels,
     predicted_levels,
+    uncertain_levels,
 )
 
 BINS = 15
 LEVELS = len(Level)
+HEATED = int(Level.ANGRY)
+"""Levels from here on are an escalation."""
+MILD = int(Level.FRUSTRATED)
+"""Levels below this are calm or concerned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,10 @@ def compute_metrics(
         absolute error is in levels, 0–4.
     """
     metrics = _level_metrics(gold.levels, scores, weights)
+    certain = ~uncertain_levels(scores, calibration)
+    wrong = predicted_levels(scores) != gold.levels
+    metrics["level_coverage"] = _ratio(weights @ certain, weights.sum(1))
+    metrics["level_certain_error"] = _ratio(weights @ (certain & wrong), weights @ certain)
     parts = (
         ("trigger", TRIGGERS, gold.triggers, scores.triggers, calibration.triggers),
         ("signal", SIGNALS, gold.signals, scores.signals, calibration.signals),
@@ -120,6 +129,13 @@ def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Rep
         "level_mae": (confusion * distance).sum((1, 2)) / total,
         "level_off_by_two": (confusion * (distance >= 2)).sum((1, 2)) / total,
         "level_ece": calibration_error(scores.level.max(1), predicted == levels, weights),
+        # What a team acts on: heated customers that are found, calm ones that raise an alarm.
+        "level_heated_recall": _ratio(
+            confusion[:, HEATED:, HEATED:].sum((1, 2)), true[:, HEATED:].sum(1)
+        ),
+        "level_false_alarms": _ratio(
+            confusion[:, :MILD, HEATED:].sum((1, 2)), true[:, :MILD].sum(1)
+        ),
     }
     return metrics | {f"level.{level.label}.f1": f1[:, level] for level in Level}
 

@@ -1,10 +1,12 @@
 """The model card of a bundle: what it is for, how good it is, where it fails."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from training.corpus import Utterance
+from training.corpus import CORPUS, Utterance
+from training.dataset import count_sources
 from training.evaluate import format_report
 
 
@@ -22,11 +24,14 @@ def model_card(
         weights: Precision of the exported weights.
         splits: The utterances of each split.
     """
+    corpus = {name: [r for r in rows if r.source == CORPUS] for name, rows in splits.items()}
     sizes = "\n".join(
-        f"| {split} | {len({row.conversation_id for row in rows}):,} | {len(rows):,} |"
-        for split, rows in splits.items()
+        f"| {split} | {len({row.conversation_id for row in rows}):,} | {len(rows):,}"
+        f" | {len(splits[split]) - len(rows):,} |"
+        for split, rows in corpus.items()
     )
-    domains = ", ".join(sorted({row.domain for row in splits["train"]}))
+    domains = ", ".join(sorted({row.domain for row in corpus["train"]}))
+    public = count_sources(row for rows in splits.values() for row in rows if row.source != CORPUS)
     return f"""---
 language: en
 license: apache-2.0
@@ -58,16 +63,16 @@ wording's risk, not about the person. Not for deciding on its own whether somebo
 service, and no substitute for a human who reads a threat of harm.
 
 ## Data
-| split | conversations | turns |
-| --- | ---: | ---: |
+| split | conversations of the corpus | their turns | public texts |
+| --- | ---: | ---: | ---: |
 {sizes}
 
 English; domains: {domains}. The conversations were invented and labelled by language-model
-authors for this project; no real customer's words are among them. `data/README.md` in the
-repository is the data card.
+authors for this project; no real customer's words are among them. {_public_texts(public)}
+`data/README.md` in the repository is the data card.
 
 ## Figures
-Test split of the same corpus, by the exported model ({weights} weights). They say how well it
+Test split of the corpus, by the exported model ({weights} weights). They say how well it
 reads conversations of this style; on other people's customers expect less.
 
 {format_report(report)}
@@ -77,7 +82,7 @@ reads conversations of this style; on other people's customers expect less.
   dialect and private references will be missed.
 - Threats and abuse are rare and varied: use a signal as a prompt to look, never the lack of
   one as proof of safety.
-- Scores are calibrated on this corpus. Recalibrate before reading them as probabilities
+- Scores are calibrated on this data. Recalibrate before reading them as probabilities
   elsewhere.
 - Groups of speakers were not compared; wording that is common in one dialect may be read as
   heat. Check on your own customers.
@@ -87,3 +92,13 @@ Base model {origin["base_model"]}; MLflow run {origin["training_run"]}; commit
 {origin["git_commit"]}; data sha256 {origin["data_fingerprint"]}. The manifest holds the sha256
 of every file.
 """
+
+
+def _public_texts(counts: Counter[str]) -> str:
+    if not counts:
+        return "No public texts were used."
+    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return (
+        f"Public texts, written by real customers and users and labelled in the same way: {listed};"
+        " `data/sources.toml` says where they are published and under what licence."
+    )

@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.network import Network
-from deesc_model.rendering import render_context, render_turn, speaker_prefix
 from deesc_model.scoring import Calibration, Logits, combine_windows
 from deesc_model.types import Turn
 from training.corpus import Utterance
@@ -21,9 +20,7 @@ WindowLogits = Callable[[Sequence[EncodedInput]], Logits]
 
 def encode_utterance(row: Utterance, encoder: InputEncoder) -> list[EncodedInput]:
     """Return the windows of one utterance with its context."""
-    turn = Turn(row.speaker, row.text)
-    context = render_context(row.context, encoder.settings.context_turns)
-    return encoder.encode(render_turn(turn), context, speaker_prefix(turn))
+    return encoder.encode(Turn(row.speaker, row.text), row.context)
 
 
 def predict_logits(

@@ -1,4 +1,4 @@
-"""Join the labels of public texts with the texts, which are not in the repository.
+"""Public texts: their labels are in the repository, joined here with texts that are not.
 
 python -m training.sources                     from data/raw
 python -m training.sources --sources FOLDER --out data/raw/joined.jsonl
@@ -13,13 +13,19 @@ import hashlib
 import json
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from deesc_model.errors import DeescError
-from training.corpus import DataError
+from training.corpus import DataError, Utterance
+
+ANNOTATIONS = Path("data/annotations")
+SPLIT_LISTS = Path("data/splits")
+ABOUT = Path("data/sources.toml")
+
+UNUSED = "unused"
+"""List of texts that say nearly the same as one of validation or test: they are left out."""
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a text's sha256 that an annotation carries."""
@@ -114,6 +120,91 @@ def join_source(annotations: Path, folder: Path) -> JoinedSource:
     return JoinedSource(annotations.stem, tuple(texts), customers, missing, changed)
 
 
+def load_sources(
+    folder: Path, annotations: Path = ANNOTATIONS, *, held_out: str = ""
+) -> list[Utterance]:
+    """Return the labelled customers' texts that are in a folder, each with its split.
+
+    Validation and test are lists of ids in `SPLIT_LISTS`, frozen so that no later label moves a
+    text from test to training. A text that is not the one that was labelled is left out.
+
+    Args:
+        folder: Where the sources' files may be; what is not there is left out.
+        annotations: Folder of labels, one file for each source.
+        held_out: A source of which every text is for testing and none for training, to
+            measure how a model does on customers of an unknown kind. Then only this source
+            is tested on.
+
+    Raises:
+        DataError: A file cannot be read, or there is no text of the source to hold out.
+    """
+    about = read_about()
+    split_of = {
+        name: split
+        for split in ("validation", "test", UNUSED)
+        for name in (SPLIT_LISTS / f"{split}.txt").read_text(encoding="utf-8").split()
+    }
+    rows = []
+    for joined in join_sources(folder, about, annotations):
+        for label, text in joined.texts:
+            split = split_of.get(label.id, "train")
+            if joined.name == held_out:
+                split = "test"
+            elif held_out and split == "test":
+                split = UNUSED
+            if label.skip or split == UNUSED:
+                continue
+            rows.append(_utterance(label, text, split, joined.name, about[joined.name]))
+    if held_out and not any(row.source == held_out for row in rows):
+        raise DataError(f"no labelled text of {held_out!r} in {folder}, so it cannot be held out")
+    return rows
+
+
+def _utterance(
+    label: Annotation, text: str, split: str, source: str, about: Mapping[str, str]
+) -> Utterance:
+    return Utterance(
+        conversation_id=label.id,
+        turn=0,
+        speaker="customer",
+        text=text,
+        level=label.level,
+        triggers=label.triggers,
+        signals=label.signals,
+        channel=about["channel"],
+        domain=about["domain"],
+        arc="",
+        split=split,
+        source=source,
+    )
+
+
+def read_about(file: Path = ABOUT) -> dict[str, dict[str, str]]:
+    """Read what is known of each source: origin, licence, channel, domain.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"cannot read {file}: {error}") from None
+
+
+def join_sources(
+    folder: Path, about: Mapping[str, object], annotations: Path = ANNOTATIONS
+) -> list[JoinedSource]:
+    """Join every source's labels with its texts.
+
+    Raises:
+        DataError: A line cannot be read, or `about` lacks a source.
+    """
+    files = sorted(annotations.glob("*.jsonl"))
+    if unknown := [file.stem for file in files if file.stem not in about]:
+        raise DataError(f"{ABOUT} says nothing of {', '.join(unknown)}")
+    return [join_source(file, folder) for file in files]
+
+
 def _read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
     """Yield id and text of each row of a source's file, if there is one."""
     for file, opener in (
@@ -133,7 +224,7 @@ def _read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
         return
 
 
-def report(joined: Sequence[JoinedSource], about: dict[str, dict[str, Any]]) -> str:
+def report(joined: Sequence[JoinedSource], about: Mapping[str, Mapping[str, str]]) -> str:
     """Return as Markdown what was joined, what was not, and where each original is."""
     lines = [
         "| source | licence | joined | not here | other text |",
@@ -169,18 +260,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.sources", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--sources", type=Path, default=Path("data/raw"), metavar="FOLDER")
-    parser.add_argument("--annotations", type=Path, default=Path("data/annotations"))
+    parser.add_argument("--annotations", type=Path, default=ANNOTATIONS)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write labels with their texts")
     options = parser.parse_args(arguments)
     try:
-        about = tomllib.loads(Path("data/sources.toml").read_text(encoding="utf-8"))
-        files = sorted(options.annotations.glob("*.jsonl"))
-        if unknown := [file.stem for file in files if file.stem not in about]:
-            raise DataError(f"data/sources.toml says nothing of {', '.join(unknown)}")
-        joined = [join_source(file, options.sources) for file in files]
+        about = read_about()
+        joined = join_sources(options.sources, about, options.annotations)
         if options.out:
             _write(joined, options.out)
-    except (DeescError, OSError, tomllib.TOMLDecodeError) as error:
+    except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(report(joined, about))

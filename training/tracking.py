@@ -28,7 +28,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
 from training.config import Config
-from training.corpus import Utterance, fingerprint
+from training.corpus import CORPUS, Utterance, fingerprint
 
 log = logging.getLogger("training")
 
@@ -104,33 +104,34 @@ class Tracker:
             )
 
     def log_data(self, split: str, rows: Sequence[Utterance]) -> None:
-        """Record which data a split held, as a logged dataset with its fingerprint."""
+        """Record which data a split held: a logged dataset with its fingerprint per source."""
+        for source in dict.fromkeys(row.source for row in rows):
+            members = [row for row in rows if row.source == source]
+            self._call(f"log the {split} data", partial(self._log_dataset, source, split, members))
 
-        def action() -> None:
-            table = Dataset.from_dict(
-                {
-                    "text": [row.text for row in rows],
-                    "level": [row.level for row in rows],
-                    "conversation_id": [row.conversation_id for row in rows],
-                }
-            )
-            source = mlflow.data.from_huggingface(
-                table,
-                path=self._config.corpus,
-                targets="level",
-                name=f"corpus-{split}",
-                digest=fingerprint(rows)[:16],
-            )
-            mlflow.log_input(source, context=split)
-
-        self._call(f"log the {split} data", action)
+    def _log_dataset(self, source: str, split: str, rows: Sequence[Utterance]) -> None:
+        table = Dataset.from_dict(
+            {
+                "text": [row.text for row in rows],
+                "level": [row.level for row in rows],
+                "conversation_id": [row.conversation_id for row in rows],
+            }
+        )
+        data = mlflow.data.from_huggingface(
+            table,
+            path=self._config.corpus if source == CORPUS else self._config.sources,
+            targets="level",
+            name=f"{source}-{split}",
+            digest=fingerprint(rows)[:16],
+        )
+        mlflow.log_input(data, context=split)
 
     def log_curve(self, metrics: Mapping[str, float], step: int) -> None:
         """Record figures of one epoch."""
         self._call("log metrics", lambda: mlflow.log_metrics(dict(metrics), step=step))
 
     def log_report(self, report: Mapping[str, Any], prefix: str) -> None:
-        """Record every figure of an evaluation with its interval: model, baseline, slices."""
+        """Record every figure of an evaluation: model, baseline, slices, robustness."""
         groups = {
             prefix: report["metrics"],
             f"{prefix}_baseline": report["baseline"],
@@ -147,6 +148,8 @@ class Tracker:
                 figures[f"{group}/{metric}"] = interval["value"]
                 figures[f"{group}/{metric}_low"] = interval["low"]
                 figures[f"{group}/{metric}_high"] = interval["high"]
+        for probe, result in report.get("robustness", {}).items():
+            figures[f"{prefix}_robustness/{probe}_failures"] = result["failures"]
         names = list(figures)
         for start in range(0, len(names), METRICS_AT_ONCE):
             part = {name: figures[name] for name in names[start : start + METRICS_AT_ONCE]}

@@ -24,9 +24,11 @@ from deesc_model.errors import DeescError
 from deesc_model.labels import TRIGGERS, Level
 from deesc_model.scoring import Scores, predicted_levels
 from training.config import Config, add_config_arguments, read_config
-from training.corpus import SPLITS, Utterance, fingerprint, load_corpus, select_split
+from training.corpus import CORPUS, Utterance, fingerprint
+from training.dataset import load_dataset
 from training.evaluate import (
     Candidate,
+    answer_with_network,
     both_views,
     evaluate,
     fit_baseline,
@@ -38,7 +40,6 @@ from training.figures import draw_figures
 from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
-from training.predict import onnx_runner, predict_logits
 from training.tracking import RUN_ID_FILE, Tracker
 
 WORST_ERRORS = 100
@@ -62,8 +63,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
     check_replaceable(bundle_dir)
-    rows = load_corpus(Path(config.corpus))
-    splits = {split: select_split(rows, split, config.max_conversations) for split in SPLITS}
+    splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
     _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
@@ -83,22 +83,15 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
             both_views(splits["validation"]),
             bundle_dir.with_name(bundle_dir.name + ".partial"),
             quantization=config.quantization,
+            error_rate=config.error_rate,
             batch_size=config.evaluation_batch_size,
         )
         log.info("evaluating on %d utterances", len(splits["test"]))
-        views = both_views(splits["test"])
-        run = onnx_runner(network.path, network.encoder, config.evaluation_batch_size)
-        logits = predict_logits(views, network.encoder, run, model.level_head)
-        candidate = Candidate(logits, network.calibration)
-        baseline, baseline_calibration = fit_baseline(rows, config)
-        report = evaluate(
-            views,
-            candidate,
-            Candidate(baseline.logits(views), baseline_calibration),
-            samples=config.bootstrap_samples,
-            seed=config.seed,
+        answer = answer_with_network(
+            network.path, network.encoder, network.calibration, config.evaluation_batch_size
         )
-        _write_results(run_dir, splits["test"], candidate, report, tracker)
+        report = evaluate(splits["test"], answer, fit_baseline(splits, config), config)
+        _write_results(run_dir, splits["test"], answer(splits["test"]), report, tracker)
         origin = {
             "name": config.name,
             "base_model": config.base_model,
@@ -132,6 +125,7 @@ def worst_errors(rows: Sequence[Utterance], scores: Scores) -> dict[str, list[An
     order = np.argsort(-np.abs(frustration - levels))[:WORST_ERRORS]
     predicted = predicted_levels(scores)
     return {
+        "source": [rows[i].source for i in order],
         "text": [rows[i].text for i in order],
         "before": [rows[i].context[-1].text if rows[i].context else "" for i in order],
         "speaker": [rows[i].speaker for i in order],
@@ -175,22 +169,26 @@ def _write_results(
     tracker: Tracker,
 ) -> None:
     """Write report, figures and errors into the run folder, then send them to the tracker."""
-    every, count = candidate.scores, len(test)
-    scores = Scores(every.level[:count], every.triggers[:count], every.signals[:count])
     report_json, report_text = run_dir / "report.json", run_dir / "report.md"
     report_json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     report_text.write_text(format_report(report) + "\n", encoding="utf-8")
-    figures = draw_figures(
-        gold_labels(test), scores, f"test split, {count:,} utterances", run_dir / "figures"
-    )
-    errors = worst_errors(test, scores)
+    public = np.array([row.source != CORPUS for row in test])
+    for name, mask in (("corpus", ~public), ("public", public)):
+        if mask.any():
+            rows = [row for row, kept in zip(test, mask, strict=True) if kept]
+            title = f"{name} test split, {len(rows):,} utterances"
+            scores, folder = candidate.select(mask).scores, run_dir / "figures" / name
+            figures = draw_figures(gold_labels(rows), scores, candidate.calibration, title, folder)
+            tracker.log_files(figures, f"figures/{name}")
+    errors = worst_errors(test, candidate.scores)
     with (run_dir / "errors.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(errors)
         writer.writerows(zip(*errors.values(), strict=True))
     tracker.log_report(report, "test")
+    if "public" in report:
+        tracker.log_report(report["public"], "test_public")
     tracker.log_files([report_json, report_text], "report")
-    tracker.log_files(figures, "figures")
     tracker.log_errors(errors)
 
 

@@ -90,6 +90,8 @@ def test_a_broken_manifest_is_named(bundle_dir, content, said):
         (lambda c: c["calibration"].update(temperature=None), "temperature must be a number"),
         (lambda c: c["calibration"].update(temperature=float("nan")), "temperature must be"),
         (lambda c: c["calibration"].update(temperature=True), "temperature must be"),
+        (lambda c: c["calibration"].update(certain_from=1.5), "certain_from must be"),
+        (lambda c: c["calibration"].pop("certain_from"), "'certain_from' is missing"),
         (lambda c: c["calibration"]["triggers"]["delay"].update(slope=-1), "slope must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].update(threshold=2), "threshold must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].clear(), "'slope' is missing"),

@@ -11,8 +11,9 @@ from deesc_model.encoding import InputEncoder
 from deesc_model.rendering import render_context, render_turn
 
 WORD_LISTS = st.lists(
-    st.sampled_from(["the", "parcel", "is", "late", "again", "fine"]), max_size=60
+    st.sampled_from(["the", "parcel", "is", "late", "again", "fine"]), min_size=1, max_size=60
 )
+TEXTS = WORD_LISTS.map(lambda words: " ".join(words[:12]))
 
 
 @pytest.fixture(scope="module")
@@ -31,37 +32,60 @@ def test_rendering_names_the_speaker_and_keeps_the_newest_turns():
     assert render_context(turns, 0) == ""
 
 
-def test_the_context_loses_its_oldest_words_first(encoder):
-    (window,) = encoder.encode("the parcel", "is late again fine the parcel is late")
-    # [CLS] the parcel [SEP] + the newest six of eight words + [SEP]
-    assert window.utterance_length == 4
-    assert window.ids[4:] == tuple(encoder.encode("again fine the parcel is late")[0].ids[1:])
+def tokens(encoder: InputEncoder, text: str) -> tuple[int, ...]:
+    return tuple(encoder._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def test_the_context_loses_its_oldest_words_first_but_not_its_speaker(encoder):
+    context = [Turn("customer", "the parcel"), Turn("agent", "is late again fine the parcel is")]
+    (window,) = encoder.encode(Turn("customer", "the parcel"), context)
+    # [CLS] customer: the parcel [SEP] + six tokens, of which two name the speaker + [SEP]
+    assert window.utterance_length == 6
+    assert window.ids[6:-1] == tokens(encoder, "agent: fine the parcel is")
+    context[1] = Turn("agent", "is late")
+    (window,) = encoder.encode(Turn("customer", "the parcel"), context)
+    assert window.ids[6:-1] == tokens(encoder, "customer: agent: is late")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["customer", "agent"]), TEXTS), max_size=4), TEXTS)
+def test_the_context_is_the_newest_tokens_of_what_was_said(encoder, said, text):
+    turns = [Turn(*pair) for pair in said]
+    (window,) = encoder.encode(Turn("agent", text), turns)
+    whole = tokens(encoder, render_context(turns, SETTINGS.context_turns))
+    seen = window.ids[window.utterance_length : -1]
+    room = SETTINGS.max_length - 3 - len(tokens(encoder, f"agent: {text}"))
+    assert len(seen) == max(0, min(len(whole), SETTINGS.context_tokens, room))
+    if len(seen) > 2:
+        assert seen[2:] == whole[len(whole) - len(seen) + 2 :]
 
 
 def test_the_context_gives_way_to_a_long_utterance(encoder):
-    (window,) = encoder.encode("the " * 11, "parcel is late")
+    context = [Turn("agent", "parcel is late")]
+    (window,) = encoder.encode(Turn("customer", "the " * 9), context)
     assert len(window.ids) == SETTINGS.max_length
     assert window.utterance_length == 13
-    (window,) = encoder.encode("the " * 14, "parcel is late")
+    (window,) = encoder.encode(Turn("customer", "the " * 12), context)
     assert window.utterance_length == len(window.ids) == SETTINGS.max_length
 
 
 @given(WORD_LISTS)
 def test_windows_cover_every_word_in_order_with_the_stated_overlap(encoder, words):
-    windows = encoder.encode(" ".join(words))
-    bodies = [window.ids[1:-1] for window in windows]
+    windows = encoder.encode(Turn("customer", " ".join(words)))
+    speaker = tokens(encoder, "customer:")
+    assert all(window.ids[1:3] == speaker for window in windows)
+    bodies = [window.ids[3:-1] for window in windows]
     joined = list(bodies[0])
     for before, body in pairwise(bodies):
         overlap = SETTINGS.window_overlap
         assert before[-overlap:] == body[:overlap]
         joined += body[overlap:]
-    assert joined == [encoder._tokenizer.token_to_id(word) for word in words]
+    assert tuple(joined) == tokens(encoder, " ".join(words))
     assert all(len(window.ids) <= SETTINGS.max_length for window in windows)
 
 
-@given(st.lists(st.tuples(WORD_LISTS, WORD_LISTS), min_size=1, max_size=5))
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
 def test_padding_is_masked_and_only_the_utterance_is_pooled(encoder, pairs):
-    windows = [encoder.encode(" ".join(a), " ".join(b))[0] for a, b in pairs]
+    windows = [encoder.encode(Turn("customer", a), [Turn("agent", b)])[0] for a, b in pairs]
     arrays = encoder.collate(windows)
     for row, window in enumerate(windows):
         length = len(window.ids)
@@ -81,11 +105,10 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
 
 
 def test_every_window_begins_with_the_speaker(encoder):
-    windows = encoder.encode("agent: " + "late " * 40, prefix="agent:")
-    speaker = encoder.encode("agent:")[0].ids[:-1]
+    windows = encoder.encode(Turn("agent", "late " * 40))
     assert len(windows) > 3
     for window in windows:
-        assert window.ids[:3] == speaker
+        assert window.ids[1:3] == tokens(encoder, "agent:")
         assert window.utterance_length == len(window.ids) <= SETTINGS.max_length
     late = encoder._tokenizer.token_to_id("late")
     repeated = SETTINGS.window_overlap * (len(windows) - 1)
@@ -94,5 +117,5 @@ def test_every_window_begins_with_the_speaker(encoder):
 
 
 def test_special_tokens_in_a_text_are_plain_characters(encoder):
-    (window,) = encoder.encode("the [SEP] parcel")
+    (window,) = encoder.encode(Turn("customer", "the [SEP] parcel"))
     assert window.ids.count(3) == 1  # only the one that ends the utterance

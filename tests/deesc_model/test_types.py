@@ -51,6 +51,7 @@ def test_a_prediction_survives_json():
         level=Level.ANGRY,
         level_scores=(0.0, 0.125, 0.25, 0.5, 0.125),
         frustration=2.625,
+        uncertain=True,
         triggers=("billing",),
         trigger_scores={"billing": 0.75},
         signals=(),

@@ -19,6 +19,7 @@ def tiny_config(tmp_path: Path, base_model: Path) -> Config:
     return Config(
         name="deesc-tiny",
         corpus=str(small_corpus(tmp_path / "corpus")),
+        sources=str(tmp_path / "raw"),
         base_model=str(base_model),
         run_dir=str(tmp_path / "run"),
         bundle_dir=str(tmp_path / "bundle"),

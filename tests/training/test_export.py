@@ -47,9 +47,8 @@ def views(tmp_path_factory):
 
 
 def export_to(trained, views, staging: Path, quantization: str = "auto"):
-    return export_network(
-        *trained, SETTINGS, views, staging, quantization=quantization, batch_size=8
-    )
+    options = {"quantization": quantization, "error_rate": 0.1, "batch_size": 8}
+    return export_network(*trained, SETTINGS, views, staging, **options)
 
 
 def test_the_bundle_answers_as_the_checkpoint_does(trained, views, tmp_path):

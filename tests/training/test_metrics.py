@@ -6,7 +6,7 @@ from sklearn import metrics as oracle
 
 from deesc_model import SIGNALS, TRIGGERS
 from deesc_model.scoring import Calibration, Logits, Scores, level_scores, sigmoid
-from training.calibration import best_threshold, fit_calibration
+from training.calibration import best_threshold, certainty_threshold, fit_calibration
 from training.metrics import (
     Gold,
     average_precision,
@@ -152,17 +152,44 @@ def test_calibration_recovers_a_known_distortion():
         np.repeat(label_logits * 4 + 2, 11, axis=1),
         np.repeat(label_logits, 5, axis=1),
     )
-    calibration = fit_calibration(distorted, gold, "softmax")
+    calibration = fit_calibration(distorted, gold, "softmax", 0.1)
     assert calibration.temperature == pytest.approx(3, rel=0.05)
     assert calibration.triggers["billing"].slope == pytest.approx(1 / 4, rel=0.1)
     assert calibration.triggers["billing"].intercept == pytest.approx(-1 / 2, abs=0.1)
     assert calibration.signals["harm_threat"].slope == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("error_rate", "threshold"),
+    [(0.0, 0.85), (0.25, 0.55), (0.3, 0.55), (0.5, 0.0)],
+)
+def test_what_is_certain_is_wrong_no_more_often_than_was_asked(error_rate, threshold):
+    confidence = np.array([0.5, 0.9, 0.6, 0.8, 0.7])
+    correct = np.array([False, True, True, False, True])
+    assert certainty_threshold(confidence, correct, error_rate) == pytest.approx(threshold)
+
+
+def test_rows_of_one_confidence_are_certain_together_or_not_at_all():
+    confidence = np.array([0.9, 0.8, 0.8])
+    assert certainty_threshold(confidence, np.array([True, True, False]), 0.2) == pytest.approx(
+        0.85
+    )
+    assert certainty_threshold(confidence, np.array([False, False, False]), 0.2) == 1.0
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.1, 0.3]))
+def test_the_error_rate_holds_on_the_rows_it_was_fitted_to(seed, error_rate):
+    random = np.random.default_rng(seed)
+    confidence = random.integers(20, 100, 80) / 100
+    correct = random.random(80) < confidence
+    certain = confidence >= certainty_threshold(confidence, correct, error_rate)
+    assert not certain.any() or (~correct[certain]).mean() <= error_rate
+
+
 def test_a_label_too_rare_to_calibrate_stays_plain():
     gold = Gold(np.arange(20) % 5, np.zeros((20, 11), bool), np.zeros((20, 5), bool))
     calibration = fit_calibration(
-        Logits(np.eye(5)[gold.levels], np.zeros((20, 11)), np.zeros((20, 5))), gold, "softmax"
+        Logits(np.eye(5)[gold.levels], np.zeros((20, 11)), np.zeros((20, 5))), gold, "softmax", 0.1
     )
     assert (calibration.triggers["other"].slope, calibration.triggers["other"].threshold) == (
         1.0,

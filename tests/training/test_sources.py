@@ -6,7 +6,7 @@ import pytest
 
 from deesc_model.labels import SIGNALS, TRIGGERS
 from training import sources
-from training.sources import join_source, read_annotations, text_hash
+from training.sources import join_source, load_sources, read_annotations, text_hash
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "data/annotations").glob("*.jsonl"))
@@ -83,7 +83,59 @@ def test_shipped_annotations_keep_to_the_vocabulary_and_hold_no_text(file):
 
 
 def test_every_annotated_source_says_where_it_is_published():
-    about = sources.tomllib.loads((ROOT / "data/sources.toml").read_text(encoding="utf-8"))
+    about = sources.read_about(ROOT / "data/sources.toml")
     assert {file.stem for file in SHIPPED} == set(about)
-    for origin in about.values():
-        assert set(origin) == {"what", "by", "repository", "file", "licence", "id"}
+    wanted = {"what", "by", "repository", "file", "licence", "id", "channel", "domain"}
+    assert all(set(origin) == wanted for origin in about.values())
+
+
+def split_list(name):
+    return (ROOT / "data/splits" / f"{name}.txt").read_text().split()
+
+
+def test_the_frozen_splits_are_apart_and_twice_labelled():
+    test, validation, unused = map(split_list, ("test", "validation", "unused"))
+    assert len(test) == 1000
+    ids = [*test, *validation, *unused]
+    assert len(set(ids)) == len(ids)
+    labels = {row.id: row for file in SHIPPED for row in read_annotations(file)}
+    assert all(labels[name].passes == 2 for name in test)
+    assert not any(labels[name].skip for name in (*test, *validation))
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """One text of each split from two sources, and one that is no customer's."""
+    monkeypatch.chdir(ROOT)
+    names = [split_list(name)[0] for name in ("test", "validation", "unused")]
+    names += [next(name for name in split_list("test") if name.startswith("xci:"))]
+    names += ["xci:none", "xci:staff"]
+    for source in {name.split(":")[0] for name in names}:
+        mine = [name for name in names if name.startswith(f"{source}:")]
+        labels = [label(name, f"text {name}", skip=name == "xci:staff") for name in mine]
+        write(tmp_path / "a" / f"{source}.jsonl", labels)
+        texts = [{"id": name, "text": f"text {name}"} for name in mine]
+        write(tmp_path / "raw" / f"{source}.jsonl", texts)
+    return tmp_path / "raw", tmp_path / "a", names
+
+
+def test_public_texts_go_where_the_lists_say(folders):
+    raw, annotations, names = folders
+    rows = {row.conversation_id: row for row in load_sources(raw, annotations)}
+    wanted = dict(zip(names, ("test", "validation", None, "test", "train", None), strict=True))
+    assert {name: row.split for name, row in rows.items()} == {k: v for k, v in wanted.items() if v}
+    assert rows["xci:none"].source == "xci"
+    assert rows["xci:none"].channel == "social"
+    assert rows["xci:none"].triggers == ("delay",)
+    assert load_sources(raw / "away", annotations) == []
+
+
+def test_a_source_that_is_held_out_is_all_that_is_tested(folders):
+    raw, annotations, names = folders
+    rows = load_sources(raw, annotations, held_out="xci")
+    assert {row.conversation_id for row in rows if row.split == "test"} == {
+        name for name in names if name.startswith("xci:") and name != "xci:staff"
+    }
+    assert all(row.source != "xci" for row in rows if row.split != "test")
+    with pytest.raises(sources.DataError, match="'goemotions'"):
+        load_sources(raw, annotations, held_out="goemotions")

@@ -1,0 +1,35 @@
+"""Everything that is labelled and here: the corpus, and what public texts the user has."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from training.config import Config
+from training.corpus import SPLITS, Utterance, load_corpus, select_split
+from training.sources import load_sources
+
+log = logging.getLogger("training")
+
+
+def load_dataset(config: Config) -> dict[str, list[Utterance]]:
+    """Return the utterances of each split, and log how many come from which source.
+
+    Raises:
+        DataError: Corpus or sources cannot be read, a split is empty, or the source to hold
+            out is not there.
+    """
+    rows = load_corpus(Path(config.corpus))
+    rows += load_sources(
+        Path(config.sources), Path(config.annotations), held_out=config.held_out_source
+    )
+    splits = {split: select_split(rows, split, config.max_conversations) for split in SPLITS}
+    for split, members in splits.items():
+        counts = ", ".join(f"{name} {count:,}" for name, count in count_sources(members).items())
+        log.info("%s: %s", split, counts)
+    return splits
+
+
+def count_sources(rows: Iterable[Utterance]) -> Counter[str]:
+    """Return how many utterances come from each source, most first."""
+    return Counter(dict(Counter(row.source for row in rows).most_common()))
