@@ -14,7 +14,7 @@ demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no t
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
 
 test: $(FULL)/ready  ## set up everything and run the tests
-	$(FULL)/bin/python -m pytest $(ARGS)
+	$(FULL)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, and the light tests without torch
 	$(FULL)/bin/ruff format --check .

@@ -28,6 +28,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "context_tokens": (0, 100_000),
     "window_overlap": (0, 100_000),
     "context_dropout": (0, 1),
+    "plain_share": (0, 1),
     "epochs": (1, 10_000),
     "patience": (1, 10_000),
     "batch_size": (1, 100_000),
@@ -72,6 +73,7 @@ class Config:
         context_tokens: Tokens of the preceding turns that are read at most.
         window_overlap: Tokens shared by neighbouring windows of a long text.
         context_dropout: Share 0–1 of training examples shown without their context.
+        plain_share: Share 0–1 of the agents' turns with nothing to find that an epoch shows.
         epochs: Passes over the training data at most.
         patience: Epochs without a better validation score before training stops.
         batch_size: Examples in one training step.
@@ -113,18 +115,19 @@ class Config:
     context_tokens: int = 24
     window_overlap: int = 32
     context_dropout: float = 0.3
-    epochs: int = 5
+    plain_share: float = 0.5
+    epochs: int = 3
     patience: int = 3
-    batch_size: int = 16
+    batch_size: int = 32
     evaluation_batch_size: int = 64
-    learning_rate: float = 2e-4
-    head_learning_rate: float = 2e-3
+    learning_rate: float = 3e-4
+    head_learning_rate: float = 3e-3
     weight_decay: float = 0.01
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
-    trigger_loss_weight: float = 10.0
-    signal_loss_weight: float = 5.0
+    trigger_loss_weight: float = 5.0
+    signal_loss_weight: float = 2.5
     imbalance_power: float = 0.5
     precision: str = "auto"
     threads: int = 64

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from deesc_model.network import available_cpus
 from deesc_model.scoring import Calibration, Logits, calibrated_scores
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import gold_labels
+from training.evaluate import both_views, gold_labels
 from training.metrics import Gold, compute_metrics
 from training.model import (
     EscalationModel,
@@ -39,6 +39,7 @@ from training.model import (
     set_encoder_dropout,
 )
 from training.predict import encode_utterance
+from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
 
 LARGEST_WEIGHT = 10.0
@@ -66,49 +67,43 @@ def loss_weights(gold: Gold, config: Config) -> LossWeights:
     )
 
 
-class Collator:
-    """Makes tensors of a batch, and shows now and then a whole batch without context.
-
-    Whole batches, because a row without context beside rows with it would save no padding.
-    """
-
-    def __init__(self, encoder: InputEncoder, context_dropout: float, seed: int) -> None:
-        self._encoder = encoder
-        self._context_dropout = context_dropout
-        self._random = np.random.default_rng(seed)
-
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Return the model's inputs and targets as tensors."""
-        hidden = examples[0]["training"] and self._random.random() < self._context_dropout
-        view = "without_context" if hidden else "with_context"
-        windows = [EncodedInput(row[view], row["utterance_length"]) for row in examples]
-        batch = {k: torch.from_numpy(v) for k, v in self._encoder.collate(windows).items()}
-        return batch | {
-            "levels": torch.tensor([row["level"] for row in examples]),
-            "trigger_targets": torch.tensor([row["triggers"] for row in examples]),
-            "signal_targets": torch.tensor([row["signals"] for row in examples]),
-        }
+def collate(examples: Sequence[Example], encoder: InputEncoder) -> dict[str, torch.Tensor]:
+    """Return the model's inputs and targets as tensors."""
+    windows = [EncodedInput(tuple(row["ids"]), row["utterance_length"]) for row in examples]
+    batch = {name: torch.from_numpy(array) for name, array in encoder.collate(windows).items()}
+    return batch | {
+        "levels": torch.tensor([row["level"] for row in examples]),
+        "trigger_targets": torch.tensor([row["triggers"] for row in examples]),
+        "signal_targets": torch.tensor([row["signals"] for row in examples]),
+    }
 
 
-def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder, *, training: bool) -> Dataset:
-    """Return token ids with and without context, and targets, as a `datasets.Dataset`.
+def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder) -> Dataset:
+    """Return token ids and targets as a `datasets.Dataset`.
 
     Of a text longer than the model reads, training sees the first window.
     """
-    with_context = [encode_utterance(row, encoder)[0] for row in rows]
-    without_context = [encode_utterance(replace(row, context=()), encoder)[0] for row in rows]
+    windows = [encode_utterance(row, encoder)[0] for row in rows]
     return Dataset.from_dict(
         {
-            "with_context": [list(window.ids) for window in with_context],
-            "without_context": [list(window.ids) for window in without_context],
-            "utterance_length": [window.utterance_length for window in with_context],
-            "length": [len(window.ids) for window in with_context],
-            "training": [training] * len(rows),
+            "ids": [list(window.ids) for window in windows],
+            "utterance_length": [window.utterance_length for window in windows],
             "level": [row.level for row in rows],
             "triggers": [[float(name in row.triggers) for name in TRIGGERS] for row in rows],
             "signals": [[float(name in row.signals) for name in SIGNALS] for row in rows],
         }
     )
+
+
+class _Trainer(Trainer):
+    """The Trainer with a sampler of one's own."""
+
+    def __init__(self, sampler: EpochSampler, **options: Any) -> None:
+        super().__init__(**options)
+        self._sampler = sampler
+
+    def _get_train_sampler(self, train_dataset: object = None) -> EpochSampler:
+        return self._sampler
 
 
 class _CurveCallback(TrainerCallback):
@@ -173,7 +168,6 @@ def fine_tune(
         per_device_eval_batch_size=config.evaluation_batch_size,
         warmup_steps=config.warmup,
         lr_scheduler_type="linear",
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
@@ -188,12 +182,21 @@ def fine_tune(
         remove_unused_columns=False,
         report_to="none",
     )
-    trainer = Trainer(
+    dataset = to_dataset(both_views(train), encoder)
+    sampler = EpochSampler(
+        [len(ids) for ids in dataset["ids"]],
+        [is_plain(row) for row in train],
+        plain_share=config.plain_share,
+        context_dropout=config.context_dropout,
+        batch_size=config.batch_size,
+    )
+    trainer = _Trainer(
+        sampler,
         model=model,
         args=arguments,
-        data_collator=Collator(encoder, config.context_dropout, config.seed),
-        train_dataset=to_dataset(train, encoder, training=True),
-        eval_dataset=to_dataset(validation, encoder, training=False),
+        data_collator=partial(collate, encoder=encoder),
+        train_dataset=dataset,
+        eval_dataset=to_dataset(validation, encoder),
         compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
         callbacks=[EarlyStoppingCallback(config.patience), _CurveCallback(tracker)],
         optimizers=(_optimizer(model, config), None),

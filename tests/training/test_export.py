@@ -121,8 +121,8 @@ def test_another_models_file_fails_parity(trained, base_model, tmp_path):
 def test_another_tokenizer_is_refused(trained, views, tmp_path, monkeypatch):
     original = InputEncoder.encode
 
-    def off_by_one(self, utterance, context="", prefix=""):
-        window = original(self, utterance, context, prefix)[0]
+    def off_by_one(self, turn, context=()):
+        window = original(self, turn, context)[0]
         return [EncodedInput((*window.ids[:-2], 5, 3), window.utterance_length)]
 
     monkeypatch.setattr(InputEncoder, "encode", off_by_one)

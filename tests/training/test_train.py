@@ -74,15 +74,19 @@ def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):
         }
         assert run.data.metrics["test/level_qwk"] == report["metrics"]["level_qwk"]["value"]
         assert "test_baseline/level_qwk" in run.data.metrics
-        assert "test_slices/speaker.customer/level_qwk" in run.data.metrics
+        assert "test_slices/context.with/level_qwk" in run.data.metrics
         curve = client.get_metric_history(run.info.run_id, "validation/level_macro_f1")
         assert len({point.step for point in curve}) >= 2
         files = {
             f.path
-            for top in ("figures", "report")
+            for top in ("figures/corpus", "report")
             for f in client.list_artifacts(run.info.run_id, top)
         }
-        assert {"figures/confusion.png", "figures/reliability.png", "report/report.json"} <= files
+        assert {
+            "figures/corpus/confusion.png",
+            "figures/corpus/risk_coverage.png",
+            "report/report.json",
+        } <= files
         version = client.get_model_version_by_alias(config.registered_model, config.alias)
         mlflow.set_tracking_uri(uri)
         model = mlflow.pyfunc.load_model(f"models:/{config.registered_model}@{config.alias}")
