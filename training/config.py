@@ -28,6 +28,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "context_tokens": (0, 100_000),
     "window_overlap": (0, 100_000),
     "context_dropout": (0, 1),
+    "augmentation": (0, 1),
     "plain_share": (0, 1),
     "epochs": (1, 10_000),
     "patience": (1, 10_000),
@@ -73,6 +74,8 @@ class Config:
         context_tokens: Tokens of the preceding turns that are read at most.
         window_overlap: Tokens shared by neighbouring windows of a long text.
         context_dropout: Share 0–1 of training examples shown without their context.
+        augmentation: Share 0–1 of training examples whose text is changed: case, punctuation,
+            typos, handles, links and the like.
         plain_share: Share 0–1 of the agents' turns with nothing to find that an epoch shows.
         epochs: Passes over the training data at most.
         patience: Epochs without a better validation score before training stops.
@@ -115,6 +118,7 @@ class Config:
     context_tokens: int = 24
     window_overlap: int = 32
     context_dropout: float = 0.3
+    augmentation: float = 0.3
     plain_share: float = 0.5
     epochs: int = 3
     patience: int = 3

@@ -27,6 +27,7 @@ from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import available_cpus
 from deesc_model.scoring import Calibration, Logits, calibrated_scores
+from training.augmentation import augment
 from training.config import Config
 from training.corpus import Utterance
 from training.evaluate import both_views, gold_labels
@@ -130,6 +131,16 @@ class _CurveCallback(TrainerCallback):
         self._tracker.log_curve(figures, state.global_step)
 
 
+def view_shares(context_dropout: float, augmentation: float) -> list[float]:
+    """Return how often a text is shown: as it is with context, without; changed with, without."""
+    return [
+        (1 - context_dropout) * (1 - augmentation),
+        context_dropout * (1 - augmentation),
+        (1 - context_dropout) * augmentation,
+        context_dropout * augmentation,
+    ]
+
+
 def fine_tune(
     config: Config,
     train: Sequence[Utterance],
@@ -175,6 +186,7 @@ def fine_tune(
         load_best_model_at_end=True,
         metric_for_best_model="selection",
         greater_is_better=True,
+        disable_tqdm=False,  # new_model silences transformers, which would hide progress too
         bf16=use_bf16(config.precision),
         use_cpu=not torch.cuda.is_available(),
         seed=config.seed,
@@ -182,12 +194,13 @@ def fine_tune(
         remove_unused_columns=False,
         report_to="none",
     )
-    dataset = to_dataset(both_views(train), encoder)
+    changed = augment(train, config.seed)
+    dataset = to_dataset([*both_views(train), *both_views(changed)], encoder)
     sampler = EpochSampler(
         [len(ids) for ids in dataset["ids"]],
         [is_plain(row) for row in train],
+        view_shares(config.context_dropout, config.augmentation),
         plain_share=config.plain_share,
-        context_dropout=config.context_dropout,
         batch_size=config.batch_size,
     )
     trainer = _Trainer(

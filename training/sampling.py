@@ -18,7 +18,7 @@ def is_plain(row: Utterance) -> bool:
 
 
 class EpochSampler(Sampler[int]):
-    """Draws an epoch from the two views of n utterances: 0…n-1 with context, n…2n-1 without.
+    """Draws an epoch from several views of n utterances; view v of utterance i is v * n + i.
 
     An epoch shows each utterance once, in one of its views, but only a share of the plain
     ones. Batches hold examples of like length and come in random order.
@@ -28,25 +28,25 @@ class EpochSampler(Sampler[int]):
         self,
         lengths: Sequence[int],
         plain: Sequence[bool],
+        view_shares: Sequence[float],
         *,
         plain_share: float,
-        context_dropout: float,
         batch_size: int,
     ) -> None:
-        """Take the lengths of 2n views and the flags of n utterances.
+        """Take the lengths of all views and the flags of n utterances.
 
         Args:
             lengths: Tokens of each view.
             plain: Which utterances are thinned out.
-            plain_share: Share 0–1 of them that an epoch shows.
-            context_dropout: Share 0–1 of the utterances that are shown without context.
+            view_shares: How often each view is shown, sums to 1.
+            plain_share: Share 0–1 of the plain utterances that an epoch shows.
             batch_size: Examples in one step.
         """
         self._lengths = torch.tensor(lengths)
         flags = torch.tensor(plain)
         self._kept, self._plain = torch.nonzero(~flags).flatten(), torch.nonzero(flags).flatten()
         self._drawn = round(plain_share * len(self._plain))
-        self._context_dropout = context_dropout
+        self._view_shares = torch.tensor(view_shares)
         self._batch_size = batch_size
 
     def __len__(self) -> int:
@@ -58,8 +58,9 @@ class EpochSampler(Sampler[int]):
         plain = self._plain[torch.randperm(len(self._plain))[: self._drawn]]
         chosen = torch.cat([self._kept, plain])
         chosen = chosen[torch.randperm(len(chosen))]
-        hidden = torch.rand(len(chosen)) < self._context_dropout
-        views = chosen + hidden * (len(self._kept) + len(self._plain))
+        count = len(self._kept) + len(self._plain)
+        drawn = torch.multinomial(self._view_shares, len(chosen), replacement=True)
+        views = chosen + count * drawn
         batches: list[Tensor] = []
         for mega in views.split(MEGA_BATCH * self._batch_size):
             batches += mega[self._lengths[mega].argsort()].split(self._batch_size)
