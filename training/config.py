@@ -118,8 +118,8 @@ class Config:
     context_tokens: int = 24
     window_overlap: int = 32
     context_dropout: float = 0.3
-    augmentation: float = 0.3
-    plain_share: float = 0.5
+    augmentation: float = 0.2
+    plain_share: float = 0.25
     epochs: int = 3
     patience: int = 3
     batch_size: int = 32

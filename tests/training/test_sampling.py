@@ -24,6 +24,7 @@ def test_plain_is_an_agents_turn_with_nothing_to_find(changes, plain):
 @given(st.lists(st.booleans(), min_size=1, max_size=200), st.integers(1, 9), st.integers(0, 99))
 def test_an_epoch_shows_every_utterance_once_and_a_share_of_the_plain_ones(plain, batch_size, seed):
     torch.manual_seed(seed)
+    plain = [False, *plain]
     count = len(plain)
     lengths = [1 + (7 * place) % 50 for place in range(3 * count)]
     sampler = EpochSampler(
