@@ -11,6 +11,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import logging
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from deesc_model.errors import DeescError
 from training.corpus import DataError, Utterance
+
+log = logging.getLogger("training")
 
 ANNOTATIONS = Path("data/annotations")
 SPLIT_LISTS = Path("data/splits")
@@ -146,6 +149,10 @@ def load_sources(
     }
     rows = []
     for joined in join_sources(folder, about, annotations):
+        if joined.changed:
+            log.warning(
+                "%s: %d texts are not the labelled ones, left out", joined.name, joined.changed
+            )
         for label, text in joined.texts:
             split = split_of.get(label.id, "train")
             if joined.name == held_out:
