@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluate import headline_table
+from training.evaluate import summary_table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -118,4 +118,4 @@ def test_the_data_card_shows_what_the_commands_print(command):
 
 def test_the_readme_shows_the_figures_that_ship_with_the_bundle():
     report = json.loads((ROOT / "models/default/metrics.json").read_text(encoding="utf-8"))
-    assert headline_table(report) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert summary_table(report) in (ROOT / "README.md").read_text(encoding="utf-8")
