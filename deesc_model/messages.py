@@ -1,5 +1,6 @@
 """Between the package's types and the messages of `deesc.v1`; client and server share it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from deesc_model._proto import escalation_pb2 as pb
@@ -16,6 +17,13 @@ SPEAKER_NAMES: Final[dict[int, str]] = {
 def turn_message(turn: Turn) -> pb.Turn:
     """Return a turn as a message."""
     return pb.Turn(speaker=f"SPEAKER_{turn.speaker.upper()}", text=turn.text)
+
+
+def predict_request(utterance: Turn, context: Sequence[Turn]) -> pb.PredictRequest:
+    """Return an utterance and the turns before it as a message."""
+    return pb.PredictRequest(
+        utterance=turn_message(utterance), context=[turn_message(turn) for turn in context]
+    )
 
 
 def prediction_message(prediction: Prediction) -> pb.Prediction:

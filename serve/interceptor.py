@@ -56,9 +56,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return None
         decode, encode = _decoder(handler.request_deserializer), handler.response_serializer
 
-        async def unary(raw: bytes, context: Any) -> Any:
+        async def unary(raw: AsyncIterator[bytes], context: Any) -> Any:
             async with self._around(handler_call_details, context):
-                return await (handler.unary_unary or handler.unary_stream)(decode(raw), context)
+                behaviour = handler.unary_unary or handler.unary_stream
+                return await behaviour(decode(await _only(raw)), context)
 
         async def stream(raw: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             async with self._around(handler_call_details, context):
@@ -66,12 +67,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async for reply in handler.stream_stream(requests, context):
                     yield reply
 
-        # Messages are decoded inside, or one that is malformed would end as UNKNOWN.
+        # Messages are received and decoded inside: grpc.aio would answer a malformed one with
+        # UNKNOWN, and a call that ends without one with nothing. On the wire it is the same.
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(stream, None, encode)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(unary, None, encode)
-        return grpc.unary_unary_rpc_method_handler(unary, None, encode)
+            return grpc.stream_stream_rpc_method_handler(unary, None, encode)
+        return grpc.stream_unary_rpc_method_handler(unary, None, encode)
 
     @contextlib.asynccontextmanager
     async def _around(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
@@ -139,6 +141,13 @@ def _decoder(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             ) from None
 
     return decode
+
+
+async def _only(raw: AsyncIterator[bytes]) -> bytes:
+    message = await anext(raw, None)
+    if message is None:
+        raise InvalidInputError("the call ended without a message; send one")
+    return message
 
 
 def _request_id(metadata: Any) -> str:
