@@ -58,6 +58,7 @@ class Settings:
     metrics_port: int = _flag(9464, "their port, counted up by worker; 0 takes any free one")
     log_level: str = _flag("info", "debug, info, warning or error")
     watch_s: float = _flag(0.0, "seconds between looks for a new bundle; 0 waits for SIGHUP")
+    stop_with_stdin: bool = _flag(False, "stop too when standard input ends, as workers do")
     drain_s: float = _flag(30.0, "longest wait for accepted calls when told to stop")
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from serve.metrics import Metrics
 from serve.reload import Model
 from serve.servicer import EscalationServicer
 from serve.tls import server_credentials
+from serve.workers import run_workers
 
 FLUSH_S = 1.0
 """Time that answers get to leave once nothing is being worked on any more."""
@@ -95,12 +96,14 @@ class Service:
         )
 
     async def stop(self) -> None:
-        """Refuse new calls, answer the accepted ones, then stop."""
+        """Refuse new calls, answer the accepted ones, then stop; a second time does nothing."""
+        if self._stopping.done():
+            return
+        self._stopping.set_result(None)
         log(logging.INFO, "stopping")
         await self._health.enter_graceful_shutdown()
         for task in self._watches:
             task.cancel()
-        self._stopping.set_result(None)
         drained = asyncio.create_task(self._server.stop(self.settings.drain_s))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._calls.quiet(), self.settings.drain_s)
@@ -121,9 +124,10 @@ class Service:
             lambda: self.model.current, self.batcher, self.settings, self._stopping
         )
         inference = InferenceServicer(lambda: self.model.current, self.batcher, self.settings)
-        escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, self._server)
-        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        server = _Unregistered(self._server)
+        escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [
             escalation_pb2.DESCRIPTOR.services_by_name["EscalationService"].full_name,
             open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
@@ -131,7 +135,7 @@ class Service:
         for name in names:
             await self._health.set(name, 1)
         names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable_server_reflection(names, server)
 
     async def _watch_tokens(self) -> None:
         while True:
@@ -146,6 +150,21 @@ class Service:
                 log(logging.INFO, "tokens read again")
         except ConfigError as error:  # names the file, no token
             log(logging.ERROR, "new tokens refused", reason=str(error))
+
+
+class _Unregistered:
+    """Adds services to a server without registering their methods one by one.
+
+    grpc.aio waits for calls of each registered method separately, and when it stops it drops a
+    call that has just come for one while it hears of the end of another: the caller gets
+    CANCELLED. One queue for all methods has no such gap.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Leave them to the generic handlers."""
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -182,6 +201,8 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    if settings.stop_with_stdin:
+        loop.add_reader(sys.stdin, told.set)
     await told.wait()
     await service.stop()
 
@@ -191,6 +212,8 @@ def main() -> None:
     settings = parse()
     set_up(settings.log_level)
     try:
+        if settings.workers > 1:
+            raise SystemExit(run_workers(settings, sys.argv[1:]))
         asyncio.run(run(settings))
     except DeescError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -34,7 +34,7 @@ class Loop:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
-    def run(self, work: Any, timeout_s: float = 20) -> Any:
+    def run(self, work: Any, timeout_s: float = 60) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class Process:
     def stop(self, number: int = 15) -> int:
         """Send a signal, read the rest of the log, return the exit code."""
         self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=20)
+        _, rest = self.process.communicate(timeout=60)
         self.lines += [json.loads(text) for text in rest.splitlines()]
         return self.process.returncode
 
@@ -152,7 +152,7 @@ def spawn(tiny_bundle: Path) -> Iterator[Callable[..., Process]]:
 
         def spawn(*arguments: object) -> Process:
             process = Process("--model", tiny_bundle, "--threads", 1, *arguments)
-            stack.callback(process.process.wait)
+            stack.enter_context(process.process)  # waits, and closes its pipe
             stack.callback(process.process.kill)
             return process
 
