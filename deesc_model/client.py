@@ -152,7 +152,10 @@ class EscalationClient:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """Close the connection."""
         self.close()
@@ -242,7 +245,10 @@ class AsyncEscalationClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         """Close the connection."""
         await self.close()
@@ -267,7 +273,9 @@ def _batches(utterances: object, contexts: object) -> Iterator[pb.PredictBatchRe
     texts = as_list(utterances, "utterances")
     before = [()] * len(texts) if contexts is None else as_list(contexts, "contexts")
     if len(before) != len(texts):
-        raise InvalidInputError(f"{len(texts)} utterances but {len(before)} contexts; give one each")
+        raise InvalidInputError(
+            f"{len(texts)} utterances but {len(before)} contexts; give one each"
+        )
     requests: list[pb.PredictRequest] = []
     for index, (text, context) in enumerate(zip(texts, before, strict=True)):
         try:

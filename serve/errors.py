@@ -5,9 +5,10 @@ DeescError
 ├── FieldError             a field of a request cannot be used   (also an InvalidInputError)
 ├── NotFoundError          a model or tensor of that name is not here
 ├── UnauthenticatedError   no accepted token came with the call
-├── BusyError              too much is waiting already; comes with a time to try again
 ├── ExpiredError           the caller's deadline passed while the call waited
-└── StoppingError          the server is stopping
+└── TryLaterError          comes with a time to try again
+    ├── BusyError          too much is waiting already
+    └── StoppingError      the server is stopping
 """
 
 from collections.abc import Awaitable, Callable
@@ -48,16 +49,23 @@ class UnauthenticatedError(DeescError):
     """No accepted bearer token came with the call."""
 
 
-class BusyError(DeescError):
-    """The queue is full.
+class TryLaterError(DeescError):
+    """The same call may succeed later.
 
     Attributes:
-        retry_after_s: When the queue is likely to have room.
+        retry_after_s: How long to wait before.
     """
 
-    def __init__(self, waiting: int, retry_after_s: float) -> None:
-        super().__init__(f"{waiting} utterances are waiting already; try again later")
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class BusyError(TryLaterError):
+    """The queue is full; it is likely to have room after `retry_after_s`."""
+
+    def __init__(self, waiting: int, retry_after_s: float) -> None:
+        super().__init__(f"{waiting} utterances are waiting already; try later", retry_after_s)
 
 
 class ExpiredError(DeescError):
@@ -67,11 +75,11 @@ class ExpiredError(DeescError):
         super().__init__("the deadline passed while the call waited; nothing was computed")
 
 
-class StoppingError(DeescError):
+class StoppingError(TryLaterError):
     """The server is stopping; the call belongs on another connection."""
 
     def __init__(self) -> None:
-        super().__init__("the server is stopping; connect again")
+        super().__init__("the server is stopping; connect again", retry_after_s=1.0)
 
 
 STATUS_CODES: Final[dict[type[Exception], grpc.StatusCode]] = {
@@ -108,7 +116,7 @@ def error_details(error: Exception) -> tuple[tuple[str, str | bytes], ...]:
     if isinstance(error, FieldError):
         violation = BadRequest.FieldViolation(field=error.field, description=str(error))
         status.details.add().Pack(BadRequest(field_violations=[violation]))
-    if not isinstance(error, BusyError):
+    if not isinstance(error, TryLaterError):
         return (("grpc-status-details-bin", status.SerializeToString()),)
     milliseconds = max(1, round(error.retry_after_s * 1000))
     delay = Duration()

@@ -16,8 +16,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from deesc_model.errors import InvalidInputError
-from serve.auth import Tokens
-from serve.errors import error_details, status_code, status_message
+from serve.auth import EXEMPT, Tokens
+from serve.errors import StoppingError, error_details, status_code, status_message
 from serve.logs import log
 from serve.metrics import Metrics
 from serve.tracing import span
@@ -32,17 +32,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         metrics: Told of every finished call.
         tokens: Checks who calls; None lets everybody in.
+        stopping: Done when the server begins to stop; new calls are sent elsewhere then.
     """
 
-    def __init__(self, metrics: Metrics, tokens: Tokens | None) -> None:
+    def __init__(
+        self, metrics: Metrics, tokens: Tokens | None, stopping: asyncio.Future[None]
+    ) -> None:
         self._metrics = metrics
         self._tokens = tokens
+        self._stopping = stopping
         self._active = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     async def quiet(self) -> None:
-        """Wait until no call is being worked on, health watches aside."""
+        """Wait until every call has been answered, health watches aside."""
         await self._quiet.wait()
 
     async def intercept_service(
@@ -81,11 +85,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method, metadata = details.method, details.invocation_metadata
         request_id = _request_id(metadata)
         code = grpc.StatusCode.OK
-        self._enter(method)
+        self._count(method, context)
         context.set_trailing_metadata(((REQUEST_ID, request_id),))
         try:
             if self._tokens is not None:
                 self._tokens.check(method, metadata)
+            if self._stopping.done() and not method.startswith(EXEMPT):
+                raise StoppingError
             with span(method, metadata, request_id):
                 yield
         except grpc.aio.AbortError:  # the health service answers by itself
@@ -103,7 +109,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await context.abort(code, status_message(error), trailing)
         finally:
             seconds = time.perf_counter() - started
-            self._leave(method)
             self._metrics.call(method, code.name, seconds)
             log(
                 logging.INFO,
@@ -114,21 +119,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 ms=round(seconds * 1000, 3),
             )
 
-    def _enter(self, method: str) -> None:
-        if not _is_watch(method):
-            self._active += 1
-            self._quiet.clear()
+    def _count(self, method: str, context: Any) -> None:
+        """Count a call until its answer has left; health watches last as long as they like."""
+        if method.startswith(EXEMPT):
+            return
+        self._active += 1
+        self._quiet.clear()
 
-    def _leave(self, method: str) -> None:
-        if not _is_watch(method):
+        def leave(_: Any) -> None:
             self._active -= 1
             if self._active == 0:
                 self._quiet.set()
 
-
-def _is_watch(method: str) -> bool:
-    """Return whether a call lasts as long as its caller likes."""
-    return method == "/grpc.health.v1.Health/Watch" or "/grpc.reflection." in method
+        context.add_done_callback(leave)
 
 
 def _decoder(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -30,8 +30,8 @@ from serve.servicer import EscalationServicer
 from serve.tls import server_credentials
 from serve.workers import run_workers
 
-FLUSH_S = 1.0
-"""Time that answers get to leave once nothing is being worked on any more."""
+LULL_S = 0.3
+"""Time between the last answer and the end of the connections; below what refused callers wait."""
 
 
 class Service:
@@ -67,7 +67,7 @@ class Service:
         )
         self._metrics.watch_queue(lambda: self.batcher.depth)
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._calls = CallInterceptor(self._metrics, self._tokens)
+        self._calls = CallInterceptor(self._metrics, self._tokens, self._stopping)
         self._server = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
         self._health = HealthServicer()
         await self._add_services()
@@ -104,12 +104,12 @@ class Service:
         await self._health.enter_graceful_shutdown()
         for task in self._watches:
             task.cancel()
-        drained = asyncio.create_task(self._server.stop(self.settings.drain_s))
+        # New calls are refused by hand for a moment: gRPC answers what comes while it closes with
+        # CANCELLED, which no client tries again. It is told to close when nothing comes any more.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._calls.quiet(), self.settings.drain_s)
-        # Watches of health would hold the server open for the whole of drain_s.
-        await self._server.stop(FLUSH_S)
-        await drained
+        await asyncio.sleep(LULL_S)
+        await self._server.stop(None)
         await self.batcher.close()
         await asyncio.to_thread(self._metrics.close)
         log(logging.INFO, "stopped")
@@ -124,7 +124,7 @@ class Service:
             lambda: self.model.current, self.batcher, self.settings, self._stopping
         )
         inference = InferenceServicer(lambda: self.model.current, self.batcher, self.settings)
-        server = _Unregistered(self._server)
+        server = self._server
         escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -150,21 +150,6 @@ class Service:
                 log(logging.INFO, "tokens read again")
         except ConfigError as error:  # names the file, no token
             log(logging.ERROR, "new tokens refused", reason=str(error))
-
-
-class _Unregistered:
-    """Adds services to a server without registering their methods one by one.
-
-    grpc.aio waits for calls of each registered method separately, and when it stops it drops a
-    call that has just come for one while it hears of the end of another: the caller gets
-    CANCELLED. One queue for all methods has no such gap.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Leave them to the generic handlers."""
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

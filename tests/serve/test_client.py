@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
 from deesc_model import DeescError, InvalidInputError, ServiceError, Turn
+from deesc_model._proto import escalation_pb2 as pb
 from deesc_model.client import AsyncEscalationClient, EscalationClient
 
 TURNS = [Turn("customer", "the parcel is late"), Turn("agent", "the parcel is fine")]
@@ -153,14 +155,10 @@ class Flaky(grpc.GenericRpcHandler):
 @pytest.fixture
 def flaky(stub):
     """Start a server that fails as told and then answers "late"."""
-    from deesc_model._proto import escalation_pb2 as pb
-
     reply = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).SerializeToString()
     servers = []
 
     def flaky(code, times, pushback=None):
-        from concurrent.futures import ThreadPoolExecutor
-
         handler = Flaky(code, times, reply, pushback)
         server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
         handler.port = server.add_insecure_port("127.0.0.1:0")

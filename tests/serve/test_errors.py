@@ -177,7 +177,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
 
 
 def test_work_past_its_deadline_is_not_computed(busy, gate):
-    service, stub = busy
+    _, stub = busy
     with pytest.raises(grpc.RpcError) as caught:
         stub.Predict(predict("late"), timeout=0.2)
     assert caught.value.code() is CODE.DEADLINE_EXCEEDED

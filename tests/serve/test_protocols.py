@@ -96,9 +96,7 @@ def test_the_texts_may_be_one_conversation(inference, classifier):
 
 def tensor(**changes):
     contents = {"bytes_contents": [b"late"]}
-    return [
-        {"name": "text", "datatype": "BYTES", "shape": [1], "contents": contents, **changes}
-    ]
+    return [{"name": "text", "datatype": "BYTES", "shape": [1], "contents": contents, **changes}]
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ import os
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from deesc_model import ServiceError
 from deesc_model.client import EscalationClient
 from serve.config import Settings, parse
 from serve.errors import ConfigError
+from serve.generated import open_inference_pb2, open_inference_pb2_grpc
 
 pytest.importorskip("cryptography", reason="makes the certificates; extra dev")
 
@@ -161,11 +164,6 @@ def test_a_token_is_asked_for_and_can_be_changed(start, loop, tmp_path):
 
 
 def test_health_needs_no_token_but_everything_else_does(start, tmp_path):
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
-    from serve.generated import open_inference_pb2, open_inference_pb2_grpc
-
     path = tmp_path / "tokens"
     path.write_text("a-token\n")
     with grpc.insecure_channel(f"127.0.0.1:{start(token_file=path).port}") as channel:
