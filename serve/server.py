@@ -10,7 +10,7 @@ import signal
 import sys
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
@@ -133,7 +133,7 @@ class Service:
             open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
         ]
         for name in names:
-            await self._health.set(name, 1)
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 

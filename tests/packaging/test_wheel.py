@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_light_package_and_the_bundle_and_nothing_else(wheel
     modules = {str(path.relative_to(ROOT)) for path in package.rglob("*.py*") if path.is_file()}
     modules = {name for name in modules if "__pycache__" not in name}
     bundle = {f"deesc_model/default_bundle/{name}" for name in BUNDLE}
-    assert names == modules | bundle
+    assert names == modules | bundle | {"deesc_model/py.typed"}
 
 
 def test_the_wheel_is_small(wheel):

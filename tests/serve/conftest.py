@@ -11,11 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("grpc", reason="the service needs: pip install 'deesc-model[serve]'")
-
 import grpc
+import pytest
 
 from deesc_model import EscalationClassifier
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc

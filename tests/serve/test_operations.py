@@ -359,6 +359,7 @@ def test_too_many_calls_of_one_connection_wait_their_turn(start, gate):
     service.model.current = gate
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         stub = pb_grpc.EscalationServiceStub(channel)
+        stub.GetModelInfo(pb.GetModelInfoRequest())  # the connection has told its limit
         calls = [
             stub.Predict.future(pb.PredictRequest(utterance=pb.Turn(text="late"))) for _ in range(6)
         ]
