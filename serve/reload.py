@@ -41,7 +41,7 @@ class Model:
             self._seen = self._signature()
             try:
                 new = await asyncio.to_thread(self._load)
-            except BundleError as error:  # names files, not texts
+            except (BundleError, OSError) as error:  # names files, not texts
                 self._metrics.reload_refused()
                 log(
                     logging.ERROR,

@@ -162,10 +162,12 @@ async def _until(
     """
     while True:
         coming = asyncio.ensure_future(anext(requests, None))
-        await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not coming.done():
-            coming.cancel()
-            raise StoppingError
+        try:
+            await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise StoppingError
+        finally:
+            coming.cancel()  # of no effect once it is done
         request = coming.result()
         if request is None:
             return

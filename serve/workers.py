@@ -61,6 +61,7 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
                     break
                 time.sleep(PAUSE_S)
                 workers[index] = _begin(settings, arguments, port, index)
+        tell(signal.SIGTERM)  # one that began while the signal came has not heard of it
         return max(worker.wait() for worker in workers)
 
 
