@@ -5,10 +5,11 @@ PORT ?= 5000
 ARGS ?=
 
 DEMO := .venv-demo
+SERVE := .venv-serve
 FULL := .venv
 SOURCES := $(wildcard deesc_model/*.py) $(wildcard models/default/*)
 
-.PHONY: demo test check train mlflow clean
+.PHONY: demo test check train serve proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -19,7 +20,7 @@ test: $(FULL)/ready  ## set up everything and run the tests
 check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, and the light tests without torch
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/ruff check .
-	$(FULL)/bin/mypy deesc_model
+	$(FULL)/bin/mypy deesc_model serve
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
 	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket hypothesis onnx
@@ -27,6 +28,15 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
 	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+
+serve: $(SERVE)/ready  ## serve the shipped model over gRPC on this machine; ARGS='--port 50051'
+	$(SERVE)/bin/python -m serve.server $(ARGS)
+
+proto: $(FULL)/ready  ## write the gRPC stubs anew; ARGS=--release fixes the API for later checks
+	$(FULL)/bin/python -m serve.protos $(ARGS)
+
+bench-serve: $(SERVE)/ready  ## load the server on this machine and print its figures
+	$(SERVE)/bin/python -m benchmarks.serve $(ARGS)
 
 mlflow: $(FULL)/ready  ## open the MLflow UI on the runs, on this machine only
 	MLFLOW_DISABLE_TELEMETRY=true $(FULL)/bin/mlflow server --host 127.0.0.1 --port $(PORT) \
@@ -37,11 +47,16 @@ $(DEMO)/ready: pyproject.toml constraints.txt $(SOURCES)
 	$(DEMO)/bin/pip install -q -c constraints.txt ".[cli]"
 	touch $@
 
+$(SERVE)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/pip install -q -c constraints.txt -e ".[serve,client]"
+	touch $@
+
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install -q -c constraints.txt torch==2.13.0
-	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,train,dev]"
+	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,train,serve,client,dev]"
 	touch $@
 
 clean:  ## remove environments and caches, not runs
-	rm -rf $(DEMO) $(FULL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(SERVE) $(FULL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

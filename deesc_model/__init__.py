@@ -9,7 +9,13 @@ print(classifier.predict("This is the third time I'm explaining this.").level)
 from importlib.metadata import PackageNotFoundError, version
 
 from deesc_model.classifier import EscalationClassifier
-from deesc_model.errors import BundleError, DeescError, InvalidInputError, MissingExtraError
+from deesc_model.errors import (
+    BundleError,
+    DeescError,
+    InvalidInputError,
+    MissingExtraError,
+    ServiceError,
+)
 from deesc_model.labels import SIGNALS, SPEAKERS, TRIGGERS, Level
 from deesc_model.types import Prediction, Turn
 
@@ -24,6 +30,7 @@ __all__ = [
     "Level",
     "MissingExtraError",
     "Prediction",
+    "ServiceError",
     "Turn",
     "__version__",
 ]

@@ -1,9 +1,9 @@
 """`EscalationClassifier`: text in, `Prediction` out, on onnxruntime."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from deesc_model.scoring import (
     predicted_levels,
     uncertain_levels,
 )
-from deesc_model.types import Prediction, Turn
+from deesc_model.types import Prediction, Turn, as_list, as_turn
 
 
 class EscalationClassifier:
@@ -96,8 +96,8 @@ class EscalationClassifier:
                 `contexts` has another length than `utterances`.
             ValueError: `batch_size` is below 1.
         """
-        texts = _as_list(utterances, "utterances")
-        before = [()] * len(texts) if contexts is None else _as_list(contexts, "contexts")
+        texts = as_list(utterances, "utterances")
+        before = [()] * len(texts) if contexts is None else as_list(contexts, "contexts")
         if len(before) != len(texts):
             raise InvalidInputError(
                 f"{len(texts)} utterances but {len(before)} contexts; give one each"
@@ -131,14 +131,14 @@ class EscalationClassifier:
             InvalidInputError: A turn is not proper text; the message names its index.
         """
         reach = self.bundle.config.encoder.context_turns
-        told = _as_list(turns, "turns")
+        told = as_list(turns, "turns")
         contexts = [told[max(0, index - reach) : index] for index in range(len(told))]
         return self.predict_batch(told, contexts, batch_size=batch_size)
 
     def _encode(self, utterance: str | Turn, context: Sequence[str | Turn]) -> list[EncodedInput]:
-        turn = _as_turn(utterance)
+        turn = as_turn(utterance)
         try:
-            before = [_as_turn(item) for item in _as_list(context, "context")]
+            before = [as_turn(item) for item in as_list(context, "context")]
         except InvalidInputError as error:
             raise InvalidInputError(f"in its context: {error}") from None
         return self._encoder.encode(turn, before)
@@ -167,18 +167,3 @@ class EscalationClassifier:
 
 def _chosen(names: Sequence[str], flags: Iterable[np.bool_]) -> tuple[str, ...]:
     return tuple(name for name, flag in zip(names, flags, strict=True) if flag)
-
-
-def _as_turn(item: str | Turn) -> Turn:
-    if isinstance(item, Turn):
-        return item
-    if not isinstance(item, str):
-        raise InvalidInputError(f"expected a string or a Turn, not {type(item).__name__}")
-    return Turn("customer", item)
-
-
-def _as_list(values: object, name: str) -> list[Any]:
-    """Take any iterable but a bare text, which would be read character by character."""
-    if isinstance(values, str | bytes | Turn | Mapping) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{name} must be a list, not one {type(values).__name__}")
-    return list(values)

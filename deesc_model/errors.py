@@ -3,6 +3,7 @@
 DeescError
 ├── InvalidInputError   a text, turn or row cannot be labelled   (also a ValueError)
 ├── BundleError         a model bundle cannot be trusted or read
+├── ServiceError        a server did not answer, or refused for a reason other than the input
 └── MissingExtraError   an optional dependency is not installed  (also an ImportError)
 """
 
@@ -17,6 +18,18 @@ class InvalidInputError(DeescError, ValueError):
 
 class BundleError(DeescError):
     """A bundle is missing, corrupt, tampered with or too new; the message names the file."""
+
+
+class ServiceError(DeescError):
+    """A server did not answer a call.
+
+    Attributes:
+        code: Name of the gRPC status, for example ``"UNAVAILABLE"``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
 
 
 class MissingExtraError(DeescError, ImportError):

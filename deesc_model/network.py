@@ -1,5 +1,6 @@
 """The exported network on onnxruntime: encoded windows in, logits out."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,8 +106,15 @@ class Network:
         return Logits(level, triggers, signals)
 
 
-def available_cpus() -> int:
-    """Return how many CPUs this process may use; onnxruntime alone would count the host's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many CPUs this process may use; onnxruntime alone would count the host's.
+
+    A container's limit is a quota of its cgroup, in version 2 `cpu.max`: microseconds of CPU
+    and the period they are for. A part of a CPU counts as a whole one.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return max(1, min(cpus, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such cgroup, or "max": no limit
+        return cpus

@@ -1,7 +1,7 @@
 """What goes in (`Turn`) and what comes out (`Prediction`)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -133,3 +133,27 @@ class Prediction:
             raise InvalidInputError(f"prediction lacks the field {error.args[0]!r}") from None
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidInputError(f"not a prediction: {error}") from None
+
+
+def as_turn(item: str | Turn) -> Turn:
+    """Return a turn; a plain string is the customer's.
+
+    Raises:
+        InvalidInputError: It is neither, or not proper text.
+    """
+    if isinstance(item, Turn):
+        return item
+    if not isinstance(item, str):
+        raise InvalidInputError(f"expected a string or a Turn, not {type(item).__name__}")
+    return Turn("customer", item)
+
+
+def as_list(values: object, name: str) -> list[Any]:
+    """Take any iterable but a bare text, which would be read character by character.
+
+    Raises:
+        InvalidInputError: It is none; `name` says of what.
+    """
+    if isinstance(values, str | bytes | Turn | Mapping) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list, not one {type(values).__name__}")
+    return list(values)

@@ -12,7 +12,7 @@ from tiny_bundle import BIAS
 import deesc_model
 from deesc_model import EscalationClassifier, InvalidInputError, Level, Turn
 from deesc_model.encoding import EncodedInput, InputEncoder
-from deesc_model.network import Network
+from deesc_model.network import Network, available_cpus
 
 TEXTS = st.lists(
     st.lists(
@@ -138,7 +138,23 @@ def test_threads_take_effect(tiny_bundle, threads):
 def test_threads_default_to_the_cpus_that_this_process_may_use(tiny_bundle):
     bundle = EscalationClassifier.from_pretrained(tiny_bundle).bundle
     encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
-    assert Network(bundle.model_path, encoder).threads == len(os.sched_getaffinity(0))
+    assert Network(bundle.model_path, encoder).threads == available_cpus()
+
+
+@pytest.mark.parametrize(
+    ("quota", "cpus"),
+    [
+        ("100000 100000", 1),
+        ("20000 100000", 1),
+        ("max 100000", len(os.sched_getaffinity(0))),
+        ("99900000 100000", len(os.sched_getaffinity(0))),
+        (None, len(os.sched_getaffinity(0))),
+    ],
+)
+def test_a_containers_quota_counts(tmp_path, quota, cpus):
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert available_cpus(tmp_path) == cpus
 
 
 def test_batches_of_nothing_are_refused(classifier):

@@ -1,0 +1,324 @@
+"""The classifier's methods over gRPC, from a server that `python -m serve.server` started.
+
+with EscalationClient("127.0.0.1:50051") as client:
+    print(client.predict("You lied to me!").level)
+
+Calls have deadlines. UNAVAILABLE and RESOURCE_EXHAUSTED are tried again with growing pauses,
+or with the pause that a busy server asks for; other errors are not. gRPC itself does this, see
+https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+"""
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError, ServiceError
+from deesc_model.types import Prediction, Turn, as_list, as_turn
+
+try:
+    import grpc
+    from google.protobuf.json_format import MessageToDict
+
+    from deesc_model._proto import escalation_pb2 as pb
+    from deesc_model._proto import escalation_pb2_grpc as pb_grpc
+    from deesc_model.messages import predict_request, read_prediction, turn_message
+except ModuleNotFoundError as error:
+    raise MissingExtraError(f"the package {error.name}", "client") from None
+
+REQUESTS_PER_CALL: Final = 100
+"""Utterances of `predict_batch` that go into one call."""
+
+_MAX_MESSAGE_BYTES: Final = 16 * 2**20
+_SERVICE_CONFIG: Final = {
+    "methodConfig": [
+        {
+            "name": [{"service": "deesc.v1.EscalationService"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "backoffMultiplier": 4,
+                "maxBackoff": "2s",
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ]
+}
+_OPTIONS: Final = [
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # A call that is larger than this buffer is not tried again.
+    ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class EscalationClient:
+    """Labels utterances on a server; may be shared by threads.
+
+    Args:
+        address: ``"host:port"``.
+        credentials: For TLS, what `grpc.ssl_channel_credentials` returns; None is plain text.
+        token: The bearer token that the server asks for.
+        timeout_s: Deadline of every call, its retries included; a live conversation has none.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, _OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, _OPTIONS)
+        self._stub = pb_grpc.EscalationServiceStub(self._channel)
+        self._metadata = _metadata(token)
+        self._timeout_s = timeout_s
+
+    def predict(self, utterance: str | Turn, context: Sequence[str | Turn] = ()) -> Prediction:
+        """Label one utterance; see `EscalationClassifier.predict`.
+
+        Raises:
+            InvalidInputError: A text is empty, too long, or not proper text.
+            ServiceError: The server did not answer.
+        """
+        request = predict_request(as_turn(utterance), _turns(context, "context"))
+        return read_prediction(self._call(self._stub.Predict, request).prediction)
+
+    def predict_batch(
+        self,
+        utterances: Sequence[str | Turn],
+        contexts: Sequence[Sequence[str | Turn]] | None = None,
+    ) -> list[Prediction]:
+        """Label many utterances; see `EscalationClassifier.predict_batch`.
+
+        Raises:
+            InvalidInputError: A text is not proper text; the message names its index.
+            ServiceError: The server did not answer.
+        """
+        predictions: list[Prediction] = []
+        for request in _batches(utterances, contexts):
+            reply = self._call(self._stub.PredictBatch, request)
+            predictions += _read_results(reply, len(predictions))
+        return predictions
+
+    def predict_conversation(self, turns: Sequence[Turn]) -> list[Prediction]:
+        """Label every turn in context; see `EscalationClassifier.predict_conversation`.
+
+        Raises:
+            InvalidInputError: A turn is not proper text.
+            ServiceError: The server did not answer.
+        """
+        reply = self._call(self._stub.PredictConversation, _conversation(turns))
+        return [read_prediction(prediction) for prediction in reply.predictions]
+
+    def monitor_conversation(self, turns: Iterable[str | Turn]) -> Iterator[Prediction]:
+        """Follow a live conversation: yields the prediction of each turn as it comes.
+
+        Args:
+            turns: May block until the next turn is said; it is read in a thread of gRPC's.
+
+        Raises:
+            InvalidInputError: A turn is not proper text.
+            ServiceError: The server did not answer, or is stopping.
+        """
+        said = (pb.MonitorConversationRequest(turn=turn_message(as_turn(t))) for t in turns)
+        try:
+            for reply in self._stub.MonitorConversation(said, metadata=self._metadata):
+                yield _read_result(reply)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+
+    def model_info(self) -> dict[str, Any]:
+        """Return which model answers, which labels it knows and which limits hold.
+
+        Raises:
+            ServiceError: The server did not answer.
+        """
+        return _info(self._call(self._stub.GetModelInfo, pb.GetModelInfoRequest()))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+
+
+class AsyncEscalationClient:
+    """As `EscalationClient`, for asyncio; make it inside the event loop.
+
+    Args:
+        address: ``"host:port"``.
+        credentials: For TLS, what `grpc.ssl_channel_credentials` returns; None is plain text.
+        token: The bearer token that the server asks for.
+        timeout_s: Deadline of every call, its retries included; a live conversation has none.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, _OPTIONS)
+        self._stub = pb_grpc.EscalationServiceStub(self._channel)
+        self._metadata = _metadata(token)
+        self._timeout_s = timeout_s
+
+    async def predict(
+        self, utterance: str | Turn, context: Sequence[str | Turn] = ()
+    ) -> Prediction:
+        """As `EscalationClient.predict`."""
+        request = predict_request(as_turn(utterance), _turns(context, "context"))
+        return read_prediction((await self._call(self._stub.Predict, request)).prediction)
+
+    async def predict_batch(
+        self,
+        utterances: Sequence[str | Turn],
+        contexts: Sequence[Sequence[str | Turn]] | None = None,
+    ) -> list[Prediction]:
+        """As `EscalationClient.predict_batch`."""
+        predictions: list[Prediction] = []
+        for request in _batches(utterances, contexts):
+            reply = await self._call(self._stub.PredictBatch, request)
+            predictions += _read_results(reply, len(predictions))
+        return predictions
+
+    async def predict_conversation(self, turns: Sequence[Turn]) -> list[Prediction]:
+        """As `EscalationClient.predict_conversation`."""
+        reply = await self._call(self._stub.PredictConversation, _conversation(turns))
+        return [read_prediction(prediction) for prediction in reply.predictions]
+
+    async def monitor_conversation(
+        self, turns: AsyncIterable[str | Turn]
+    ) -> AsyncIterator[Prediction]:
+        """As `EscalationClient.monitor_conversation`."""
+
+        async def said() -> AsyncIterator[pb.MonitorConversationRequest]:
+            async for turn in turns:
+                yield pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
+
+        try:
+            async for reply in self._stub.MonitorConversation(said(), metadata=self._metadata):
+                yield _read_result(reply)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+
+    async def model_info(self) -> dict[str, Any]:
+        """As `EscalationClient.model_info`."""
+        return _info(await self._call(self._stub.GetModelInfo, pb.GetModelInfoRequest()))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        await self.close()
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return await method(request, timeout=self._timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+
+
+def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    return () if token is None else (("authorization", f"Bearer {token}"),)
+
+
+def _turns(values: object, name: str) -> list[Turn]:
+    return [as_turn(item) for item in as_list(values, name)]
+
+
+def _batches(utterances: object, contexts: object) -> Iterator[pb.PredictBatchRequest]:
+    """Check every text before the first call, then make the calls' requests."""
+    texts = as_list(utterances, "utterances")
+    before = [()] * len(texts) if contexts is None else as_list(contexts, "contexts")
+    if len(before) != len(texts):
+        raise InvalidInputError(
+            f"{len(texts)} utterances but {len(before)} contexts; give one each"
+        )
+    requests: list[pb.PredictRequest] = []
+    for index, (text, context) in enumerate(zip(texts, before, strict=True)):
+        try:
+            requests.append(predict_request(as_turn(text), _turns(context, "context")))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"utterance {index}: {error}") from None
+    for start in range(0, len(requests), REQUESTS_PER_CALL):
+        yield pb.PredictBatchRequest(requests=requests[start : start + REQUESTS_PER_CALL])
+
+
+def _conversation(turns: object) -> pb.PredictConversationRequest:
+    return pb.PredictConversationRequest(
+        turns=[turn_message(turn) for turn in _turns(turns, "turns")]
+    )
+
+
+def _read_results(reply: pb.PredictBatchResponse, start: int) -> list[Prediction]:
+    predictions = []
+    for index, result in enumerate(reply.results, start):
+        if result.HasField("error"):
+            raise _error(result.error.code, f"utterance {index}: {result.error.message}")
+        predictions.append(read_prediction(result.prediction))
+    return predictions
+
+
+def _read_result(reply: pb.MonitorConversationResponse) -> Prediction:
+    if reply.HasField("error"):
+        raise _error(reply.error.code, reply.error.message)
+    return read_prediction(reply.prediction)
+
+
+def _info(reply: pb.GetModelInfoResponse) -> dict[str, Any]:
+    return MessageToDict(reply, preserving_proto_field_name=True)
+
+
+def _translated(error: grpc.RpcError) -> DeescError:
+    number, _ = error.code().value
+    return _error(number, error.details() or "no reason given")
+
+
+def _error(number: int, message: str) -> DeescError:
+    """Return what a status is for callers of the classifier's methods."""
+    code = next(code for code in grpc.StatusCode if code.value[0] == number)
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInputError(message)
+    return ServiceError(code.name, message)

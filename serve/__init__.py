@@ -1,0 +1,1 @@
+"""The gRPC service: `python -m serve.server`."""

@@ -1,0 +1,187 @@
+"""Adaptive micro-batching: an idle model answers at once, a busy one collects what comes.
+
+One thread runs the model; onnxruntime gives up the GIL meanwhile, so the event loop goes on
+accepting, refusing and collecting.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from deesc_model import EscalationClassifier, Prediction
+from serve.errors import BusyError, ExpiredError
+from serve.requests import Utterance
+
+PASS_COST: Final = 150
+"""What one more forward pass costs beside its padded characters, in characters."""
+
+MAX_COST: Final = 16_000
+"""Padded characters of one batch: bounds how long a short text waits behind long ones."""
+
+
+def deadline_of(context: grpc.aio.ServicerContext) -> float:
+    """Return when the caller of an RPC stops waiting, in the event loop's time."""
+    remaining = context.time_remaining()
+    return math.inf if remaining is None else asyncio.get_running_loop().time() + remaining
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An utterance in the queue; `deadline` is in the event loop's time."""
+
+    utterance: Utterance
+    deadline: float
+    future: asyncio.Future[Prediction]
+
+    @property
+    def length(self) -> int:
+        """Characters of the text, which is what padding is paid for."""
+        return len(self.utterance.turn.text)
+
+
+class Batcher:
+    """Collects utterances of all calls into batches.
+
+    Args:
+        classifier: Returns the classifier to use; asked anew for every batch, so that a new
+            bundle takes over between two batches.
+        max_batch: Utterances of one batch at most.
+        max_waiting: Utterances that may wait at most.
+        observe_batch: Told the size of every batch.
+        observe_predictions: Told every prediction made.
+    """
+
+    def __init__(
+        self,
+        classifier: Callable[[], EscalationClassifier],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        observe_batch: Callable[[int], None],
+        observe_predictions: Callable[[Sequence[Prediction]], None],
+    ) -> None:
+        self._classifier = classifier
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._observe_batch = observe_batch
+        self._observe_predictions = observe_predictions
+        self._waiting: list[Waiting] = []
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "model")
+        self._seconds_each = 0.001
+        self._worker = asyncio.create_task(self._work(), name="batcher")
+
+    @property
+    def depth(self) -> int:
+        """Utterances that wait now."""
+        return len(self._waiting)
+
+    async def predict(
+        self, utterances: Sequence[Utterance], deadline: float = math.inf
+    ) -> list[Prediction]:
+        """Label utterances; they share batches with those of other calls.
+
+        Many of them enter the queue one batch at a time, so that a large call cannot fill it.
+
+        Args:
+            utterances: Checked utterances.
+            deadline: When the caller stops waiting, in the event loop's time.
+
+        Raises:
+            BusyError: The queue is full; nothing was queued.
+            ExpiredError: The deadline passed before the work began.
+        """
+        entering = min(len(utterances), self._max_batch)
+        if self._waiting and len(self._waiting) + entering > self._max_waiting:
+            raise BusyError(self.depth, self.depth * self._seconds_each)
+        predictions: list[Prediction] = []
+        loop = asyncio.get_running_loop()
+        for start in range(0, len(utterances), self._max_batch):
+            chunk = [
+                Waiting(utterance, deadline, loop.create_future())
+                for utterance in utterances[start : start + self._max_batch]
+            ]
+            self._waiting += chunk
+            self._wake.set()
+            predictions += await asyncio.gather(*(item.future for item in chunk))
+        return predictions
+
+    async def close(self) -> None:
+        """Stop; call it when nobody waits any more."""
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := self._take(loop.time()):
+                self._observe_batch(len(batch))
+                started = loop.time()
+                results = await loop.run_in_executor(self._thread, self._compute, batch)
+                spent = (loop.time() - started) / len(batch)
+                self._seconds_each += 0.1 * (spent - self._seconds_each)
+                self._observe_predictions(
+                    [result for result in results if isinstance(result, Prediction)]
+                )
+                for item, result in zip(batch, results, strict=True):
+                    if item.future.done():  # the caller went away meanwhile
+                        continue
+                    if isinstance(result, Exception):
+                        item.future.set_exception(result)
+                    else:
+                        item.future.set_result(result)
+
+    def _take(self, now: float) -> list[Waiting]:
+        """Remove the next batch from the queue, and whatever nobody waits for any more.
+
+        The oldest comes first; others join, in order of arrival, if padding them costs no more
+        than a forward pass of their own would.
+        """
+        alive: list[Waiting] = []
+        for item in self._waiting:
+            if item.future.done():
+                continue
+            if item.deadline <= now:
+                item.future.set_exception(ExpiredError())
+            else:
+                alive.append(item)
+        batch: list[Waiting] = []
+        left: list[Waiting] = []
+        longest = 0
+        for item in alive:
+            joined = max(longest, item.length)
+            cost = joined * (len(batch) + 1)
+            extra = cost - longest * len(batch)
+            fits = len(batch) < self._max_batch and cost <= MAX_COST
+            if not batch or (fits and extra <= item.length + PASS_COST):
+                batch.append(item)
+                longest = joined
+            else:
+                left.append(item)
+        self._waiting = left
+        return batch
+
+    def _compute(self, batch: Sequence[Waiting]) -> list[Prediction | Exception]:
+        """Label a batch; if it fails as a whole, each alone, so that one cannot spoil others."""
+        items = [item.utterance for item in batch]
+        try:
+            return list(self._label(items))
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            if len(items) == 1:
+                return [error]
+            return [result for item in batch for result in self._compute([item])]
+
+    def _label(self, items: Sequence[Utterance]) -> list[Prediction]:
+        return self._classifier().predict_batch(
+            [item.turn for item in items],
+            [item.context for item in items],
+            batch_size=self._max_batch,
+        )

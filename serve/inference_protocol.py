@@ -1,0 +1,206 @@
+"""Open Inference Protocol v2: what tritonclient and KServe speak.
+
+One model, `deesc`. Its input `text` holds utterances of customers; `speaker` may come beside
+it. With the parameter `conversation` the texts are the turns of one conversation, else each
+stands alone. The output `prediction` is the whole answer as JSON, the others are its numbers.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import grpc
+import numpy as np
+
+from deesc_model import SIGNALS, TRIGGERS, EscalationClassifier, Level, Prediction, __version__
+from serve.batching import Batcher, deadline_of
+from serve.config import Settings
+from serve.errors import FieldError, NotFoundError
+from serve.generated import open_inference_pb2 as pb
+from serve.generated import open_inference_pb2_grpc as pb_grpc
+from serve.requests import Utterance, check_count, checked_turn, in_context
+
+MODEL: Final = "deesc"
+INPUTS: Final = ("text", "speaker")
+
+Output = tuple[str, list[int], Callable[[Sequence[Prediction]], Any]]
+
+OUTPUTS: Final[dict[str, Output]] = {
+    "prediction": ("BYTES", [-1], lambda all_: [json.dumps(each.to_dict()) for each in all_]),
+    "level": ("INT64", [-1], lambda all_: [int(each.level) for each in all_]),
+    "frustration": ("FP64", [-1], lambda all_: [each.frustration for each in all_]),
+    "uncertain": ("BOOL", [-1], lambda all_: [each.uncertain for each in all_]),
+    "level_scores": ("FP64", [-1, len(Level)], lambda all_: [each.level_scores for each in all_]),
+    "trigger_scores": (
+        "FP64",
+        [-1, len(TRIGGERS)],
+        lambda all_: [[each.trigger_scores[name] for name in TRIGGERS] for each in all_],
+    ),
+    "signal_scores": (
+        "FP64",
+        [-1, len(SIGNALS)],
+        lambda all_: [[each.signal_scores[name] for name in SIGNALS] for each in all_],
+    ),
+}
+"""Data type, shape and values of every output; -1 is the number of texts."""
+
+DTYPES: Final = {"INT64": "<i8", "FP64": "<f8", "BOOL": "?"}
+
+
+class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
+    """The standard protocol over the same batcher as the typed API."""
+
+    def __init__(
+        self, classifier: Callable[[], EscalationClassifier], batcher: Batcher, settings: Settings
+    ) -> None:
+        self._classifier = classifier
+        self._batcher = batcher
+        self._settings = settings
+
+    async def ServerLive(
+        self, request: pb.ServerLiveRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Say that the process answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(
+        self, request: pb.ServerReadyRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Say that a model is loaded; the server does not listen before."""
+        return pb.ServerReadyResponse(ready=True)
+
+    async def ModelReady(
+        self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Say whether a model serves."""
+        ready = request.name == MODEL and request.version in ("", self._version)
+        return pb.ModelReadyResponse(ready=ready)
+
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Say what this server is."""
+        return pb.ServerMetadataResponse(
+            name="deesc", version=__version__, extensions=["model_repository"]
+        )
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """List the one model."""
+        index = pb.RepositoryIndexResponse.ModelIndex
+        return pb.RepositoryIndexResponse(
+            models=[index(name=MODEL, version=self._version, state="READY")]
+        )
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Describe inputs and outputs."""
+        self._check_name(request.name, request.version)
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=MODEL,
+            versions=[self._version],
+            platform="deesc_onnxruntime",
+            inputs=[tensor(name=name, datatype="BYTES", shape=[-1]) for name in INPUTS],
+            outputs=[
+                tensor(name=name, datatype=datatype, shape=shape)
+                for name, (datatype, shape, _) in OUTPUTS.items()
+            ],
+        )
+
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Label the texts of one request."""
+        self._check_name(request.model_name, request.model_version)
+        wanted = [output.name for output in request.outputs] or list(OUTPUTS)
+        for index, name in enumerate(wanted):
+            if name not in OUTPUTS:
+                raise FieldError(f"outputs[{index}].name", f"{name!r} is none of {[*OUTPUTS]}")
+        utterances = self._read(request)
+        predictions = await self._batcher.predict(utterances, deadline_of(context))
+        reply = pb.ModelInferResponse(model_name=MODEL, model_version=self._version, id=request.id)
+        for name in wanted:
+            datatype, shape, values = OUTPUTS[name]
+            reply.outputs.add(name=name, datatype=datatype, shape=[len(predictions), *shape[1:]])
+            reply.raw_output_contents.append(_to_raw(values(predictions), datatype))
+        return reply
+
+    @property
+    def _version(self) -> str:
+        return self._classifier().model_version
+
+    def _check_name(self, name: str, version: str) -> None:
+        if name != MODEL or version not in ("", self._version):
+            asked = f"{name!r} version {version!r}" if version else repr(name)
+            raise NotFoundError(f"no model {asked}; there is {MODEL!r} version {self._version!r}")
+
+    def _read(self, request: pb.ModelInferRequest) -> list[Utterance]:
+        tensors = _tensors(request)
+        if "text" not in tensors:
+            raise FieldError("inputs", "the tensor 'text' is missing")
+        texts = tensors["text"]
+        speakers = tensors.get("speaker", ["customer"] * len(texts))
+        if len(speakers) != len(texts):
+            raise FieldError("inputs", f"{len(texts)} texts but {len(speakers)} speakers")
+        conversation = request.parameters["conversation"].bool_param
+        limit = self._settings.max_turns if conversation else self._settings.max_requests
+        check_count(len(texts), limit, "inputs", "texts")
+        turns = [
+            checked_turn(speaker, text, f"inputs text[{index}]", self._settings)
+            for index, (speaker, text) in enumerate(zip(speakers, texts, strict=True))
+        ]
+        reach = self._classifier().bundle.config.encoder.context_turns if conversation else 0
+        return in_context(turns, reach)
+
+
+def _tensors(request: pb.ModelInferRequest) -> dict[str, list[str]]:
+    """Return the texts of every input tensor, by name."""
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise FieldError(
+            "raw_input_contents", f"{len(raw)} contents for {len(request.inputs)} inputs"
+        )
+    found: dict[str, list[str]] = {}
+    for index, tensor in enumerate(request.inputs):
+        field = f"inputs[{index}]"
+        if tensor.name not in INPUTS or tensor.name in found:
+            raise FieldError(
+                f"{field}.name", f"{tensor.name!r} is none of {[*INPUTS]}, or comes twice"
+            )
+        if tensor.datatype != "BYTES":
+            raise FieldError(f"{field}.datatype", f"{tensor.datatype!r}, but texts are 'BYTES'")
+        items = list(_from_raw(raw[index], field) if raw else tensor.contents.bytes_contents)
+        if list(tensor.shape) not in ([len(items)], [len(items), 1]):
+            raise FieldError(
+                f"{field}.shape", f"{list(tensor.shape)} does not fit {len(items)} texts"
+            )
+        try:
+            found[tensor.name] = [item.decode("utf-8") for item in items]
+        except UnicodeDecodeError as error:
+            raise FieldError(field, f"a text is not UTF-8: {error.reason}") from None
+    return found
+
+
+def _from_raw(raw: bytes, field: str) -> Iterator[bytes]:
+    """Split a BYTES tensor: each element is its length, 4 bytes little-endian, and its bytes."""
+    start = 0
+    while start < len(raw):
+        if start + 4 > len(raw):
+            raise FieldError(field, "the raw contents end within a length")
+        (length,) = struct.unpack_from("<I", raw, start)
+        start += 4
+        if start + length > len(raw):
+            raise FieldError(field, "the raw contents end within a text")
+        yield raw[start : start + length]
+        start += length
+
+
+def _to_raw(values: Any, datatype: str) -> bytes:
+    if datatype == "BYTES":
+        encoded = (value.encode() for value in values)
+        return b"".join(struct.pack("<I", len(item)) + item for item in encoded)
+    return np.asarray(values, dtype=DTYPES[datatype]).tobytes()

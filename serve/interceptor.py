@@ -1,0 +1,159 @@
+"""What happens around every call: token, decoding, errors to statuses, metrics, log, trace.
+
+One interceptor does it all, so servicers hold no error handling, and a call passes one layer.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from deesc_model.errors import InvalidInputError
+from serve.auth import EXEMPT, Tokens
+from serve.errors import StoppingError, error_details, status_code, status_message
+from serve.logs import log
+from serve.metrics import Metrics
+from serve.tracing import span
+
+REQUEST_ID: Final = "x-request-id"
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler.
+
+    Args:
+        metrics: Told of every finished call.
+        tokens: Checks who calls; None lets everybody in.
+        stopping: Done when the server begins to stop; new calls are sent elsewhere then.
+    """
+
+    def __init__(
+        self, metrics: Metrics, tokens: Tokens | None, stopping: asyncio.Future[None]
+    ) -> None:
+        self._metrics = metrics
+        self._tokens = tokens
+        self._stopping = stopping
+        self._active = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until every call has been answered, health watches aside."""
+        await self._quiet.wait()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """Return the handler of a call, wrapped; None if there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        decode, encode = _decoder(handler.request_deserializer), handler.response_serializer
+
+        async def unary(raw: AsyncIterator[bytes], context: Any) -> Any:
+            async with self._around(handler_call_details, context):
+                behaviour = handler.unary_unary or handler.unary_stream
+                return await behaviour(decode(await _only(raw)), context)
+
+        async def stream(raw: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+            async with self._around(handler_call_details, context):
+                requests = (decode(each) async for each in raw)
+                async for reply in handler.stream_stream(requests, context):
+                    yield reply
+
+        # Messages are received and decoded inside: grpc.aio would answer a malformed one with
+        # UNKNOWN, and a call that ends without one with nothing. On the wire it is the same.
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(stream, None, encode)
+        if handler.unary_stream:
+            return grpc.stream_stream_rpc_method_handler(unary, None, encode)
+        return grpc.stream_unary_rpc_method_handler(unary, None, encode)
+
+    @contextlib.asynccontextmanager
+    async def _around(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        method, metadata = details.method, details.invocation_metadata
+        request_id = _request_id(metadata)
+        code = grpc.StatusCode.OK
+        self._count(method, context)
+        context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        try:
+            if self._tokens is not None:
+                self._tokens.check(method, metadata)
+            if self._stopping.done() and not method.startswith(EXEMPT):
+                raise StoppingError
+            with span(method, metadata, request_id):
+                yield
+        except grpc.aio.AbortError:  # the health service answers by itself
+            code = context.code()
+            raise
+        except asyncio.CancelledError:
+            expired = context.time_remaining() == 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            code = status_code(error)
+            if code is grpc.StatusCode.INTERNAL:
+                log(logging.ERROR, "unforeseen error", error=error, request_id=request_id)
+            trailing = (*error_details(error), (REQUEST_ID, request_id))
+            await context.abort(code, status_message(error), trailing)
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.call(method, code.name, seconds)
+            log(
+                logging.INFO,
+                "call",
+                request_id=request_id,
+                method=method,
+                code=code.name,
+                ms=round(seconds * 1000, 3),
+            )
+
+    def _count(self, method: str, context: Any) -> None:
+        """Count a call until its answer has left; health watches last as long as they like."""
+        if method.startswith(EXEMPT):
+            return
+        self._active += 1
+        self._quiet.clear()
+
+        def leave(_: Any) -> None:
+            self._active -= 1
+            if self._active == 0:
+                self._quiet.set()
+
+        context.add_done_callback(leave)
+
+
+def _decoder(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def decode(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except DecodeError:
+            raise InvalidInputError(
+                "the message is not of this method's type, or a text in it is not UTF-8"
+            ) from None
+
+    return decode
+
+
+async def _only(raw: AsyncIterator[bytes]) -> bytes:
+    message = await anext(raw, None)
+    if message is None:
+        raise InvalidInputError("the call ended without a message; send one")
+    return message
+
+
+def _request_id(metadata: Any) -> str:
+    """Return the caller's id if it is a plain one, or a new one."""
+    sent = next((value for key, value in metadata if key == REQUEST_ID), "")
+    return sent if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent) else uuid.uuid4().hex

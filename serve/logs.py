@@ -1,0 +1,46 @@
+"""JSON lines on standard error. A text of a customer never gets into them.
+
+Messages of errors that nobody foresaw might quote what was being worked on, so an error is
+logged as its type and the lines that raised it, not its message.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, Final
+
+LOGGER: Final = logging.getLogger("deesc.serve")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, and what `log` was given."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[0]:
+            line["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            line["where"] = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+        return json.dumps(line)
+
+
+def log(level: int, event: str, *, error: BaseException | None = None, **fields: object) -> None:
+    """Log an event with named fields; `error` adds its type and where it was raised."""
+    if LOGGER.isEnabledFor(level):
+        LOGGER.log(level, event, exc_info=error, extra={"fields": fields})
+
+
+def set_up(level: str) -> None:
+    """Send the log of everything, libraries included, to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    LOGGER.setLevel(level.upper())

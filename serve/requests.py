@@ -1,0 +1,97 @@
+"""From request messages to checked utterances; what is wrong is named by field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deesc_model._proto import escalation_pb2 as pb
+from deesc_model.errors import InvalidInputError
+from deesc_model.messages import SPEAKER_NAMES
+from deesc_model.types import Turn
+from serve.config import Settings
+from serve.errors import FieldError
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One utterance to label and the turns before it, oldest first."""
+
+    turn: Turn
+    context: Sequence[Turn] = ()
+
+
+def read_turn(message: pb.Turn, field: str, limits: Settings) -> Turn:
+    """Check one turn.
+
+    Raises:
+        FieldError: The speaker is unknown, or the text is empty, too long or not proper text.
+    """
+    speaker = SPEAKER_NAMES.get(message.speaker)
+    if speaker is None:
+        raise FieldError(
+            f"{field}.speaker",
+            f"{message.speaker} is no speaker; send SPEAKER_CUSTOMER or SPEAKER_AGENT",
+        )
+    return checked_turn(speaker, message.text, f"{field}.text", limits)
+
+
+def checked_turn(speaker: str, text: str, field: str, limits: Settings) -> Turn:
+    """Make a turn of a text that came in `field`.
+
+    Raises:
+        FieldError: The text is empty, too long or not proper text.
+    """
+    if len(text) > limits.max_characters:
+        raise FieldError(
+            field,
+            f"text has {len(text):,} characters, this server's limit is"
+            f" {limits.max_characters:,}; split it into turns",
+        )
+    try:
+        return Turn(speaker, text)
+    except InvalidInputError as error:
+        raise FieldError(field, error) from None
+
+
+def read_utterance(message: pb.PredictRequest, limits: Settings, scope: str = "") -> Utterance:
+    """Check an utterance and its context; `scope` is the path of the message.
+
+    Raises:
+        FieldError: A turn is wrong, the utterance is missing, or there are too many turns.
+    """
+    if not message.HasField("utterance"):
+        raise FieldError(f"{scope}utterance", "is missing; send the turn to label")
+    check_count(len(message.context), limits.max_turns, f"{scope}context", "turns")
+    context = [
+        read_turn(turn, f"{scope}context[{index}]", limits)
+        for index, turn in enumerate(message.context)
+    ]
+    return Utterance(read_turn(message.utterance, f"{scope}utterance", limits), context)
+
+
+def read_conversation(messages: Sequence[pb.Turn], reach: int, limits: Settings) -> list[Utterance]:
+    """Check a conversation; each turn gets the `reach` turns before it as context.
+
+    Raises:
+        FieldError: A turn is wrong, or there are too many.
+    """
+    check_count(len(messages), limits.max_turns, "turns", "turns")
+    return in_context(
+        [read_turn(turn, f"turns[{index}]", limits) for index, turn in enumerate(messages)], reach
+    )
+
+
+def in_context(turns: Sequence[Turn], reach: int) -> list[Utterance]:
+    """Return every turn with the `reach` turns before it."""
+    return [
+        Utterance(turn, turns[max(0, index - reach) : index]) for index, turn in enumerate(turns)
+    ]
+
+
+def check_count(count: int, limit: int, field: str, things: str) -> None:
+    """Refuse too long a list.
+
+    Raises:
+        FieldError: `count` is above `limit`.
+    """
+    if count > limit:
+        raise FieldError(field, f"{count:,} {things}, this server's limit is {limit:,}; send fewer")

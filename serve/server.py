@@ -1,0 +1,209 @@
+"""Start, run and stop the service.
+
+python -m serve.server --help
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from deesc_model import DeescError
+from deesc_model._proto import escalation_pb2, escalation_pb2_grpc
+from serve.auth import Tokens
+from serve.batching import Batcher
+from serve.config import Settings, parse
+from serve.errors import ConfigError
+from serve.generated import open_inference_pb2, open_inference_pb2_grpc
+from serve.inference_protocol import InferenceServicer
+from serve.interceptor import CallInterceptor
+from serve.logs import log, set_up
+from serve.metrics import Metrics
+from serve.reload import Model
+from serve.servicer import EscalationServicer
+from serve.tls import server_credentials
+from serve.workers import run_workers
+
+LULL_S = 0.3
+"""Time between the last answer and the end of the connections; below what refused callers wait."""
+
+
+class Service:
+    """The server with everything around it.
+
+    Attributes:
+        port: Where it listens, known after `start`.
+        metrics_port: Where the metrics are, known after `start`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.port = self.metrics_port = 0
+
+    async def start(self) -> None:
+        """Load the model and listen.
+
+        Raises:
+            BundleError: The bundle cannot be used.
+            ConfigError: A file of certificates or tokens cannot be used, or a port is taken.
+        """
+        settings = self.settings
+        self._tokens = Tokens(settings.token_file) if settings.token_file else None
+        credentials = server_credentials(settings)
+        self._metrics = Metrics()
+        self.model = Model(settings.model, settings.threads, self._metrics)
+        self.batcher = Batcher(
+            lambda: self.model.current,
+            max_batch=settings.max_batch,
+            max_waiting=settings.max_waiting,
+            observe_batch=self._metrics.batch,
+            observe_predictions=self._metrics.predictions,
+        )
+        self._metrics.watch_queue(lambda: self.batcher.depth)
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._calls = CallInterceptor(self._metrics, self._tokens, self._stopping)
+        self._server = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
+        self._health = HealthServicer()
+        await self._add_services()
+        address = f"{settings.host}:{settings.port}"
+        if ":" in settings.host:
+            address = f"[{settings.host}]:{settings.port}"
+        try:
+            if credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise ConfigError(f"{address} cannot be listened on: {error}") from None
+        self.metrics_port = self._metrics.listen(settings.metrics_host, settings.metrics_port)
+        await self._server.start()
+        self._watches = [asyncio.create_task(self._watch_tokens())] if self._tokens else []
+        if settings.watch_s > 0:
+            self._watches.append(asyncio.create_task(self.model.watch(settings.watch_s)))
+        log(
+            logging.INFO,
+            "serving",
+            address=settings.host,
+            port=self.port,
+            metrics_port=self.metrics_port,
+            model=self.model.current.model_version,
+        )
+
+    async def stop(self) -> None:
+        """Refuse new calls, answer the accepted ones, then stop; a second time does nothing."""
+        if self._stopping.done():
+            return
+        self._stopping.set_result(None)
+        log(logging.INFO, "stopping")
+        await self._health.enter_graceful_shutdown()
+        for task in self._watches:
+            task.cancel()
+        # New calls are refused by hand for a moment: gRPC answers what comes while it closes with
+        # CANCELLED, which no client tries again. It is told to close when nothing comes any more.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._calls.quiet(), self.settings.drain_s)
+        await asyncio.sleep(LULL_S)
+        await self._server.stop(None)
+        await self.batcher.close()
+        await asyncio.to_thread(self._metrics.close)
+        log(logging.INFO, "stopped")
+
+    async def reload(self) -> None:
+        """Read everything again that may change while serving."""
+        self._refresh_tokens()
+        await self.model.reload()
+
+    async def _add_services(self) -> None:
+        own = EscalationServicer(
+            lambda: self.model.current, self.batcher, self.settings, self._stopping
+        )
+        inference = InferenceServicer(lambda: self.model.current, self.batcher, self.settings)
+        server = self._server
+        escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [
+            escalation_pb2.DESCRIPTOR.services_by_name["EscalationService"].full_name,
+            open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
+        ]
+        for name in names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server)
+
+    async def _watch_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._refresh_tokens()
+
+    def _refresh_tokens(self) -> None:
+        if self._tokens is None:
+            return
+        try:
+            if self._tokens.refresh():
+                log(logging.INFO, "tokens read again")
+        except ConfigError as error:  # names the file, no token
+            log(logging.ERROR, "new tokens refused", reason=str(error))
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", int(settings.reuse_port)),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_concurrent_streams", settings.max_streams),
+        ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", round(settings.drain_s * 1000)),
+        ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Raises:
+        DeescError: The service cannot start as told.
+    """
+    loop = asyncio.get_running_loop()
+    service = Service(settings)
+    await service.start()
+    told = asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(service.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    if settings.stop_with_stdin:
+        loop.add_reader(sys.stdin, told.set)
+    await told.wait()
+    await service.stop()
+
+
+def main() -> None:
+    """Run the server; what it cannot start with becomes one line and exit code 1."""
+    settings = parse()
+    set_up(settings.log_level)
+    try:
+        if settings.workers > 1:
+            raise SystemExit(run_workers(settings, sys.argv[1:]))
+        asyncio.run(run(settings))
+    except DeescError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

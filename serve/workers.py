@@ -1,0 +1,87 @@
+"""Several server processes that share one port, and the parent that looks after them.
+
+Workers are programs of their own, never forks: neither gRPC nor onnxruntime survives a fork.
+The kernel spreads connections over them (SO_REUSEPORT).
+"""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from serve.config import Settings
+from serve.errors import ConfigError
+
+PAUSE_S = 1.0
+"""Time before a worker that ended by itself is started again."""
+
+
+def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run workers until SIGTERM or SIGINT, and pass SIGHUP on.
+
+    A worker that crashes or is killed is started again. One that cannot start at all ends the
+    others too, for what is wrong is wrong for each. Workers follow their parent by standard
+    input: were it killed, they would see the end of it, and drain.
+
+    Args:
+        settings: What `arguments` say.
+        arguments: The command line, handed on to every worker.
+
+    Returns:
+        The exit code: 0 if told to stop.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+    workers: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
+
+    def tell(number: int, frame: FrameType | None = None) -> None:
+        if number != signal.SIGHUP:
+            told.append(number)
+        for worker in workers:
+            worker.send_signal(number)
+
+    with _reserved_port(settings) as port:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, tell)
+        workers += [_begin(settings, arguments, port, n) for n in range(settings.workers)]
+        first = list(workers)
+        while not told:
+            time.sleep(0.1)
+            for index, worker in enumerate(workers):
+                if told or worker.poll() is None:
+                    continue
+                if worker in first and worker.returncode == 1:
+                    tell(signal.SIGTERM)
+                    break
+                time.sleep(PAUSE_S)
+                workers[index] = _begin(settings, arguments, port, index)
+        tell(signal.SIGTERM)  # one that began while the signal came has not heard of it
+        return max(worker.wait() for worker in workers)
+
+
+def _begin(
+    settings: Settings, arguments: Sequence[str], port: int, index: int
+) -> subprocess.Popen[bytes]:
+    metrics_port = settings.metrics_port and settings.metrics_port + index
+    command = [sys.executable, "-m", "serve.server", *arguments, "--workers", "1", "--reuse-port"]
+    command += ["--port", str(port), "--metrics-port", str(metrics_port), "--stop-with-stdin"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+
+@contextlib.contextmanager
+def _reserved_port(settings: Settings) -> Iterator[int]:
+    """Hold the port without listening: any free one becomes the same for every worker."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            holder.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigError(f"--port {settings.port}: {error.strerror}") from None
+        yield holder.getsockname()[1]

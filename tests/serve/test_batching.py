@@ -1,0 +1,188 @@
+"""The batcher by itself: order, likeness of lengths, deadlines, faults. No timing is asserted."""
+
+import asyncio
+import math
+
+import pytest
+
+from deesc_model import Turn
+from serve.batching import MAX_COST, PASS_COST, Batcher
+from serve.errors import BusyError, ExpiredError
+from serve.requests import Utterance
+
+
+class Waits:
+    """What a batcher did, and the calls that wait on it."""
+
+    def __init__(self, classifier, max_batch=32, max_waiting=64):
+        self.sizes, self.predictions = [], []
+        self.batcher = Batcher(
+            lambda: classifier,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            observe_batch=self.sizes.append,
+            observe_predictions=self.predictions.extend,
+        )
+
+    async def ask(self, *texts, deadline=math.inf):
+        """Begin a call and let it reach the queue."""
+        utterances = [Utterance(Turn("customer", text)) for text in texts]
+        call = asyncio.create_task(self.batcher.predict(utterances, deadline))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return call
+
+    async def ask_busy(self, gate):
+        """Begin a call that keeps the model busy until the gate opens."""
+        call = await self.ask("the")
+        await asyncio.to_thread(gate.entered.wait, 10)
+        return call
+
+
+def test_an_idle_model_starts_at_once_and_a_busy_one_collects(gate):
+    async def scenario():
+        waits = Waits(gate)
+        calls = [await waits.ask_busy(gate)]
+        calls += [await waits.ask(text) for text in ("late", "again", "fine")]
+        assert waits.batcher.depth == 3
+        gate.open()
+        answers = [(await call)[0] for call in calls]
+        await waits.batcher.close()
+        return waits, answers
+
+    waits, answers = asyncio.run(scenario())
+    assert gate.batches == [["the"], ["late", "again", "fine"]]
+    assert waits.sizes == [1, 3]
+    assert waits.predictions == answers
+    assert [answer.triggers for answer in answers] == [(), ("delay",), ("unresolved",), ()]
+
+
+def test_a_batch_of_one_turns_batching_off(gate):
+    async def scenario():
+        waits = Waits(gate, max_batch=1)
+        gate.open()
+        call = await waits.ask("late", "again", "fine")
+        await call
+        await waits.batcher.close()
+        return waits.sizes
+
+    assert asyncio.run(scenario()) == [1, 1, 1]
+
+
+def test_short_texts_do_not_wait_in_the_padding_of_long_ones(gate):
+    long = "late " * 200
+
+    async def scenario():
+        waits = Waits(gate)
+        calls = [await waits.ask_busy(gate)]
+        calls += [await waits.ask(text) for text in ("fine", long, "again", long, "late")]
+        gate.open()
+        await asyncio.gather(*calls)
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    assert gate.batches == [["the"], ["fine", "again", "late"], [long, long]]
+
+
+def test_a_slightly_longer_text_joins_since_a_pass_costs_more(gate):
+    longer = "late" + " the" * (PASS_COST // 4)
+
+    async def scenario():
+        waits = Waits(gate)
+        calls = [await waits.ask_busy(gate), await waits.ask("fine"), await waits.ask(longer)]
+        gate.open()
+        await asyncio.gather(*calls)
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    assert gate.batches[1] == ["fine", longer]
+
+
+def test_a_batch_is_bounded_in_characters_and_the_oldest_goes_first(gate):
+    long = "late " * (MAX_COST // 5 // 2)
+
+    async def scenario():
+        waits = Waits(gate)
+        calls = [await waits.ask_busy(gate)]
+        calls += [await waits.ask(long), await waits.ask(long), await waits.ask(long)]
+        gate.open()
+        await asyncio.gather(*calls)
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    assert [len(batch) for batch in gate.batches] == [1, 2, 1]
+
+
+def test_expired_and_cancelled_work_is_never_computed(gate):
+    async def scenario():
+        waits = Waits(gate)
+        busy = await waits.ask_busy(gate)
+        expired = await waits.ask("late", deadline=asyncio.get_running_loop().time())
+        cancelled = await waits.ask("again")
+        alive = await waits.ask("fine")
+        cancelled.cancel()
+        gate.open()
+        await asyncio.gather(busy, alive)
+        with pytest.raises(ExpiredError):
+            await expired
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    assert gate.batches == [["the"], ["fine"]]
+
+
+def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
+    async def scenario():
+        waits = Waits(gate, max_waiting=2)
+        calls = [await waits.ask_busy(gate), await waits.ask("late"), await waits.ask("again")]
+        refused = await waits.ask("fine")
+        with pytest.raises(BusyError, match="2 utterances are waiting already") as caught:
+            await refused
+        assert caught.value.retry_after_s > 0
+        gate.open()
+        answers = await asyncio.gather(*calls)
+        await waits.batcher.close()
+        return answers
+
+    assert [len(answer) for answer in asyncio.run(scenario())] == [1, 1, 1]
+
+
+def test_a_large_call_takes_a_batch_of_the_queue_at_a_time(gate):
+    async def scenario():
+        waits = Waits(gate, max_batch=4, max_waiting=8)
+        busy = await waits.ask_busy(gate)
+        large = await waits.ask(*["late"] * 30)
+        assert waits.batcher.depth == 4
+        small = await waits.ask("fine")
+        gate.open()
+        await asyncio.gather(busy, large, small)
+        await waits.batcher.close()
+        return await large
+
+    assert len(asyncio.run(scenario())) == 30
+    assert max(map(len, gate.batches)) == 4
+
+
+def test_a_fault_of_one_does_not_spoil_its_batch(gate, classifier):
+    class Faulty:
+        def predict_batch(self, turns, *args, **kwargs):
+            if any("furious" in turn.text for turn in turns):
+                raise RuntimeError("the session broke")
+            return gate.predict_batch(turns, *args, **kwargs)
+
+    async def scenario():
+        waits = Waits(Faulty())
+        busy = await waits.ask_busy(gate)
+        calls = [await waits.ask(text) for text in ("late", "furious", "fine")]
+        gate.open()
+        await busy
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        again = await (await waits.ask("again"))
+        await waits.batcher.close()
+        return answers, again
+
+    (late, furious, fine), again = asyncio.run(scenario())
+    assert late[0].triggers == ("delay",)
+    assert isinstance(furious, RuntimeError)
+    assert fine[0].level == 0
+    assert again[0].triggers == ("unresolved",)

@@ -1,0 +1,241 @@
+"""The client against a real server: the same answers as the classifier, deadlines, retries."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from deesc_model import DeescError, InvalidInputError, ServiceError, Turn
+from deesc_model._proto import escalation_pb2 as pb
+from deesc_model.client import AsyncEscalationClient, EscalationClient
+
+TURNS = [Turn("customer", "the parcel is late"), Turn("agent", "the parcel is fine")]
+TURNS += [Turn("customer", "again")]
+
+
+class Sync:
+    """Calls an asynchronous client from a test; it lives in the servers' event loop."""
+
+    def __init__(self, loop, address, **options):
+        async def make():
+            return AsyncEscalationClient(address, **options)
+
+        self._loop = loop
+        self._client = loop.run(make())
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            return self._loop.run(getattr(self._client, name)(*arguments))
+
+        return call
+
+    def monitor_conversation(self, turns):
+        async def said():
+            for turn in turns:
+                yield turn
+
+        async def collect():
+            return [answer async for answer in self._client.monitor_conversation(said())]
+
+        return self._loop.run(collect())
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request, loop):
+    clients = []
+
+    def connect(port, **options):
+        kind = EscalationClient if request.param == "sync" else lambda *a, **o: Sync(loop, *a, **o)
+        clients.append(kind(f"127.0.0.1:{port}", **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+def test_every_method_answers_as_the_classifier_does(connect, shared, classifier):
+    client = connect(shared.port)
+    assert client.predict("late", ["again"]) == classifier.predict("late", ["again"])
+    assert client.predict(TURNS[2], TURNS[:2]) == classifier.predict(TURNS[2], TURNS[:2])
+    texts = ["late", "again"] * 120  # three calls
+    for answer, expected in zip(
+        client.predict_batch(texts), classifier.predict_batch(texts), strict=True
+    ):
+        assert (answer.level, answer.triggers) == (expected.level, expected.triggers)
+        assert list(answer.trigger_scores) == list(expected.trigger_scores)
+    assert client.predict_batch(["late"], [["fine"]]) == classifier.predict_batch(
+        ["late"], [["fine"]]
+    )
+    assert [answer.triggers for answer in client.predict_conversation(TURNS)] == [
+        expected.triggers for expected in classifier.predict_conversation(TURNS)
+    ]
+    assert [answer.triggers for answer in client.monitor_conversation(TURNS)] == [
+        expected.triggers for expected in classifier.predict_conversation(TURNS)
+    ]
+    assert client.model_info()["model_version"] == classifier.model_version
+    assert client.predict_batch([]) == client.predict_conversation([]) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("predict", ("",)),
+        ("predict", (7,)),
+        ("predict", ("fine", "again")),
+        ("predict_batch", (["fine", " "],)),
+        ("predict_batch", ("fine",)),
+        ("predict_batch", (["fine"], [])),
+        ("predict_conversation", ([Turn("agent", "fine"), {}],)),
+    ],
+)
+def test_bad_input_raises_as_in_the_classifier(connect, shared, classifier, method, arguments):
+    with pytest.raises(InvalidInputError):
+        getattr(classifier, method)(*arguments)
+    with pytest.raises(InvalidInputError):
+        getattr(connect(shared.port), method)(*arguments)
+
+
+def test_the_limits_of_the_server_are_told(connect, shared):
+    client = connect(shared.port)
+    with pytest.raises(InvalidInputError, match=r"utterance\.text: .* limit is 10,000"):
+        client.predict("x" * 20_000)
+    with pytest.raises(InvalidInputError, match=r"utterance 101: requests\[1\]\.utterance\.text"):
+        client.predict_batch(["late"] * 101 + ["x" * 20_000])
+    with pytest.raises(InvalidInputError, match="201 turns"):
+        client.predict_conversation(TURNS[:1] * 201)
+
+
+def test_a_deadline_ends_a_call(connect, start, gate):
+    service = start()
+    service.model.current = gate
+    client = connect(service.port, timeout_s=0.3)
+    with pytest.raises(ServiceError) as caught:
+        client.predict("late")
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_nobody_there_is_an_error_after_some_tries(connect):
+    with pytest.raises(ServiceError) as caught:
+        connect(free_port(), timeout_s=1).predict("late")
+    assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert isinstance(caught.value, DeescError)
+
+
+class Flaky(grpc.GenericRpcHandler):
+    """A server that gives one status a number of times, then whatever `answer` is."""
+
+    def __init__(self, code, times, answer, pushback=None):
+        self.code, self.times, self.answer, self.pushback = code, times, answer, pushback
+        self.calls = 0
+
+    def service(self, details):
+        def behave(raw, context):
+            self.calls += 1
+            if self.calls > self.times:
+                return self.answer
+            if self.pushback:
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", self.pushback),))
+            context.abort(self.code, "not now")
+
+        return grpc.unary_unary_rpc_method_handler(behave)
+
+
+@pytest.fixture
+def flaky(stub):
+    """Start a server that fails as told and then answers "late"."""
+    reply = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).SerializeToString()
+    servers = []
+
+    def flaky(code, times, pushback=None):
+        handler = Flaky(code, times, reply, pushback)
+        server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
+        handler.port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return handler
+
+    yield flaky
+    for server in servers:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+def test_what_may_pass_is_tried_again(connect, flaky, code):
+    server = flaky(code, 2)
+    assert connect(server.port).predict("late").triggers == ("delay",)
+    assert server.calls == 3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.ABORTED,
+    ],
+)
+def test_what_will_not_pass_is_not_tried_again(connect, flaky, code):
+    server = flaky(code, 2)
+    with pytest.raises(DeescError):
+        connect(server.port).predict("late")
+    assert server.calls == 1
+
+
+def test_tries_end(connect, flaky):
+    server = flaky(grpc.StatusCode.RESOURCE_EXHAUSTED, 99, pushback="1")
+    with pytest.raises(ServiceError, match="RESOURCE_EXHAUSTED: not now"):
+        connect(server.port).predict("late")
+    assert server.calls == 5
+
+
+def test_the_pause_that_the_server_asks_for_is_kept(connect, flaky):
+    server = flaky(grpc.StatusCode.RESOURCE_EXHAUSTED, 1, pushback="60000")
+    with pytest.raises(ServiceError) as caught:
+        connect(server.port, timeout_s=1).predict("late")
+    assert caught.value.code in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+    assert server.calls == 1  # the second try would have come after the deadline
+
+
+def test_a_full_server_is_asked_again_until_it_has_room(connect, start, gate):
+    service = start(max_waiting=1)
+    service.model.current = gate
+    client = connect(service.port)
+    answers = []
+
+    def ask():
+        answers.append(client.predict("late").triggers)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    assert gate.entered.wait(10)
+    gate.open()
+    for thread in threads:
+        thread.join(20)
+    assert answers == [("delay",)] * 6
+
+
+def test_without_the_extra_the_pip_command_is_named(tmp_path):
+    (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError('no grpc', name='grpc')")
+    result = subprocess.run(
+        [sys.executable, "-c", "import deesc_model.client"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "pip install 'deesc-model[client]'" in result.stderr

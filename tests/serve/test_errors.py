@@ -1,0 +1,233 @@
+"""What goes wrong, over a real socket: each gets a status that says what, where, what to do."""
+
+import threading
+import time
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from deesc_model import Turn
+from deesc_model._proto import escalation_pb2 as pb
+from deesc_model._proto import escalation_pb2_grpc as pb_grpc
+from deesc_model.messages import turn_message
+
+SERVICE = "/deesc.v1.EscalationService"
+CODE = grpc.StatusCode
+
+
+def raw_call(channel, method, *messages, timeout=10):
+    """Send bytes as they are; streams may send any number of messages."""
+    return channel.stream_unary(f"{SERVICE}/{method}")(iter(messages), timeout=timeout)
+
+
+def details(error):
+    """Return the google.rpc details of an error, unpacked, by kind."""
+    metadata = dict(error.trailing_metadata())
+    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    found = {}
+    for kind in (error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
+        for each in status.details:
+            if each.Is(kind.DESCRIPTOR):
+                found[kind] = kind.FromString(each.value)
+    return found
+
+
+def predict(text="late", speaker=0, context=()):
+    return pb.PredictRequest(utterance=pb.Turn(text=text, speaker=speaker), context=context)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "field", "said"),
+    [
+        ("Predict", pb.PredictRequest(), "utterance", "is missing"),
+        ("Predict", predict(""), "utterance.text", "empty"),
+        ("Predict", predict("late\0"), "utterance.text", "control character"),
+        ("Predict", predict("x" * 10_001), "utterance.text", "limit is 10,000"),
+        ("Predict", predict(speaker=9), "utterance.speaker", "9 is no speaker"),
+        ("Predict", predict(context=[pb.Turn(text="a"), pb.Turn()]), "context[1].text", "empty"),
+        ("Predict", predict(context=[pb.Turn(text="a")] * 201), "context", "201 turns"),
+        (
+            "PredictConversation",
+            pb.PredictConversationRequest(turns=[pb.Turn(text="a"), pb.Turn(text="b", speaker=-1)]),
+            "turns[1].speaker",
+            "-1 is no speaker",
+        ),
+        (
+            "PredictConversation",
+            pb.PredictConversationRequest(turns=[pb.Turn(text="a")] * 201),
+            "turns",
+            "limit is 200",
+        ),
+        (
+            "PredictBatch",
+            pb.PredictBatchRequest(requests=[predict()] * 501),
+            "requests",
+            "501 utterances, this server's limit is 500; send fewer",
+        ),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(stub, method, request_, field, said):
+    with pytest.raises(grpc.RpcError) as caught:
+        getattr(stub, method)(request_)
+    assert caught.value.code() is CODE.INVALID_ARGUMENT
+    assert caught.value.details().startswith(f"{field}: ")
+    assert said in caught.value.details()
+    (violation,) = details(caught.value)[error_details_pb2.BadRequest].field_violations
+    assert violation.field == field
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xff\xff\xff",  # malformed
+        b"\x0a\x03\x12\x01\xff",  # a text that is not UTF-8
+        b"\x0a\xff\xff\xff\xff\x0f",  # a length that is not there
+        b"\x0b",  # a group that never ends
+    ],
+)
+def test_bytes_that_are_no_request_are_refused(channel, raw):
+    with pytest.raises(grpc.RpcError) as caught:
+        raw_call(channel, "Predict", raw)
+    assert caught.value.code() is CODE.INVALID_ARGUMENT
+    assert "not UTF-8" in caught.value.details()
+
+
+def test_a_message_of_another_type_is_refused(channel):
+    info = pb.GetModelInfoResponse(model_version="late", context_turns=3)
+    with pytest.raises(grpc.RpcError) as caught:
+        raw_call(channel, "Predict", info.SerializeToString())
+    assert caught.value.code() is CODE.INVALID_ARGUMENT
+
+
+def test_too_large_a_message_is_refused_before_it_is_read(channel, shared):
+    with pytest.raises(grpc.RpcError) as caught:
+        raw_call(channel, "Predict", b"\0" * (shared.settings.max_message_bytes + 1))
+    assert caught.value.code() is CODE.RESOURCE_EXHAUSTED
+    assert "larger than max" in caught.value.details()
+
+
+@pytest.mark.parametrize("method", [f"{SERVICE}/Nonsense", "/nonsense.Service/Predict", "/"])
+def test_an_unknown_method_is_unimplemented(channel, method):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method)(b"", timeout=10)
+    assert caught.value.code() is CODE.UNIMPLEMENTED
+
+
+def test_a_call_that_is_half_closed_without_a_message_is_told_so(channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        raw_call(channel, "Predict")
+    assert caught.value.code() is CODE.INVALID_ARGUMENT
+    assert "without a message" in caught.value.details()
+
+
+def test_a_stream_that_is_half_closed_is_answered_to_its_end(stub):
+    turns = [pb.MonitorConversationRequest(turn=pb.Turn(text="late"))] * 3
+    assert len(list(stub.MonitorConversation(iter(turns)))) == 3
+    assert list(stub.MonitorConversation(iter([]))) == []
+
+
+def test_a_malformed_message_ends_its_stream(channel):
+    call = channel.stream_stream(f"{SERVICE}/MonitorConversation")
+    good = pb.MonitorConversationRequest(turn=pb.Turn(text="late")).SerializeToString()
+    answers = call(iter([good, b"\xff"]), timeout=10)
+    assert pb.MonitorConversationResponse.FromString(next(answers)).prediction.level == 1
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert caught.value.code() is CODE.INVALID_ARGUMENT
+
+
+@pytest.fixture
+def busy(start, gate):
+    """A server whose model is at work on "the" until the gate opens, and its stub."""
+    service = start(max_waiting=2)
+    service.model.current = gate
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        first = stub.Predict.future(predict("the"))
+        assert gate.entered.wait(10)
+        yield service, stub
+        gate.open()
+        assert first.result(10)
+
+
+def waiting(service, count):
+    """Return once so many utterances wait."""
+    for _ in range(1000):
+        if service.batcher.depth == count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{service.batcher.depth} utterances wait, not {count}")
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
+    service, stub = busy
+    held = [stub.Predict.future(predict(text)) for text in ("late", "again")]
+    waiting(service, 2)
+    with pytest.raises(grpc.RpcError) as caught:  # though the model is stuck
+        stub.Predict(predict("fine"), timeout=10)
+    assert caught.value.code() is CODE.RESOURCE_EXHAUSTED
+    delay = details(caught.value)[error_details_pb2.RetryInfo].retry_delay
+    assert delay.ToMilliseconds() > 0
+    pushback = dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"]
+    assert int(pushback) == delay.ToMilliseconds()
+    gate.open()
+    assert [call.result(10).prediction.triggers for call in held] == [["delay"], ["unresolved"]]
+
+
+def test_work_past_its_deadline_is_not_computed(busy, gate):
+    _, stub = busy
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(predict("late"), timeout=0.2)
+    assert caught.value.code() is CODE.DEADLINE_EXCEEDED
+    gate.open()
+    stub.Predict(predict("fine"), timeout=10)
+    assert gate.batches == [["the"], ["fine"]]
+
+
+def test_cancelled_work_is_not_computed(busy, gate):
+    service, stub = busy
+    call = stub.Predict.future(predict("late"))
+    waiting(service, 1)
+    call.cancel()
+    last = stub.Predict.future(predict("fine"))
+    for _ in range(1000):  # the cancellation has arrived when its future is done
+        if any(item.future.cancelled() for item in service.batcher._waiting):
+            break
+        time.sleep(0.01)
+    gate.open()
+    last.result(10)
+    assert gate.batches == [["the"], ["fine"]]
+
+
+def test_a_cancelled_stream_leaves_the_server_well(stub):
+    said = threading.Event()
+
+    def say():
+        yield pb.MonitorConversationRequest(turn=turn_message(Turn("customer", "late")))
+        said.wait(10)
+
+    answers = stub.MonitorConversation(say())
+    next(answers)
+    answers.cancel()
+    said.set()
+    assert stub.Predict(predict()).prediction.level == 1
+
+
+def test_what_nobody_foresaw_is_internal_and_tells_no_text(start, capfd):
+    class Broken:
+        def predict_batch(self, turns, *args, **kwargs):
+            raise RuntimeError(f"cannot read {turns[0].text}")
+
+    service = start()
+    whole, service.model.current = service.model.current, Broken()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(predict("secret"))
+        assert caught.value.code() is CODE.INTERNAL
+        assert "secret" not in str(caught.value)
+        assert dict(caught.value.trailing_metadata())["x-request-id"]
+        service.model.current = whole
+        assert stub.Predict(predict()).prediction.level == 1

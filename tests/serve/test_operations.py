@@ -1,0 +1,379 @@
+"""Stopping, reloading, workers, metrics, logs: real processes, real signals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from tiny_bundle import write_tiny_bundle
+
+from deesc_model import DeescError, Turn
+from deesc_model._proto import escalation_pb2 as pb
+from deesc_model._proto import escalation_pb2_grpc as pb_grpc
+from deesc_model.client import EscalationClient
+from deesc_model.messages import turn_message
+
+MARK = "zanzibar"
+
+
+def another_bundle(folder: Path) -> Path:
+    """A bundle that answers the same and has another version."""
+    manifest = json.loads((write_tiny_bundle(folder) / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "name": "other"}))
+    return folder
+
+
+def scrape(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+        return reply.read().decode()
+
+
+class Load:
+    """Clients that never pause; collects every answer and every error."""
+
+    def __init__(self, address, clients=4):
+        self.answers, self.errors = [], []
+        self._done = threading.Event()
+        self._address = address
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self):
+        with EscalationClient(self._address) as client:
+            while not self._done.is_set():
+                try:
+                    self.answers.append(client.predict("the parcel is late"))
+                except DeescError as error:
+                    self.errors.append(error)
+                    time.sleep(0.05)
+
+    def until(self, count):
+        for _ in range(2000):
+            if len(self.answers) >= count:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{len(self.answers)} answers, {self.errors[:3]}")
+
+    def end(self):
+        self._done.set()
+        for thread in self._threads:
+            thread.join(20)
+
+
+def test_sigterm_answers_every_accepted_call_then_ends(spawn):
+    server = spawn()
+    requests = [pb.PredictRequest(utterance=pb.Turn(text="late " * 40))] * 100
+    with grpc.insecure_channel(server.address) as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        stub.GetModelInfo(pb.GetModelInfoRequest())
+        calls = [
+            stub.PredictBatch.future(pb.PredictBatchRequest(requests=requests)) for _ in range(2)
+        ]
+        for _ in range(1000):  # the work has begun
+            if "deesc_batch_size_count 0.0" not in scrape(server.metrics_port):
+                break
+            time.sleep(0.01)
+        assert server.stop(signal.SIGTERM) == 0
+        for call in calls:
+            assert len(call.result(30).results) == 100
+    assert [line["event"] for line in server.lines if line["event"] != "call"] == [
+        "serving",
+        "stopping",
+        "stopped",
+    ]
+
+
+def test_sigterm_ends_a_live_conversation_between_two_turns(spawn):
+    server = spawn("--drain-s", 60)
+    said = threading.Event()
+
+    def say():
+        yield pb.MonitorConversationRequest(turn=turn_message(Turn("customer", "late")))
+        said.wait(20)
+
+    with grpc.insecure_channel(server.address) as channel:
+        answers = pb_grpc.EscalationServiceStub(channel).MonitorConversation(say())
+        assert next(answers).prediction.level == 1
+        assert server.stop(signal.SIGTERM) == 0
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        said.set()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.details() == "the server is stopping; connect again"
+
+
+def test_a_restart_under_load_loses_nothing_and_answers_nothing_twice(spawn):
+    first = spawn("--reuse-port")
+    load = Load(first.address)
+    load.until(20)
+    second = spawn("--reuse-port", "--port", first.port)  # the later flag counts
+    assert first.stop(signal.SIGTERM) == 0
+    load.until(len(load.answers) + 20)
+    load.end()
+    assert load.errors == []
+    assert second.stop(signal.SIGTERM) == 0
+    served = [
+        line["request_id"]
+        for server in (first, second)
+        for line in server.lines
+        if line["event"] == "call" and line["code"] == "OK"
+    ]
+    assert len(served) == len(set(served)) == len(load.answers)
+
+
+def test_sighup_loads_the_new_bundle_without_dropping_a_request(spawn, tmp_path):
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    server = spawn("--model", folder)
+    load = Load(server.address)
+    load.until(20)
+    before = {answer.model_version for answer in load.answers}
+    shutil.rmtree(folder)
+    another_bundle(folder)
+    server.process.send_signal(signal.SIGHUP)
+    loaded = server.wait_for("model loaded")
+    load.until(len(load.answers) + 20)
+    load.end()
+    assert load.errors == []
+    assert before == {loaded["old"]}
+    assert load.answers[-1].model_version == loaded["new"]
+    assert loaded["new"].startswith("other@")
+
+
+def test_a_bad_bundle_leaves_the_old_one_serving(start, loop, bundle_dir, classifier):
+    service = start(model=bundle_dir)
+    (bundle_dir / "model.onnx").write_bytes(b"damaged")
+    assert not loop.run(service.model.reload())
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert client.predict("late").model_version == classifier.model_version
+    assert 'deesc_reloads_total{result="refused"} 1.0' in scrape(service.metrics_port)
+
+
+def test_a_watched_folder_is_loaded_when_it_is_whole(start, bundle_dir, tmp_path):
+    service = start(model=bundle_dir, watch_s=0.05)
+    new = another_bundle(tmp_path / "new")
+    manifest = (new / "manifest.json").read_text()
+    (new / "manifest.json").unlink()
+    (bundle_dir / "README.md").write_text("in the middle of copying")
+    for _ in range(1000):
+        if 'result="refused"' in scrape(service.metrics_port):
+            break
+        time.sleep(0.01)
+    assert service.model.current.bundle.manifest.name == "tiny"
+    for path in new.iterdir():
+        shutil.copy(path, bundle_dir)
+    (bundle_dir / "manifest.json").write_text(manifest)
+    for _ in range(1000):
+        if service.model.current.bundle.manifest.name == "other":
+            break
+        time.sleep(0.01)
+    assert 'deesc_model_loaded{version="other@' in scrape(service.metrics_port)
+
+
+def test_a_watched_token_file_is_read_again(start, tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text("first\n")
+    service = start(token_file=path)
+    path.write_text("the second\n")
+    for _ in range(50):
+        try:
+            with EscalationClient(f"127.0.0.1:{service.port}", token="the second") as client:
+                assert client.predict("late").triggers == ("delay",)
+                return
+        except DeescError:
+            time.sleep(0.1)
+    raise AssertionError("the new token was never accepted")
+
+
+def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = [json.loads(parent.stderr.readline()) for _ in range(2)]
+        (port,) = {line["port"] for line in lines}
+        assert len({line["metrics_port"] for line in lines}) == 2
+        load = Load(f"127.0.0.1:{port}", clients=8)
+        load.until(40)
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[0]), signal.SIGKILL)
+        while json.loads(parent.stderr.readline())["event"] != "serving":
+            pass
+        load.until(len(load.answers) + 40)
+        load.end()
+        parent.send_signal(signal.SIGTERM)
+        _, rest = parent.communicate(timeout=60)
+        assert parent.returncode == 0
+        assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == 2
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+def test_workers_end_with_a_parent_that_is_killed(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(2):
+        assert json.loads(parent.stderr.readline())["event"] == "serving"
+    parent.kill()
+    _, rest = parent.communicate(timeout=60)  # ends when the last worker closes the pipe
+    assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_it_cannot_start_with_is_one_line(workers, tmp_path):
+    command = [sys.executable, "-m", "serve.server", "--port", "0", "--metrics-port", "0"]
+    command += ["--model", str(tmp_path / "nothing"), "--workers", str(workers)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    lines = set(result.stderr.splitlines())
+    assert lines == {f"error: no bundle at {tmp_path / 'nothing'}: the folder does not exist"}
+
+
+def test_a_port_that_is_taken_is_said(shared, tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle)]
+    for taken in (
+        ["--port", str(shared.port), "--metrics-port", "0"],
+        ["--port", "0", "--metrics-port", str(shared.metrics_port)],
+    ):
+        result = subprocess.run([*command, *taken], capture_output=True, text=True, timeout=60)
+        assert result.returncode == 1
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert "Traceback" not in result.stderr
+
+
+def metric(text, name):
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_metrics_count_calls_batches_levels_and_the_queue(start, gate):
+    service = start()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        for text in ("late", "idiot", "late"):
+            stub.Predict(pb.PredictRequest(utterance=pb.Turn(text=text)))
+        with pytest.raises(grpc.RpcError):
+            stub.Predict(pb.PredictRequest())
+        service.model.current = gate
+        calls = [
+            stub.Predict.future(pb.PredictRequest(utterance=pb.Turn(text="fine"))) for _ in range(3)
+        ]
+        for _ in range(1000):
+            text = scrape(service.metrics_port)
+            if metric(text, "deesc_waiting") == 2:
+                break
+            time.sleep(0.01)
+        gate.open()
+        for call in calls:
+            call.result(30)
+    method = 'method="/deesc.v1.EscalationService/Predict"'
+    assert metric(text, f'deesc_calls_total{{code="OK",{method}}}') == 3
+    assert metric(text, f'deesc_calls_total{{code="INVALID_ARGUMENT",{method}}}') == 1
+    assert metric(text, f"deesc_call_seconds_count{{{method}}}") == 4
+    assert metric(text, 'deesc_predictions_total{level="concerned"}') == 2
+    assert metric(text, 'deesc_predictions_total{level="abusive"}') == 1
+    assert metric(text, "deesc_waiting") == 2
+    assert metric(scrape(service.metrics_port), 'deesc_batch_size_bucket{le="2.0"}') == 5
+
+
+def test_no_text_gets_into_logs_or_metrics(spawn):
+    server = spawn("--log-level", "debug", "--max-characters", 200)
+    turn = pb.Turn(text=f"{MARK} is late")
+    with grpc.insecure_channel(server.address) as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        good = pb.PredictRequest(utterance=turn)
+        stub.Predict(good)
+        stub.PredictBatch(pb.PredictBatchRequest(requests=[good, good]))
+        stub.PredictConversation(pb.PredictConversationRequest(turns=[turn] * 3))
+        list(stub.MonitorConversation(iter([pb.MonitorConversationRequest(turn=turn)])))
+        raw = good.SerializeToString()
+        for bad in (
+            pb.PredictRequest(utterance=pb.Turn(text=f"{MARK}\0")).SerializeToString(),
+            pb.PredictRequest(utterance=pb.Turn(text=MARK * 100)).SerializeToString(),
+            pb.PredictRequest(utterance=pb.Turn(text=MARK, speaker=8)).SerializeToString(),
+            raw[:-1] + b"\xff",
+            MARK.encode(),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary("/deesc.v1.EscalationService/Predict")(bad)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert MARK not in str(caught.value)
+        with pytest.raises(grpc.RpcError):
+            channel.unary_unary(f"/{MARK}/Predict")(raw)
+        metrics = scrape(server.metrics_port)
+    server.stop()
+    log = json.dumps(server.lines)
+    assert '"code": "OK"' in log
+    assert '"code": "INVALID_ARGUMENT"' in log
+    assert MARK not in log + metrics
+
+
+def test_request_ids_are_the_callers_or_new_ones(spawn):
+    server = spawn()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        for sent in ("order-7714", "not a plain\x7eid!" * 9):
+            _, call = stub.GetModelInfo.with_call(
+                pb.GetModelInfoRequest(), metadata=(("x-request-id", sent),)
+            )
+            returned = dict(call.trailing_metadata())["x-request-id"]
+            assert (returned == sent) == (sent == "order-7714")
+    server.stop()
+    served = [line["request_id"] for line in server.lines if line["event"] == "call"]
+    assert served[0] == "order-7714"
+    assert len(served) == len(set(served)) == 2
+
+
+def test_a_call_becomes_a_span_of_the_callers_trace(start):
+    trace = pytest.importorskip("opentelemetry.trace", reason="optional: opentelemetry-sdk")
+    sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="optional: opentelemetry-sdk")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    exporter, provider = memory.InMemorySpanExporter(), sdk.TracerProvider()
+    provider.add_span_processor(sdk.export.SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with grpc.insecure_channel(f"127.0.0.1:{start().port}") as channel:
+        pb_grpc.EscalationServiceStub(channel).Predict(
+            pb.PredictRequest(utterance=pb.Turn(text="late")), metadata=(("traceparent", parent),)
+        )
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "deesc.v1.EscalationService/Predict"
+    assert f"{span.context.trace_id:x}" == parent.split("-")[1].lstrip("0")
+    assert f"{span.parent.span_id:x}" == parent.split("-")[2]
+
+
+def test_too_many_calls_of_one_connection_wait_their_turn(start, gate):
+    service = start(max_streams=2)
+    service.model.current = gate
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        stub.GetModelInfo(pb.GetModelInfoRequest())  # the connection has told its limit
+        calls = [
+            stub.Predict.future(pb.PredictRequest(utterance=pb.Turn(text="late"))) for _ in range(6)
+        ]
+        assert gate.entered.wait(10)
+        time.sleep(0.2)
+        assert service.batcher.depth <= 1
+        gate.open()
+        assert all(call.result(30).prediction.level == 1 for call in calls)
+
+
+def test_an_old_connection_is_renewed_without_an_error(start):
+    service = start(max_connection_age_s=1)
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        ends = time.monotonic() + 2.5
+        while time.monotonic() < ends:
+            assert client.predict("late").level == 1
+            time.sleep(0.02)

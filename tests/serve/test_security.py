@@ -1,0 +1,232 @@
+"""Who may call, over what: real certificates, real handshakes."""
+
+import datetime
+import os
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from deesc_model import ServiceError
+from deesc_model.client import EscalationClient
+from serve.config import Settings, parse
+from serve.errors import ConfigError
+from serve.generated import open_inference_pb2, open_inference_pb2_grpc
+
+pytest.importorskip("cryptography", reason="makes the certificates; extra dev")
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+
+class Authority:
+    """Signs certificates of this test."""
+
+    def __init__(self, name):
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.certificate = self._sign(self.name, self.key.public_key(), authority=True)
+
+    def _sign(self, name, key, *, authority=False):
+        now = datetime.datetime.now(datetime.UTC)
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(authority, None), critical=True)
+            .add_extension(names, critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+
+    @property
+    def pem(self):
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self):
+        """Return a new certificate and its key, PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        return (
+            self._sign(name, key.public_key()).public_bytes(serialization.Encoding.PEM),
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+        )
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority("first authority")
+
+
+@pytest.fixture
+def files(tmp_path, authority):
+    """Settings that name a certificate and a key of the test's own."""
+    settings = {"tls_certificate": tmp_path / "server.pem", "tls_key": tmp_path / "server.key"}
+    write(settings, authority)
+    return settings
+
+
+def write(settings, authority):
+    certificate, key = authority.issue()
+    settings["tls_certificate"].write_bytes(certificate)
+    settings["tls_key"].write_bytes(key)
+
+
+def predict(port, credentials=None, token=None):
+    """Label one text over a new connection; return the triggers."""
+    address = f"localhost:{port}"
+    with EscalationClient(address, credentials=credentials, token=token, timeout_s=1.5) as client:
+        return client.predict("late").triggers
+
+
+def trusting(*authorities, certificate=None, key=None):
+    roots = b"".join(authority.pem for authority in authorities)
+    return grpc.ssl_channel_credentials(roots, key, certificate)
+
+
+def test_tls_serves_those_who_trust_it_and_nobody_else(start, files, authority):
+    port = start(**files).port
+    assert predict(port, trusting(authority)) == ("delay",)
+    for credentials in (None, trusting(Authority("stranger"))):
+        with pytest.raises(ServiceError):
+            predict(port, credentials)
+
+
+def test_mutual_tls_asks_for_a_certificate_that_its_authority_signed(
+    start, files, authority, tmp_path
+):
+    (tmp_path / "clients.pem").write_bytes(authority.pem)
+    port = start(**files, tls_client_ca=tmp_path / "clients.pem").port
+    certificate, key = authority.issue()
+    assert predict(port, trusting(authority, certificate=certificate, key=key)) == ("delay",)
+    with pytest.raises(ServiceError):
+        predict(port, trusting(authority))
+    certificate, key = Authority("stranger").issue()
+    with pytest.raises(ServiceError):
+        predict(port, trusting(authority, certificate=certificate, key=key))
+
+
+def test_certificates_change_without_a_restart_or_a_broken_connection(start, files, authority):
+    port = start(**files).port
+    second = Authority("second authority")
+    with EscalationClient(f"localhost:{port}", credentials=trusting(authority)) as before:
+        assert before.predict("late").triggers == ("delay",)
+        files["tls_certificate"].write_text("not a certificate")  # in the middle of the change
+        assert predict(port, trusting(authority)) == ("delay",)
+        write(files, second)
+        assert predict(port, trusting(second)) == ("delay",)
+        with pytest.raises(ServiceError):
+            predict(port, trusting(authority))
+        assert before.predict("late").triggers == ("delay",)
+
+
+def test_the_authority_of_clients_changes_too(start, files, authority, tmp_path):
+    second, path = Authority("second authority"), tmp_path / "clients.pem"
+    path.write_bytes(authority.pem)
+    port = start(**files, tls_client_ca=path).port
+    certificate, key = second.issue()
+    credentials = trusting(authority, certificate=certificate, key=key)
+    with pytest.raises(ServiceError):
+        predict(port, credentials)
+    path.write_bytes(authority.pem + second.pem)
+    assert predict(port, trusting(authority, certificate=certificate, key=key)) == ("delay",)
+
+
+def test_a_token_is_asked_for_and_can_be_changed(start, loop, tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text("# of team A\nfirst-token\n")
+    service = start(token_file=path)
+    assert predict(service.port, token="first-token") == ("delay",)
+    for token in (None, "", "first", "first-token2", "# of team A"):
+        with pytest.raises(ServiceError, match="UNAUTHENTICATED: send an accepted token"):
+            predict(service.port, token=token)
+    path.write_text("first-token\nsecond-token\n")
+    loop.run(service.reload())
+    assert predict(service.port, token="first-token") == ("delay",)
+    path.write_text("")  # refused: the tokens before stay
+    loop.run(service.reload())
+    assert predict(service.port, token="second-token") == ("delay",)
+    path.write_text("second-token\n")
+    loop.run(service.reload())
+    assert predict(service.port, token="second-token") == ("delay",)
+    with pytest.raises(ServiceError, match="UNAUTHENTICATED"):
+        predict(service.port, token="first-token")
+
+
+def test_health_needs_no_token_but_everything_else_does(start, tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text("a-token\n")
+    with grpc.insecure_channel(f"127.0.0.1:{start(token_file=path).port}") as channel:
+        assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status
+        inference = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        for call in (
+            lambda: inference.ServerLive(open_inference_pb2.ServerLiveRequest()),
+            lambda: next(reflection.ServerReflectionInfo(iter([listing]))),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "deesc.example"])  # noqa: S104
+def test_a_public_address_needs_tls_and_a_token(host, files, tmp_path):
+    token = {"token_file": tmp_path / "tokens"}
+    for given, said in (({}, "--tls-certificate and --token-file"), (token, "--tls-certificate")):
+        with pytest.raises(ConfigError, match=f"so {said} must be given; --insecure"):
+            Settings(host=host, **given)
+    with pytest.raises(ConfigError, match="so --token-file must be given"):
+        Settings(host=host, **files)
+    assert Settings(host=host, **files, **token).host == host
+    assert Settings(host=host, insecure=True).insecure
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.3.2.1"])
+def test_this_machine_needs_neither(host):
+    assert Settings(host=host).tls_key is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tls_certificate": "x"}, "come together"),
+        ({"tls_client_ca": "x"}, "needs --tls-certificate"),
+        ({"max_batch": 0}, "--max-batch must be 1 or more, not 0"),
+        ({"port": -1}, "--port must be 0 or more"),
+        ({"drain_s": float("nan")}, "--drain-s must be 0 or more, not nan"),
+        ({"log_level": "loud"}, "--log-level"),
+    ],
+)
+def test_impossible_settings_are_refused_by_flag(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        Settings(**changes)
+
+
+def test_wrong_usage_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--host", "0.0.0.0"])  # noqa: S104
+    assert caught.value.code == 2
+    assert "--insecure" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_used_are_named_at_the_start(start, files, authority, tmp_path):
+    other_key = authority.issue()[1]
+    files["tls_key"].write_bytes(other_key)
+    with pytest.raises(ConfigError, match=r"TLS files cannot be used: .*MISMATCH"):
+        start(**files)
+    with pytest.raises(ConfigError, match=r"tokens cannot be read: .*No such file"):
+        start(token_file=tmp_path / "tokens")
+    (tmp_path / "tokens").write_text(f"{os.linesep}# nothing{os.linesep}")
+    with pytest.raises(ConfigError, match="holds no token"):
+        start(token_file=tmp_path / "tokens")
