@@ -30,6 +30,7 @@ from deesc_model.records import (
     read_records,
     record_writer,
 )
+from deesc_model.report import LabelledConversation, render_report
 from deesc_model.transcripts import Conversation
 from deesc_model.types import Turn
 
@@ -178,6 +179,34 @@ def score(
         advance = stack.enter_context(_progress(file))
         done, bad = _score_rows(records, classifier, write, spoil, advance, batch_size)
     _note(f"{done:,} rows labelled" + (f", {bad:,} skipped, see {aside}" if bad else ""))
+
+
+@app.command()
+def report(
+    file: FileArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Default: NAME.html in this folder."),
+    ] = None,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write one HTML page of a conversation or of many: curve, hand-over summary, every turn."""
+    target = out or Path(f"{file.stem if str(file) != '-' else 'stdin'}.html")
+    refuse_same_file(file, target)
+    check_writable(target)
+    conversations = _conversations(file, input_format, customer)
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    labelled = [
+        LabelledConversation(item, tuple(classifier.predict_conversation(item.turns)))
+        for item in conversations
+    ]
+    page = render_report(labelled, file.name if str(file) != "-" else "standard input")
+    with open_output(target) as stream:
+        stream.write(page)
+    _note(f"{target}: {len(labelled):,} conversation{'s' if len(labelled) > 1 else ''}")
 
 
 @app.command()
