@@ -21,13 +21,17 @@ _TAG: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What one speaker says in one cue; without a name the one before goes on."""
+    """What one speaker says in one cue; without a name the one before goes on.
+
+    A tagged name is a speaker's; one before a colon may be part of what is said.
+    """
 
     line: int
     begin_ms: int
     end_ms: int
     name: str
     text: str
+    tagged: bool
 
 
 def fits(document: Document) -> bool:
@@ -42,7 +46,8 @@ def fits(document: Document) -> bool:
 def read(document: Document) -> list[Transcript]:
     """Read one conversation; cues of one speaker that follow each other are one turn."""
     pieces = [piece for cue in _cues(document.lines()) for piece in _pieces(*cue)]
-    speakers = names_that_speak(piece.name for piece in pieces if piece.name)
+    speakers = names_that_speak(p.name for p in pieces if p.name and not p.tagged)
+    speakers |= {piece.name for piece in pieces if piece.tagged}
     turns: list[list[_Piece]] = []
     for piece in pieces:
         if piece.name in speakers and not (turns and turns[-1][0].name == piece.name):
@@ -92,14 +97,14 @@ def _cues(lines: list[str]) -> list[tuple[int, int, int, list[str]]]:
 def _pieces(line: int, begin_ms: int, end_ms: int, text: list[str]) -> list[_Piece]:
     """Return what each speaker says in a cue, by voice tags or by a name and a colon."""
     before, *voices = _VOICE.split("\n".join(text))
-    named: list[tuple[str, str]] = []
+    pieces: list[_Piece] = []
     for part in before.split("\n"):
         words = _words(part)
-        named.append(speaker_and_text(words) or ("", words))
-    named += [
-        (_words(name), _words(said)) for name, said in zip(voices[::2], voices[1::2], strict=True)
-    ]
-    return [_Piece(line, begin_ms, end_ms, name, said) for name, said in named if said]
+        name, said = speaker_and_text(words) or ("", words)
+        pieces.append(_Piece(line, begin_ms, end_ms, name, said, tagged=False))
+    for name, said in zip(voices[::2], voices[1::2], strict=True):
+        pieces.append(_Piece(line, begin_ms, end_ms, _words(name), _words(said), tagged=True))
+    return [piece for piece in pieces if piece.text]
 
 
 def _words(markup: str) -> str:
