@@ -6,7 +6,7 @@ ARGS ?=
 
 DEMO := .venv-demo
 FULL := .venv
-SOURCES := $(wildcard deesc_model/*.py) $(wildcard models/default/*)
+SOURCES := $(wildcard deesc_model/*.py deesc_model/*/*) $(wildcard models/default/*)
 
 .PHONY: demo test check train mlflow clean
 

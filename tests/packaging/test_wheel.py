@@ -30,7 +30,11 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_light_package_and_the_bundle_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {f"deesc_model/{path.name}" for path in (ROOT / "deesc_model").glob("*.py")}
+    modules = {
+        str(path.relative_to(ROOT))
+        for kind in ("py", "css", "js")
+        for path in (ROOT / "deesc_model").rglob(f"*.{kind}")
+    }
     bundle = {f"deesc_model/default_bundle/{name}" for name in BUNDLE}
     assert names == modules | bundle | {"deesc_model/py.typed"}
 
