@@ -332,7 +332,7 @@ def _conversations(
     found = read_conversations(file, named=named, customers=customers or ())
     left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
     if left_out:
-        _note(f"left out: {', '.join(f'{count} {kind}' for kind, count in left_out.items())}")
+        _note(f"left out: {', '.join(f'{kind} ({count})' for kind, count in left_out.items())}")
     return found
 
 

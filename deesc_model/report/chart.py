@@ -8,7 +8,7 @@ from deesc_model.report.labelled import LabelledConversation, LabelledTurn
 
 WIDTH: Final = 720
 HEIGHT: Final = 250
-LEFT, RIGHT, TOP, BOTTOM = 96, 16, 26, 44
+LEFT, RIGHT, TOP, BOTTOM = 122, 16, 26, 44
 MOST_NUMBERS: Final = 20
 """Turn numbers below the axis at most; more are thinned out."""
 
@@ -54,7 +54,7 @@ def _grid_line(level: Level) -> str:
     y = _y(level)
     return (
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{int(level)} {level.label}</text>'
+        f'<text x="{LEFT - 14}" y="{y + 4:.1f}" text-anchor="end">{int(level)} {level.label}</text>'
     )
 
 

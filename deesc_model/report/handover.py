@@ -8,12 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from deesc_model.report.labelled import (
-    LabelledConversation,
-    LabelledTurn,
-    signals_of,
-    triggers_of,
-)
+from deesc_model.report.labelled import LabelledConversation, LabelledTurn
+from deesc_model.types import Prediction
 
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 _PROMISE: Final = re.compile(
@@ -45,17 +41,11 @@ def hand_over_summary(labelled: LabelledConversation) -> str:
     """Return the summary as plain text."""
     customer, agent = labelled.said_by("customer"), labelled.said_by("agent")
     sections = [
-        (
-            "What set the customer off",
-            [_labelled(name, turns) for name, turns in triggers_of(customer).items()],
-        ),
-        (
-            "Signals of escalation",
-            [_labelled(name, turns) for name, turns in signals_of(customer).items()],
-        ),
+        ("What set the customer off", _labelled(customer, lambda made: made.triggers)),
+        ("Signals of escalation", _labelled(customer, lambda made: made.signals)),
         (
             "Wording of the agent that may set it off",
-            [_labelled(name, turns) for name, turns in triggers_of(agent).items()],
+            _labelled(agent, lambda made: made.triggers),
         ),
         ("Promised by the agent", _quoted(agent, promises)),
         ("Numbers, amounts, dates and times", _quoted(labelled.turns, details)),
@@ -77,15 +67,15 @@ def _facts(labelled: LabelledConversation) -> list[str]:
     return lines
 
 
-def _labelled(name: str, turns: list[LabelledTurn]) -> str:
-    """Name a label, where it stands, and the words of the turn that carries it most clearly."""
-    scores = {
-        turn.number: {**turn.prediction.trigger_scores, **turn.prediction.signal_scores}[name]
+def _labelled(
+    turns: Iterable[LabelledTurn], labels: Callable[[Prediction], tuple[str, ...]]
+) -> list[str]:
+    return [
+        f"turn {turn.number}, {', '.join(name.replace('_', ' ') for name in found)}:"
+        f" {_quote(turn.spoken.turn.text)}"
         for turn in turns
-    }
-    clearest = max(turns, key=lambda turn: scores[turn.number])
-    numbers = ", ".join(str(turn.number) for turn in turns)
-    return f"{name.replace('_', ' ')}, turn {numbers}: {_quote(clearest.spoken.turn.text)}"
+        if (found := labels(turn.prediction))
+    ]
 
 
 def _quoted(turns: Iterable[LabelledTurn], find: Callable[[LabelledTurn], list[str]]) -> list[str]:

@@ -89,7 +89,7 @@ def _article(item: LabelledConversation, number: int) -> str:
     conversation = item.conversation
     facts = [
         *(f"{name}: {value}" for name, value in conversation.metadata.items()),
-        *(f"left out: {count} {kind}" for kind, count in conversation.left_out.items()),
+        *(f"left out: {kind} ({count})" for kind, count in conversation.left_out.items()),
     ]
     parts = [
         f'<article id="c{number}" aria-labelledby="c{number}-name">',

@@ -40,7 +40,7 @@ def test_show_labels_a_transcript_beside_the_vendors_sentiment(tiny_bundle, call
     assert [row.split("\t")[0] for row in rows.splitlines()] == [
         *("customer", "agent", "customer", "customer")
     ]
-    assert "left out: 1 system messages" in result.stderr
+    assert "left out: system messages (1)" in result.stderr
     table = {line.split()[0]: line.split()[1:] for line in comparison.splitlines()[2:5]}
     assert table["neutral"] == ["0", "1", "0", "0", "0"]
     assert sum(int(count) for counts in table.values() for count in counts) == 3

@@ -72,8 +72,8 @@ def test_the_summary_quotes_by_turn(classifier):
         "Highest: level 3 angry in turn 3.",
         "Last: level 0 calm in turn 5.",
     ]
-    assert "- delay, turn 1: “the parcel is late ! Order 7714 .”" in lines
-    assert "- supervisor request, turn 3: “furious manager”" in lines
+    assert "- turn 1, delay: “the parcel is late ! Order 7714 .”" in lines
+    assert "- turn 3, supervisor request: “furious manager”" in lines
     promised = lines[lines.index("Promised by the agent") + 1 :]
     assert promised[:3] == [
         "- turn 2, agent: “I will call you at 5.”",
