@@ -125,7 +125,7 @@ def _turns(item: LabelledConversation, number: int) -> str:
         f'<th scope="row" class="number">{turn.number}</th><td>{turn.spoken.turn.speaker}</td>'
         f'<td class="text" dir="auto">{_e(turn.spoken.turn.text)}</td><td>{_level(turn)}</td>'
         f"<td>{_scored(turn)}</td>"
-        + (f"<td>{_e(turn.spoken.vendor_sentiment or '–')}</td>" if vendor else "")
+        + (f'<td class="vendor">{_e(turn.spoken.vendor_sentiment or "–")}</td>' if vendor else "")
         + "</tr>"
         for turn in item.turns
     ]
