@@ -3,7 +3,8 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,14 @@ from typing import Annotated, TextIO
 from deesc_model import __version__
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
-from deesc_model.files import check_writable, open_input, open_output, refuse_same_file, utf8_stdout
-from deesc_model.labels import SPEAKERS, Level
+from deesc_model.files import check_writable, open_input, open_output, refuse_same_file
+from deesc_model.inputs import (
+    INPUT_FORMATS,
+    read_conversations,
+    row_format,
+    transcript_records,
+)
+from deesc_model.labels import SPEAKERS
 from deesc_model.records import (
     FORMATS,
     BadRecord,
@@ -23,27 +30,21 @@ from deesc_model.records import (
     read_records,
     record_writer,
 )
-from deesc_model.types import Prediction, Turn
+from deesc_model.report import LabelledConversation, render_report
+from deesc_model.transcripts import Conversation
+from deesc_model.types import Turn
 
 try:
     import typer
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.table import Table
-    from rich.text import Text
+
+    from deesc_model.terminal import Output, print_conversation, print_predictions
 except ModuleNotFoundError as error:
     raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
 
 WINDOW = 1024
 """Rows that `deesc score` holds at a time; sorted by length within."""
-
-STYLES = {
-    Level.CALM: "green",
-    Level.CONCERNED: "yellow",
-    Level.FRUSTRATED: "dark_orange",
-    Level.ANGRY: "red",
-    Level.ABUSIVE: "bold white on red",
-}
 
 app = typer.Typer(
     help="Frustration level, triggers and escalation signals of customer-service utterances.",
@@ -51,15 +52,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Output(StrEnum):
-    """How predictions are printed."""
-
-    AUTO = "auto"
-    TABLE = "table"
-    LINES = "lines"
-    JSON = "json"
 
 
 class OnError(StrEnum):
@@ -75,6 +67,20 @@ ModelOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads; default: all CPUs allowed.")
+]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(help="Rows (.jsonl, .csv) with a field 'text', or a transcript; - is stdin."),
+]
+InputOption = Annotated[
+    str | None,
+    typer.Option("--input-format", help=f"{', '.join(INPUT_FORMATS)}; default: found out."),
+]
+CustomerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Who of a transcript is the customer; may be given more than once."
+    ),
 ]
 FormatOption = Annotated[
     Output, typer.Option("--format", help="auto: a table on a terminal, lines in a pipe.")
@@ -99,45 +105,37 @@ def classify(
     turns = [_parse_turn(text, number, conversation) for number, text in enumerate(texts, 1)]
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     label = classifier.predict_conversation if conversation else classifier.predict_batch
-    _print_predictions(turns, label(turns), output)
+    print_predictions(turns, label(turns), output)
 
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="One conversation, .jsonl or .csv.")],
+    file: FileArgument,
     output: FormatOption = Output.AUTO,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Label a conversation and draw it turn by turn."""
-    with open_input(file) as stream:
-        records = list(read_records(stream, format_of(file), context_turns=0))
-    for record in records:
-        if isinstance(record, BadRecord):
-            raise InvalidInputError(f"{file}: {record}")
-    rows = [record for record in records if isinstance(record, Record)]
-    turns = [record.turn for record in rows]
-    if not turns:
-        raise InvalidInputError(f"{file} holds no turns")
-    if any(row.row.get("conversation_id") != rows[0].row.get("conversation_id") for row in rows):
+    conversation, *others = _conversations(file, input_format, customer)
+    if others:
         raise InvalidInputError(
-            f"{file} holds more than one conversation_id; deesc score labels such files"
+            f"{file} holds more than one conversation, {1 + len(others):,} of them;"
+            " deesc score labels such files"
         )
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
-    _print_predictions(turns, classifier.predict_conversation(turns), output)
+    print_conversation(conversation, classifier.predict_conversation(conversation.turns), output)
 
 
 @app.command()
 def score(
-    file: Annotated[
-        Path, typer.Argument(help="JSON Lines or CSV with a field 'text'; - reads stdin.")
-    ],
+    file: FileArgument,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: standard output.")
     ] = None,
-    input_format: Annotated[
-        str | None, typer.Option("--input-format", help="jsonl or csv; default: by file name.")
-    ] = None,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
     output_format: Annotated[
         str | None,
         typer.Option("--format", help="jsonl or csv; default: by name, else as the input."),
@@ -153,15 +151,17 @@ def score(
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Label every row of a file, in constant memory.
+    """Label every row of a file, in constant memory, or every turn of a transcript.
 
     Rows that share a conversation_id and follow each other are read in context. The output
     appears under its name when it is complete; until then it is NAME.….partial.
     """
-    source = _known_format(input_format, "--input-format") or (
-        "jsonl" if str(file) == "-" else format_of(file)
+    named = _known(input_format, INPUT_FORMATS, "--input-format")
+    source = row_format(file, named, customer or ())
+    conversations = [] if source else _conversations(file, input_format, customer)
+    target = _known(output_format, FORMATS, "--format") or (
+        format_of(out) if out else source or "jsonl"
     )
-    target = _known_format(output_format, "--format") or (format_of(out) if out else source)
     aside = skipped or Path(f"{out or (file.name if str(file) != '-' else 'stdin')}.skipped.jsonl")
     refuse_same_file(file, out, aside if on_error is OnError.SKIP else None)
     for path in (out, aside if on_error is OnError.SKIP else None):
@@ -170,14 +170,43 @@ def score(
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     reach = classifier.bundle.config.encoder.context_turns
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(open_input(file))
+        if source:
+            records = read_records(stack.enter_context(open_input(file)), source, reach)
+        else:
+            records = transcript_records(conversations, reach)
         write = record_writer(stack.enter_context(open_output(out)), target)
         spoil = _skipper(stack, aside) if on_error is OnError.SKIP else None
         advance = stack.enter_context(_progress(file))
-        done, bad = _score_rows(
-            read_records(stream, source, reach), classifier, write, spoil, advance, batch_size
-        )
+        done, bad = _score_rows(records, classifier, write, spoil, advance, batch_size)
     _note(f"{done:,} rows labelled" + (f", {bad:,} skipped, see {aside}" if bad else ""))
+
+
+@app.command()
+def report(
+    file: FileArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Default: NAME.html in this folder."),
+    ] = None,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write one HTML page of a conversation or of many: curve, hand-over summary, every turn."""
+    target = out or Path(f"{file.stem if str(file) != '-' else 'stdin'}.html")
+    refuse_same_file(file, target)
+    check_writable(target)
+    conversations = _conversations(file, input_format, customer)
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    labelled = [
+        LabelledConversation(item, tuple(classifier.predict_conversation(item.turns)))
+        for item in conversations
+    ]
+    page = render_report(labelled, file.name if str(file) != "-" else "standard input")
+    with open_output(target) as stream:
+        stream.write(page)
+    _note(f"{target}: {len(labelled):,} conversation{'s' if len(labelled) > 1 else ''}")
 
 
 @app.command()
@@ -215,7 +244,7 @@ def info(
 
 
 def main() -> None:
-    """Run `deesc`; deliberate errors become one line on standard error and exit code 1."""
+    """Run `deesc`; deliberate errors become a message on standard error and exit code 1."""
     try:
         app()
     except (DeescError, OSError) as error:
@@ -289,10 +318,22 @@ def _progress(file: Path) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _known_format(name: str | None, option: str) -> str | None:
-    if name is not None and name not in FORMATS:
-        raise typer.BadParameter(f"{option} must be one of {', '.join(FORMATS)}, not {name!r}")
+def _known(name: str | None, names: Sequence[str], option: str) -> str | None:
+    if name is not None and name not in names:
+        raise typer.BadParameter(f"{option} must be one of {', '.join(names)}, not {name!r}")
     return name
+
+
+def _conversations(
+    file: Path, input_format: str | None, customers: list[str] | None
+) -> list[Conversation]:
+    """Read a file whole and say what of it was nothing that anybody said to the other."""
+    named = _known(input_format, INPUT_FORMATS, "--input-format")
+    found = read_conversations(file, named=named, customers=customers or ())
+    left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
+    if left_out:
+        _note(f"left out: {', '.join(f'{kind} ({count})' for kind, count in left_out.items())}")
+    return found
 
 
 def _parse_turn(text: str, number: int, conversation: bool) -> Turn:
@@ -303,66 +344,6 @@ def _parse_turn(text: str, number: int, conversation: bool) -> Turn:
         return Turn(speaker.strip().lower(), said.strip()) if named else Turn("customer", text)
     except InvalidInputError as error:
         raise InvalidInputError(f"text {number}: {error}") from None
-
-
-def _print_predictions(
-    turns: Sequence[Turn], predictions: Sequence[Prediction], output: Output
-) -> None:
-    if output is Output.AUTO:
-        output = Output.TABLE if sys.stdout and sys.stdout.isatty() else Output.LINES
-    utf8_stdout()
-    if output is Output.TABLE:
-        Console().print(prediction_table(turns, predictions))
-        return
-    for turn, prediction in zip(turns, predictions, strict=True):
-        if output is Output.JSON:
-            row = {"speaker": turn.speaker, "text": turn.text, **prediction.to_dict()}
-            print(json.dumps(row, ensure_ascii=False))
-        else:
-            print(_line(turn, prediction))
-
-
-def _line(turn: Turn, prediction: Prediction) -> str:
-    labels = " ".join(
-        f"{name}={scores[name]:.2f}"
-        for names, scores in (
-            (prediction.triggers, prediction.trigger_scores),
-            (prediction.signals, prediction.signal_scores),
-        )
-        for name in names
-    )
-    doubt = "?" if prediction.uncertain else ""
-    level = f"{int(prediction.level)} {prediction.level.label}{doubt} {prediction.frustration:.2f}"
-    return "\t".join((turn.speaker, level, labels or "-", " ".join(turn.text.split())))
-
-
-def prediction_table(turns: Sequence[Turn], predictions: Sequence[Prediction]) -> Table:
-    """Return the table that a terminal shows, one row a turn."""
-    table = Table(show_lines=False, pad_edge=False, padding=(0, 1), expand=False)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("speaker")
-    table.add_column("utterance", ratio=1, min_width=24)
-    table.add_column("frustration", no_wrap=True)
-    table.add_column("triggers")
-    table.add_column("signals", style="bold")
-    for number, (turn, prediction) in enumerate(zip(turns, predictions, strict=True), start=1):
-        style = STYLES[prediction.level]
-        bar = "█" * (int(prediction.level) + 1) + "░" * (4 - int(prediction.level))
-        doubt = "?" if prediction.uncertain else ""
-        level = Text(f"{bar} {int(prediction.level)} {prediction.level.label}{doubt}", style)
-        table.add_row(
-            str(number),
-            Text(turn.speaker, "cyan" if turn.speaker == "agent" else ""),
-            Text(turn.text),
-            level,
-            _scored(prediction.triggers, prediction.trigger_scores),
-            _scored(prediction.signals, prediction.signal_scores),
-        )
-    return table
-
-
-def _scored(names: Sequence[str], scores: Mapping[str, float]) -> str:
-    return "\n".join(f"{name} {scores[name]:.2f}" for name in names)
 
 
 def _note(message: str) -> None:

@@ -17,6 +17,8 @@ from deesc_model.errors import InvalidInputError
 from deesc_model.types import Prediction, Turn
 
 FORMATS: Final = ("jsonl", "csv")
+SUFFIXES: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+"""The format that the end of a file name stands for."""
 
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
 # mark that is never closed from swallowing the file.
@@ -63,14 +65,11 @@ def format_of(path: Path) -> str:
     """Return the format that a file name stands for.
 
     Raises:
-        InvalidInputError: The name ends in neither ``.jsonl``, ``.ndjson`` nor ``.csv``.
+        InvalidInputError: The name ends in none of `SUFFIXES`.
     """
-    suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        return "jsonl"
-    if suffix == ".csv":
-        return "csv"
-    raise InvalidInputError(f"{path}: the name must end in .jsonl, .ndjson or .csv")
+    if (known := SUFFIXES.get(path.suffix.lower())) is None:
+        raise InvalidInputError(f"{path}: the name must end in .jsonl, .ndjson or .csv")
+    return known
 
 
 def read_records(

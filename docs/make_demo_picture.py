@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from deesc_model import EscalationClassifier
-from deesc_model.cli import prediction_table
 from deesc_model.records import Record, read_records
+from deesc_model.terminal import prediction_table
 
 FILE = Path("examples/late_parcel.jsonl")
 

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from command import deesc, read_jsonl, write_jsonl
 
 pytest.importorskip("typer")
 
@@ -21,23 +22,6 @@ ROWS = [
     {"conversation_id": "a", "speaker": "customer", "text": "again ?", "note": "naïve 😡"},
     {"conversation_id": "b", "speaker": "customer", "text": "the"},
 ]
-
-
-def deesc(*arguments, text=None, check=None):
-    command = [sys.executable, "-m", "deesc_model.cli", *map(str, arguments)]
-    result = subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8")
-    if check is not None:
-        assert result.returncode == check, result.stderr
-    return result
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    return path
-
-
-def read_jsonl(text):
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_classify_prints_plain_lines_in_a_pipe(tiny_bundle):
@@ -198,7 +182,7 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
         ("in.csv", "text,id\nfine\n", "line 2: 1 cells where the header has 2"),
         ("in.csv", "id,text,id\n1,fine,2\n", "the column 'id' stands twice"),
         ("in.csv", 'id,text\n1,fine\n2,"it is late\n3,again\n', "line 3: unexpected end of data"),
-        ("in.parquet", "", "must end in .jsonl"),
+        ("in.parquet", "", "it fits no format that deesc reads"),
         ("missing.jsonl", None, "No such file"),
     ],
 )

@@ -30,9 +30,11 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_light_package_and_the_bundle_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    package = ROOT / "deesc_model"
-    modules = {str(path.relative_to(ROOT)) for path in package.rglob("*.py*") if path.is_file()}
-    modules = {name for name in modules if "__pycache__" not in name}
+    modules = {
+        str(path.relative_to(ROOT))
+        for kind in ("py", "pyi", "css", "js")
+        for path in (ROOT / "deesc_model").rglob(f"*.{kind}")
+    }
     bundle = {f"deesc_model/default_bundle/{name}" for name in BUNDLE}
     assert names == modules | bundle | {"deesc_model/py.typed"}
 

@@ -1,0 +1,35 @@
+"""Lines that begin with who speaks: "Agent: …", "[10:02] Dana (customer): …"."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from deesc_model.transcripts.speakers import role_of_name
+
+_TIME: Final = r"(?:\d{4}-\d\d-\d\d[T ])?\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,6})?(?: ?[AaPp][Mm])?"
+_SPEAKER: Final = re.compile(
+    rf"\s*(?:[\[(]?{_TIME}[\])]?\s+(?:-\s+)?)?"
+    r"(?P<name>[^\W\d_](?:[\w.'’()/ -]{0,38}[\w.)])?)\s?:(?:\s+(?P<said>.*))?"
+)
+_MAX_WORDS: Final = 4
+
+
+def speaker_and_text(line: str) -> tuple[str, str] | None:
+    """Return the speaker that a line names and what is said, or None if it names nobody."""
+    found = _SPEAKER.fullmatch(line)
+    if not found or len(found["name"].split()) > _MAX_WORDS:
+        return None
+    return found["name"], (found["said"] or "").strip()
+
+
+def names_that_speak(names: Iterable[str]) -> frozenset[str]:
+    """Return the names that are speakers, of all that stand before a colon.
+
+    Where both roles are among them, only names that say a role are: "Agent:" and "Customer:"
+    speak, and "Please note:" is what one of them says.
+    """
+    every = frozenset(names)
+    roles = {name: role_of_name(name) for name in every}
+    if {"agent", "customer"} <= set(roles.values()):
+        return frozenset(name for name in every if roles[name])
+    return every

@@ -1,0 +1,128 @@
+"""E-mail: one message (.eml), or a thread of them (.mbox), without what each one quotes."""
+
+import contextlib
+import re
+from email import message_from_bytes
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message as Mail
+from email.utils import mktime_tz, parseaddr, parsedate_tz
+
+from deesc_model.errors import InvalidInputError
+from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
+from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.markup import html_to_text
+from deesc_model.transcripts.quotations import cut_quotations
+
+_HEADER = re.compile(r"^[A-Za-z][A-Za-z0-9-]*:")
+_ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
+_SEPARATOR = re.compile(rb"(?:\A|\r?\n\r?\n)From [^\r\n]*\r?\n")
+
+
+def fits(document: Document) -> bool:
+    """Look for a header with From and one of Subject, Date, Message-ID."""
+    lines = document.lines()[:200]
+    if lines[0].startswith("From "):
+        lines = lines[1:]
+    if not lines or not _HEADER.match(lines[0]):
+        return False
+    head = lines[: lines.index("")] if "" in lines else lines
+    names = {line.partition(":")[0].lower() for line in head if _HEADER.match(line)}
+    return "from" in names and bool(names & {"subject", "date", "message-id"})
+
+
+def read(document: Document) -> list[Transcript]:
+    """Read the messages as one conversation, by date if every message has one."""
+    mails = [message_from_bytes(part) for part in _split(document.raw)]
+    dates = [_seconds(mail) for mail in mails]
+    order = range(len(mails))
+    if None not in dates:
+        order = sorted(order, key=lambda index: dates[index] or 0)  # type: ignore[assignment]
+    messages: list[Message] = []
+    empty = 0
+    for index in order:
+        message = _message(mails[index], f"message {index + 1}")
+        if message.text:
+            messages.append(message)
+        else:
+            empty += 1
+    subject = _header(mails[order[0]], "Subject") if mails else ""
+    return [
+        Transcript(
+            document.stem,
+            messages,
+            {"messages that only quote": empty} if empty else {},
+            {"channel": "email", **({"subject": subject} if subject else {})},
+        )
+    ]
+
+
+def _split(raw: bytes) -> list[bytes]:
+    """Return the messages of a file; one that begins with "From " is a box of them."""
+    if not raw.startswith(b"From "):
+        return [raw]
+    parts = _SEPARATOR.split(raw)
+    return [_ESCAPED_FROM.sub(rb"\1", part) for part in parts if part.strip()]
+
+
+def _message(mail: Mail, place: str) -> Message:
+    name, address = parseaddr(_header(mail, "From"))
+    metadata = {"time": _header(mail, "Date"), "display_name": name}
+    return Message(
+        name=address.lower() or name or "unnamed",
+        text=cut_quotations(re.split(r"\r\n|\r|\n", _body(mail, place))),
+        place=place,
+        metadata={key: value for key, value in metadata.items() if value},
+    )
+
+
+def _body(mail: Mail, place: str) -> str:
+    """Return the text of the first plain part, or of the first HTML part if there is none."""
+    parts = [
+        part
+        for part in mail.walk()
+        if not part.is_multipart() and part.get_content_disposition() != "attachment"
+    ]
+    for kind in ("text/plain", "text/html"):
+        for part in parts:
+            if part.get_content_type() == kind:
+                text = _decoded(part, place)
+                return text if kind == "text/plain" else html_to_text(text)
+    return ""
+
+
+def _decoded(part: Mail, place: str) -> str:
+    payload = part.get_payload(decode=True)
+    raw = payload if isinstance(payload, bytes) else b""
+    charset = part.get_content_charset("utf-8")
+    try:
+        return raw.decode(charset)
+    except LookupError:
+        raise InvalidInputError(f"{place}: its charset {charset!r} is unknown") from None
+    except ValueError as error:
+        raise InvalidInputError(f"{place}: its text is not {charset}: {error}") from None
+
+
+def _header(mail: Mail, name: str) -> str:
+    """Return a header in plain words; one that cannot be decoded stays as it is."""
+    value = str(mail.get(name, ""))
+    with contextlib.suppress(MessageError, LookupError, ValueError):
+        value = str(make_header(decode_header(value)))
+    return " ".join(value.split())
+
+
+def _seconds(mail: Mail) -> float | None:
+    """Return the date as seconds since 1970, or None."""
+    parsed = parsedate_tz(str(mail.get("Date", "")))
+    try:
+        return None if parsed is None else mktime_tz(parsed)
+    except (ValueError, OverflowError):  # a day or a year that no calendar has
+        return None
+
+
+FORMAT = TranscriptFormat(
+    "email",
+    "e-mail (.eml, .mbox): header lines with From: and Subject:, Date: or Message-ID:",
+    fits,
+    read,
+)

@@ -1,0 +1,49 @@
+"""Plain text in which each turn begins with who speaks."""
+
+from collections import Counter
+from typing import Final
+
+from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
+from deesc_model.transcripts.dialogue import names_that_speak, speaker_and_text
+from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.speakers import role_of_name
+
+_HEAD: Final = 20
+"""Lines among which a speaker is looked for."""
+
+
+def fits(document: Document) -> bool:
+    """Look for a speaker in the first line, or for one who names a role in the first few."""
+    lines = [line for line in document.lines() if line.strip()][:_HEAD]
+    found = [speaker_and_text(line) for line in lines]
+    return not document.objects and any(
+        item is not None and (index == 0 or role_of_name(item[0]) is not None)
+        for index, item in enumerate(found)
+    )
+
+
+def read(document: Document) -> list[Transcript]:
+    """Read one conversation; a line without a speaker goes on with the turn before it."""
+    lines = document.lines()
+    speakers = names_that_speak(found[0] for line in lines if (found := speaker_and_text(line)))
+    turns: list[tuple[int, str, list[str]]] = []
+    left_out: Counter[str] = Counter()
+    for number, line in enumerate(lines, start=1):
+        found = speaker_and_text(line)
+        if found and found[0] in speakers:
+            turns.append((number, found[0], [found[1]]))
+        elif turns:
+            turns[-1][2].append(line)
+        elif line.strip():
+            left_out["lines before the first speaker"] += 1
+    messages = [
+        Message(name, text, f"line {number}", role_of_name(name))
+        for number, name, said in turns
+        if (text := "\n".join(said).strip())
+    ]
+    return [Transcript(document.stem, messages, left_out)]
+
+
+FORMAT = TranscriptFormat(
+    "text", 'plain text: lines such as "Agent: …" and "Customer: …", or "Dana: …"', fits, read
+)

@@ -1,0 +1,87 @@
+"""Who is the customer: from the file's own roles, or as the caller says."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from deesc_model.errors import InvalidInputError
+from deesc_model.transcripts.conversation import Conversation, Message, SpokenTurn, Transcript
+from deesc_model.types import Turn
+
+_AGENT: Final = re.compile(
+    r"\b(agent|representative|rep|advis[eo]r|operator|support|service|assistant|bot|clerk|staff"
+    r"|help ?desk|supervisor|manager)\b"
+)
+_CUSTOMER: Final = re.compile(
+    r"\b(customer|client|caller|user|guest|visitor|member|passenger|patient|subscriber)\b"
+)
+
+
+def role_of_name(name: str) -> str | None:
+    """Return the role that a name such as ``"Agent (Dana)"`` or ``"Caller"`` says, or None."""
+    if _AGENT.search(name.lower()):  # first, for "customer service"
+        return "agent"
+    return "customer" if _CUSTOMER.search(name.lower()) else None
+
+
+def assign_speakers(
+    transcripts: Sequence[Transcript], customers: Sequence[str]
+) -> list[Conversation]:
+    """Settle who is customer and who is agent, and check every text.
+
+    Args:
+        transcripts: What a file holds.
+        customers: Names of customers, in any case. In a transcript where one of them speaks,
+            everybody else is an agent, whatever the file says.
+
+    Raises:
+        InvalidInputError: Nobody has one of the names; or they are not given and the file does
+            not say who is who; or a text is not proper text; or nothing was said.
+    """
+    wanted = {_folded(name) for name in customers}
+    named = {_folded(message.name) for item in transcripts for message in item.messages}
+    if missing := [name for name in customers if _folded(name) not in named]:
+        raise InvalidInputError(f"no speaker is called {missing[0]!r}; {_speakers(transcripts)}")
+    if not any(item.messages for item in transcripts):
+        raise InvalidInputError("nobody says anything in it")
+    return [_conversation(item, wanted) for item in transcripts if item.messages]
+
+
+def _conversation(transcript: Transcript, wanted: set[str]) -> Conversation:
+    told = any(_folded(message.name) in wanted for message in transcript.messages)
+    spoken = []
+    for message in transcript.messages:
+        if told:
+            role: str | None = "customer" if _folded(message.name) in wanted else "agent"
+        else:
+            role = message.role
+        if role is None:
+            raise InvalidInputError(
+                f"{message.place}: the file does not say whether {message.name!r} is the customer;"
+                f" name the customer with --customer NAME; {_speakers([transcript])}"
+            )
+        spoken.append(
+            SpokenTurn(
+                _turn(role, message), message.name, message.vendor_sentiment, message.metadata
+            )
+        )
+    return Conversation(
+        transcript.conversation_id, tuple(spoken), transcript.left_out, transcript.metadata
+    )
+
+
+def _turn(role: str, message: Message) -> Turn:
+    try:
+        return Turn(role, message.text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{message.place}: {error}") from None
+
+
+def _speakers(transcripts: Sequence[Transcript]) -> str:
+    names = dict.fromkeys(message.name for item in transcripts for message in item.messages)
+    shown = ", ".join(repr(name) for name in list(names)[:10])
+    return f"its speakers are {shown}{' …' if len(names) > 10 else ''}"
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,124 @@
+"""Transcripts through the command: found out, labelled, compared, written on."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from command import deesc, read_jsonl
+
+pytest.importorskip("typer")
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "transcripts"
+
+CALL = {
+    "Channel": "VOICE",
+    "Participants": [],
+    "Transcript": [
+        {"ParticipantRole": "CUSTOMER", "Content": "the parcel is late", "Sentiment": "NEUTRAL"},
+        {"ParticipantRole": "SYSTEM", "Content": "the"},
+        {"ParticipantRole": "AGENT", "Content": "again", "Sentiment": "NEUTRAL"},
+        {"ParticipantRole": "CUSTOMER", "Content": "furious", "Sentiment": "POSITIVE"},
+        {"ParticipantRole": "CUSTOMER", "Content": "fine fine fine", "Sentiment": "NEGATIVE"},
+    ],
+}
+
+
+@pytest.fixture
+def call(tmp_path):
+    path = tmp_path / "call.json"
+    path.write_text(json.dumps(CALL))
+    return path
+
+
+def test_show_labels_a_transcript_beside_the_vendors_sentiment(tiny_bundle, call):
+    result = deesc("show", call, "--model", tiny_bundle, check=0)
+    rows, _, comparison = result.stdout.partition("\n\n")
+    assert [row.split("\t")[0] for row in rows.splitlines()] == [
+        *("customer", "agent", "customer", "customer")
+    ]
+    assert "left out: system messages (1)" in result.stderr
+    table = {line.split()[0]: line.split()[1:] for line in comparison.splitlines()[2:5]}
+    assert table["neutral"] == ["0", "1", "0", "0", "0"]
+    assert sum(int(count) for counts in table.values() for count in counts) == 3
+    assert "frustrated or worse, but not negative to the vendor: turn 3" in comparison
+    assert "calm, but negative to the vendor: turn 4" in comparison
+
+
+@pytest.mark.parametrize(
+    ("name", "customers"),
+    [
+        ("contact_lens_voice.json", ()),
+        ("contact_lens_chat.json", ()),
+        ("transcribe_call_analytics.json", ()),
+        ("google_conversation.json", ()),
+        ("google_ingestion.json", ()),
+        ("genesys.json", ()),
+        ("zendesk_api.json", ()),
+        ("zendesk_export.jsonl", ()),
+        ("intercom.json", ()),
+        ("call.vtt", ("--customer", "Robin")),
+        ("call.srt", ()),
+        ("thread.mbox", ("--customer", "robin@example.com")),
+        ("message.eml", ("--customer", "robin@example.com")),
+        ("chat.txt", ()),
+    ],
+)
+def test_score_writes_rows_that_read_as_the_same_turns(tiny_bundle, tmp_path, name, customers):
+    once, twice = tmp_path / "once.jsonl", tmp_path / "twice.jsonl"
+    model = ("--model", tiny_bundle)
+    deesc("score", FIXTURES / name, *customers, "-o", once, *model, check=0)
+    deesc("score", once, "-o", twice, *model, check=0)
+    assert twice.read_text("utf-8") == once.read_text("utf-8")
+    rows = read_jsonl(once.read_text("utf-8"))
+    assert all(row["deesc"]["level"] in range(5) for row in rows)
+    assert rows[0]["turn"] == 0
+
+
+def test_a_transcript_can_become_a_table(tiny_bundle, call):
+    result = deesc("score", call, "--format", "csv", "--model", tiny_bundle, check=0)
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["deesc_level"] for row in rows] == ["1", "2", "3", "0"]
+    assert json.loads(rows[0]["metadata"]) == {}
+
+
+def test_a_named_format_is_read_from_standard_input(tiny_bundle):
+    options = ("--input-format", "text", "--model", tiny_bundle)
+    text = "Dana: late\nLee: fine\n"
+    result = deesc("score", "-", "--customer", "dana", *options, text=text, check=0)
+    first, second = read_jsonl(result.stdout)
+    assert (first["speaker"], first["name"], second["speaker"]) == ("customer", "Dana", "agent")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("a.xyz", "once upon a time", (), "zendesk   Zendesk tickets"),
+        ("a.txt", "Dana: late\nLee: fine\n", (), "--customer NAME; its speakers are 'Dana', 'Lee'"),
+        ("a.txt", "Dana: late\n", ("--customer", "Max"), "no speaker is called 'Max'"),
+        ("a.jsonl", '{"text": "late"}\n', ("--customer", "Max"), "--customer is for transcripts"),
+        ("a.json", '{"Transcript": [', (), "begins like JSON, but"),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "score"])
+def test_what_cannot_be_read_is_said(tiny_bundle, tmp_path, command, name, content, options, said):
+    (tmp_path / name).write_text(content)
+    result = deesc(command, tmp_path / name, *options, "--model", tiny_bundle, check=1)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_show_refuses_several_tickets(tiny_bundle):
+    result = deesc("show", FIXTURES / "zendesk_export.jsonl", "--model", tiny_bundle, check=1)
+    assert "more than one conversation, 2 of them" in result.stderr
+
+
+def test_rows_still_stream_from_a_pipe_with_a_name(tiny_bundle, tmp_path):
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["bash", "-c", f'echo \'{{"text": "late"}}\' > {pipe}']):
+        result = deesc("score", pipe, "--model", tiny_bundle, check=0)
+    assert len(read_jsonl(result.stdout)) == 1

@@ -1,0 +1,240 @@
+"""One conversation after the public schema of every format: each reads as the same turns."""
+
+from pathlib import Path
+
+import pytest
+
+from deesc_model import InvalidInputError, Turn
+from deesc_model.transcripts import TRANSCRIPT_FORMATS, parse_transcript, read_transcript
+from deesc_model.transcripts.document import Document
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "transcripts"
+
+TURNS = (
+    Turn(
+        "customer", "Hello, my broadband has been down since Monday and nobody has called me back."
+    ),
+    Turn("agent", "Good morning. Our terms allow up to five working days for a repair."),
+    Turn(
+        "customer",
+        "I don't care about your terms! I work from home and you promised an engineer for"
+        " yesterday.",
+    ),
+    Turn(
+        "agent",
+        "You are right, the visit was missed and I am sorry. I will send an engineer tomorrow"
+        " before noon.",
+    ),
+    Turn("customer", "Fine. But if nobody comes I am switching, and I want to speak to a manager."),
+    Turn(
+        "agent",
+        "Understood. I'll call you at 1 pm tomorrow to check, and we will take £12.50 off this"
+        " month's bill.",
+    ),
+    Turn("customer", "Okay, thank you. That helps."),
+)
+
+# File, format, names of the customer, id, what is left out.
+WHOLE = [
+    ("contact_lens_voice.json", "amazon", (), "contact-voice-1", {}),
+    (
+        "contact_lens_chat.json",
+        "amazon",
+        (),
+        "contact-chat-1",
+        {"events": 1, "system messages": 1, "attachments and cards": 1},
+    ),
+    ("transcribe_call_analytics.json", "amazon", (), "call-job-1", {}),
+    ("google_conversation.json", "google", (), "conv-77", {}),
+    ("google_ingestion.json", "google", (), "google_ingestion", {}),
+    ("genesys.json", "genesys", (), "gen-4411", {"system messages": 1}),
+    ("zendesk_api.json", "zendesk", (), "zendesk_api", {"internal notes": 1}),
+    ("zendesk_export.jsonl", "zendesk", (), "3021", {"internal notes": 1}),
+    ("intercom.json", "intercom", (), "6650", {"internal notes": 1, "events": 1}),
+    ("call.vtt", "captions", ("robin",), "call", {}),
+    ("call.srt", "captions", (), "call", {}),
+    ("thread.mbox", "email", ("Robin@example.com",), "thread", {}),
+    ("chat.txt", "text", (), "chat", {"lines before the first speaker": 1}),
+]
+
+
+def joined(turns):
+    """Line breaks are how a format wraps a text."""
+    return tuple(Turn(turn.speaker, " ".join(turn.text.split())) for turn in turns)
+
+
+def parse(text, *customers, raw=None, name=None):
+    data = text.encode() if raw is None else raw
+    return parse_transcript("talk", data, customers=customers, format_name=name)
+
+
+@pytest.mark.parametrize(("name", "kind", "customers", "identity", "left_out"), WHOLE)
+def test_every_format_reads_as_the_same_turns(name, kind, customers, identity, left_out):
+    conversation = read_transcript(FIXTURES / name, customers=customers)[0]
+    assert joined(conversation.turns) == TURNS
+    assert conversation.conversation_id == identity
+    assert conversation.left_out == left_out
+    document = Document.from_bytes("x", (FIXTURES / name).read_bytes())
+    assert next(item.name for item in TRANSCRIPT_FORMATS if item.fits(document)) == kind
+
+
+@pytest.mark.parametrize("name", [row[0] for row in WHOLE if row[0].endswith((".json", ".jsonl"))])
+def test_a_json_file_fits_one_format_only(name):
+    document = Document.from_bytes("x", (FIXTURES / name).read_bytes())
+    assert sum(item.fits(document) for item in TRANSCRIPT_FORMATS) == 1
+
+
+def test_a_single_mail_is_one_turn_without_what_it_quotes():
+    (conversation,) = read_transcript(FIXTURES / "message.eml", customers=["robin@example.com"])
+    assert joined(conversation.turns) == TURNS[2:3]
+    assert conversation.metadata["subject"] == "Re: Broadband down since Monday"
+
+
+def test_an_export_of_several_tickets_is_several_conversations():
+    first, second = read_transcript(FIXTURES / "zendesk_export.jsonl")
+    assert (first.conversation_id, second.conversation_id) == ("3021", "3022")
+    assert [turn.speaker for turn in second.turns] == ["customer", "agent"]
+
+
+def test_a_call_carries_loudness_interruptions_and_speed():
+    (conversation,) = read_transcript(FIXTURES / "contact_lens_voice.json")
+    assert conversation.spoken[2].metadata == {
+        "begin_ms": 10400,
+        "end_ms": 15700,
+        "loudness": [72.5, 78.25],
+        "speaker_words_per_minute": 196,
+        "interruptions": 1,
+    }
+    assert conversation.spoken[1].metadata["loudness"] == [71.5, None]
+    assert [item.metadata["interruptions"] for item in conversation.spoken] == [0, 0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("contact_lens_voice.json", "negative neutral negative mixed neutral positive positive"),
+        ("contact_lens_chat.json", "negative neutral negative mixed neutral positive positive"),
+        ("google_conversation.json", "negative - negative - neutral - positive"),
+        ("genesys.json", "negative - negative - neutral - positive"),
+        ("intercom.json", "- - - - - - -"),
+    ],
+)
+def test_the_vendors_sentiment_comes_along(name, expected):
+    (conversation,) = read_transcript(FIXTURES / name)
+    assert " ".join(item.vendor_sentiment or "-" for item in conversation.spoken) == expected
+
+
+def test_a_file_that_fits_nothing_is_told_what_was_looked_for():
+    with pytest.raises(InvalidInputError) as caught:
+        parse("once upon a time")
+    for item in TRANSCRIPT_FORMATS:
+        assert item.looks_for in str(caught.value)
+
+
+def test_broken_json_is_said_to_be_broken():
+    with pytest.raises(InvalidInputError, match="begins like JSON, but: Expecting"):
+        parse('{"Transcript": [}')
+
+
+def test_unknown_speakers_are_asked_for_by_name():
+    with pytest.raises(InvalidInputError, match=r"--customer NAME; its speakers are 'Ida', 'Lee'"):
+        parse("Ida: late again\nLee: sorry")
+    (conversation,) = parse("Ida: late again\nLee: sorry", "IDA")
+    assert [turn.speaker for turn in conversation.turns] == ["customer", "agent"]
+    with pytest.raises(InvalidInputError, match="no speaker is called 'Max'"):
+        parse("Ida: late again\nLee: sorry", "Max")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"Transcript": [{"ParticipantRole": "AGENT", "Content": 5}]}', "Transcript[0].Content"),
+        ('{"entries": [{"text": "x", "role": ["AGENT"]}]}', "entries[0].role"),
+        ('{"comments": [{"author_id": 1.5, "body": "x"}]}', "comments[0].author_id"),
+        ('{"conversation_parts": {"conversation_parts": "x"}}', "conversation_parts.conver"),
+        ('{"transcripts": [{"phrases": [{"text": "x", "startTimeMs": "x"}]}]}', "startTimeMs"),
+        ("Agent: x\nCustomer: \x07", "line 2"),
+        ("WEBVTT\n\n00:01 --> 00:02\n<v A>x", "line 3"),
+        ("WEBVTT\n\n00:01.000 --> 00:02.000\nx", "line 4"),
+    ],
+)
+def test_what_is_wrong_is_named_by_place(text, place):
+    with pytest.raises(InvalidInputError) as caught:
+        parse(text)
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "speaker", "text"),
+    [
+        ("[2026-03-02 10:02:11] Agent (Dana): hi", "agent", "hi"),
+        ("10:02 AM - Customer: hi: there", "customer", "hi: there"),
+        ("Customer Service : hi", "agent", "hi"),
+        ("caller:\nhi", "customer", "hi"),
+    ],
+)
+def test_lines_name_their_speaker_in_many_ways(line, speaker, text):
+    (conversation,) = parse(line)
+    assert conversation.turns == (Turn(speaker, text),)
+
+
+def test_where_roles_speak_other_colons_are_words():
+    (conversation,) = parse("Agent: Do this.\nPlease note: bring your ID.\nCustomer: ok")
+    assert [turn.text for turn in conversation.turns] == [
+        "Do this.\nPlease note: bring your ID.",
+        "ok",
+    ]
+
+
+MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("new\n\n> old\n> older\n", "new"),
+        ("On Monday, B wrote:\n> question one\nanswer one\n> two\nanswer two\n", "answer one"),
+        ("new\n-----Original Message-----\nold\n", "new"),
+        ("new\n________________________________\nFrom: B\n", "new"),
+        ("new\n\nFrom: B\nSent: Monday\nTo: A\nSubject: s\n\nold\n", "new"),
+        ("new\n-- \nA, Director\n", "new"),
+        ("On the phone your colleague wrote: nothing.\nSo I ask.", "On the phone"),
+        ("From the start it was late.\n\nFrom here on too.", "From the start"),
+    ],
+)
+def test_quotations_and_signatures_are_cut(body, kept):
+    (conversation,) = parse(MAIL.format("utf-8") + body, "a@x.example")
+    (turn,) = conversation.turns
+    assert turn.text.startswith(kept)
+    assert "old" not in turn.text
+    assert "Director" not in turn.text
+    if "So I ask" in body or "answer" in body or "too" in body:
+        assert turn.text.endswith(body.strip()[-6:])
+
+
+@pytest.mark.parametrize(("charset", "said"), [("windows-1252", None), ("klingon", "unknown")])
+def test_the_charset_of_a_mail_is_used_or_named(charset, said):
+    raw = MAIL.format(charset).encode() + b"caf\xe9\n"
+    if said is None:
+        assert parse("", "a@x.example", raw=raw)[0].turns[0].text == "café"
+    else:
+        with pytest.raises(InvalidInputError, match=said):
+            parse("", "a@x.example", raw=raw)
+
+
+def test_a_mail_with_broken_bytes_names_message_and_charset():
+    raw = MAIL.format("utf-8").encode() + b"caf\xe9\n"
+    with pytest.raises(InvalidInputError, match="message 1: its text is not utf-8"):
+        parse("", "a@x.example", raw=raw)
+
+
+def test_utf16_files_are_read():
+    raw = "Agent: naïve 😡".encode("utf-16")
+    assert parse("", raw=raw)[0].turns == (Turn("agent", "naïve 😡"),)
+
+
+def test_a_format_can_be_named():
+    with pytest.raises(InvalidInputError, match="no format is called 'fax'"):
+        parse("x", name="fax")
+    with pytest.raises(InvalidInputError, match="nobody says anything"):
+        parse("x", name="captions")
