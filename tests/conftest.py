@@ -1,9 +1,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_bundle import write_tiny_bundle
 
 from deesc_model import EscalationClassifier
+
+# A busy machine must not fail a test: speed is for the benchmarks.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
