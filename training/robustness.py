@@ -35,7 +35,7 @@ class Probe:
     Attributes:
         change: The changed text, or None where the change does not apply to a text.
         fails: From levels before and after the change to which rows fail.
-        bound: Largest share 0–1 of failures that a model to ship may have.
+        bound: Share 0–1 of failures that a model should not pass; reported, not enforced.
     """
 
     change: Callable[[str, random.Random], str | None]
