@@ -7,7 +7,7 @@ ARGS ?=
 DEMO := .venv-demo
 SERVE := .venv-serve
 FULL := .venv
-SOURCES := $(wildcard deesc_model/*.py deesc_model/*/*) $(wildcard models/default/*)
+SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
 .PHONY: demo test check train serve proto bench-serve mlflow clean
 

@@ -6,6 +6,7 @@ accepting, refusing and collecting.
 
 import asyncio
 import math
+import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ PASS_COST: Final = 150
 
 MAX_COST: Final = 16_000
 """Padded characters of one batch: bounds how long a short text waits behind long ones."""
+
+SHORTEST_RETRY_S: Final = 0.05
+"""What a refused caller waits at least: its few tries shall outlast a pause of the machine."""
 
 
 def deadline_of(context: grpc.aio.ServicerContext) -> float:
@@ -98,7 +102,7 @@ class Batcher:
         """
         entering = min(len(utterances), self._max_batch)
         if self._waiting and len(self._waiting) + entering > self._max_waiting:
-            raise BusyError(self.depth, self.depth * self._seconds_each)
+            raise BusyError(self.depth, self._retry_after())
         predictions: list[Prediction] = []
         loop = asyncio.get_running_loop()
         for start in range(0, len(utterances), self._max_batch):
@@ -110,6 +114,11 @@ class Batcher:
             self._wake.set()
             predictions += await asyncio.gather(*(item.future for item in chunk))
         return predictions
+
+    def _retry_after(self) -> float:
+        """Return when the queue will have been served, spread so that not all come back at once."""
+        served = max(SHORTEST_RETRY_S, self.depth * self._seconds_each)
+        return served * random.uniform(1, 2)  # noqa: S311 - no secret
 
     async def close(self) -> None:
         """Stop; call it when nobody waits any more."""

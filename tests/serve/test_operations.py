@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -357,17 +358,17 @@ def test_a_call_becomes_a_span_of_the_callers_trace(start):
 def test_too_many_calls_of_one_connection_wait_their_turn(start, gate):
     service = start(max_streams=2)
     service.model.current = gate
-    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
-        stub = pb_grpc.EscalationServiceStub(channel)
-        stub.GetModelInfo(pb.GetModelInfoRequest())  # the connection has told its limit
-        calls = [
-            stub.Predict.future(pb.PredictRequest(utterance=pb.Turn(text="late"))) for _ in range(6)
-        ]
+    with (
+        EscalationClient(f"127.0.0.1:{service.port}") as client,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        client.model_info()  # the connection has told its limit
+        calls = [threads.submit(client.predict, "late") for _ in range(6)]
         assert gate.entered.wait(10)
         time.sleep(0.2)
         assert service.batcher.depth <= 1
         gate.open()
-        assert all(call.result(30).prediction.level == 1 for call in calls)
+        assert all(call.result(30).level == 1 for call in calls)
 
 
 def test_an_old_connection_is_renewed_without_an_error(start):
