@@ -9,23 +9,39 @@ print(classifier.predict("This is the third time I'm explaining this.").level)
 from importlib.metadata import PackageNotFoundError, version
 
 from deesc_model.classifier import EscalationClassifier
-from deesc_model.errors import BundleError, DeescError, InvalidInputError, MissingExtraError
+from deesc_model.errors import (
+    BundleError,
+    DeescError,
+    InvalidInputError,
+    MissingExtraError,
+    SettingsError,
+)
 from deesc_model.labels import SIGNALS, SPEAKERS, TRIGGERS, Level
+from deesc_model.monitor import ConversationMonitor, ConversationState, follow_conversation
+from deesc_model.policy import Action, Decision, EscalationPolicy, PolicyFollower
 from deesc_model.types import Prediction, Turn
 
 __all__ = [
     "SIGNALS",
     "SPEAKERS",
     "TRIGGERS",
+    "Action",
     "BundleError",
+    "ConversationMonitor",
+    "ConversationState",
+    "Decision",
     "DeescError",
     "EscalationClassifier",
+    "EscalationPolicy",
     "InvalidInputError",
     "Level",
     "MissingExtraError",
+    "PolicyFollower",
     "Prediction",
+    "SettingsError",
     "Turn",
     "__version__",
+    "follow_conversation",
 ]
 
 try:

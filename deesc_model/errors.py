@@ -3,6 +3,7 @@
 DeescError
 ├── InvalidInputError   a text, turn or row cannot be labelled   (also a ValueError)
 ├── BundleError         a model bundle cannot be trusted or read
+├── SettingsError       a policy, playbook or risk file is wrong (also a ValueError)
 └── MissingExtraError   an optional dependency is not installed  (also an ImportError)
 """
 
@@ -17,6 +18,10 @@ class InvalidInputError(DeescError, ValueError):
 
 class BundleError(DeescError):
     """A bundle is missing, corrupt, tampered with or too new; the message names the file."""
+
+
+class SettingsError(DeescError, ValueError):
+    """A policy, playbook or risk file is missing or wrong; the message names file and key."""
 
 
 class MissingExtraError(DeescError, ImportError):
