@@ -11,9 +11,13 @@ from typing import Annotated, TextIO
 
 from deesc_model import __version__
 from deesc_model.classifier import EscalationClassifier
+from deesc_model.companion import ConversationCompanion, Step
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
+from deesc_model.evidence import FRUSTRATION, find_evidence
 from deesc_model.files import check_writable, open_input, open_output, refuse_same_file, utf8_stdout
 from deesc_model.labels import SPEAKERS, Level
+from deesc_model.playbook import CHANNELS, Playbook
+from deesc_model.policy import EscalationPolicy
 from deesc_model.records import (
     FORMATS,
     BadRecord,
@@ -110,21 +114,58 @@ def show(
     threads: ThreadsOption = None,
 ) -> None:
     """Label a conversation and draw it turn by turn."""
-    with open_input(file) as stream:
-        records = list(read_records(stream, format_of(file), context_turns=0))
-    for record in records:
-        if isinstance(record, BadRecord):
-            raise InvalidInputError(f"{file}: {record}")
-    rows = [record for record in records if isinstance(record, Record)]
-    turns = [record.turn for record in rows]
-    if not turns:
-        raise InvalidInputError(f"{file} holds no turns")
-    if any(row.row.get("conversation_id") != rows[0].row.get("conversation_id") for row in rows):
-        raise InvalidInputError(
-            f"{file} holds more than one conversation_id; deesc score labels such files"
-        )
+    turns = _read_conversation(file)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     _print_predictions(turns, classifier.predict_conversation(turns), output)
+
+
+@app.command()
+def watch(
+    file: Annotated[Path, typer.Argument(help="One conversation, .jsonl or .csv.")],
+    channel: Annotated[str, typer.Option(help=f"One of {', '.join(CHANNELS)}.")] = "chat",
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="When to act; default: the shipped one.")
+    ] = None,
+    playbook: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What to say; default: the shipped one.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Follow a conversation: risk, action and advice after each turn."""
+    companion = ConversationCompanion(
+        channel,
+        EscalationPolicy.read(policy) if policy else None,
+        Playbook.read(playbook) if playbook else None,
+    )
+    turns = _read_conversation(file)
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    utf8_stdout()
+    for turn, prediction in zip(turns, classifier.predict_conversation(turns), strict=True):
+        step = companion.update(turn, prediction)
+        if json_lines:
+            print(json.dumps(step.to_dict(), ensure_ascii=False))
+        else:
+            print("\n".join(step_lines(step)))
+
+
+@app.command()
+def why(
+    text: Annotated[str, typer.Argument(help="A customer's utterance.")],
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Name the words behind each label, strongest first, by leaving each out."""
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    turn = Turn("customer", text)
+    prediction = classifier.predict(turn)
+    labels = (FRUSTRATION, *prediction.triggers, *prediction.signals)
+    utf8_stdout()
+    for found in find_evidence(classifier, turn, labels=labels):
+        words = ", ".join(f"{word.text} {word.effect:+.2f}" for word in found.top(5))
+        noise = f"effects up to {found.noise:.3f} are noise"
+        print(f"{found.label} {found.score:.2f}\t{words or 'no single word'}\t({noise})")
 
 
 @app.command()
@@ -303,6 +344,46 @@ def _parse_turn(text: str, number: int, conversation: bool) -> Turn:
         return Turn(speaker.strip().lower(), said.strip()) if named else Turn("customer", text)
     except InvalidInputError as error:
         raise InvalidInputError(f"text {number}: {error}") from None
+
+
+def _read_conversation(file: Path) -> list[Turn]:
+    """Read a file that holds one conversation."""
+    with open_input(file) as stream:
+        records = list(read_records(stream, format_of(file), context_turns=0))
+    for record in records:
+        if isinstance(record, BadRecord):
+            raise InvalidInputError(f"{file}: {record}")
+    rows = [record for record in records if isinstance(record, Record)]
+    if not rows:
+        raise InvalidInputError(f"{file} holds no turns")
+    if any(row.row.get("conversation_id") != rows[0].row.get("conversation_id") for row in rows):
+        raise InvalidInputError(
+            f"{file} holds more than one conversation_id; deesc score labels such files"
+        )
+    return [row.turn for row in rows]
+
+
+def step_lines(step: Step) -> list[str]:
+    """Return what `deesc watch` prints of one turn: the turn, then what is new about it."""
+    state, decision = step.state, step.decision
+    mark = "!" if decision.alert else " "
+    said = " ".join(step.turn.text.split())
+    lines = [
+        f"{state.turn:>3} risk {state.risk:.2f} {mark}{decision.action.label:12}"
+        f" {step.turn.speaker}: {said}"
+    ]
+    lines += [
+        f"      this turn {remark.what}; better: {remark.technique.name}" for remark in step.remarks
+    ]
+    if decision.alert:
+        lines.append(f"      because: {decision.reason}")
+        for suggestion in step.advice.suggestions:
+            names = ", ".join(technique.name for technique in suggestion.techniques)
+            lines.append(f"      {suggestion.trigger}: {names}")
+            lines += [f"        say: {text}" for text in suggestion.say]
+            lines.append(f"        not: {'; '.join(suggestion.avoid)}")
+        lines += [f"      [ ] {item}" for item in step.advice.checklist]
+    return lines
 
 
 def _print_predictions(

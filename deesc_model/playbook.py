@@ -126,8 +126,7 @@ class Playbook:
         Raises:
             SettingsError: The channel or trigger is unknown.
         """
-        if channel not in CHANNELS:
-            raise SettingsError(f"channel must be one of {', '.join(CHANNELS)}, not {channel!r}")
+        check_channel(channel)
         for entry in self._entries:
             if entry.fits(trigger, level, channel):
                 return entry.suggestion
@@ -165,6 +164,17 @@ class Playbook:
         if answers and upset and not self._acknowledgement.search(turn.text.replace("’", "'")):
             remarks.append(self._missed)
         return tuple(remarks)
+
+
+def check_channel(channel: str) -> str:
+    """Return the channel.
+
+    Raises:
+        SettingsError: It is none of `CHANNELS`.
+    """
+    if channel not in CHANNELS:
+        raise SettingsError(f"channel must be one of {', '.join(CHANNELS)}, not {channel!r}")
+    return channel
 
 
 def _read_parts(data: Mapping[str, Any]) -> tuple[Any, ...]:
