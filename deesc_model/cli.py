@@ -12,8 +12,10 @@ from typing import Annotated, TextIO
 
 from deesc_model import __version__
 from deesc_model.classifier import EscalationClassifier
+from deesc_model.companion import ConversationCompanion
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
-from deesc_model.files import check_writable, open_input, open_output, refuse_same_file
+from deesc_model.evidence import FRUSTRATION, find_evidence
+from deesc_model.files import check_writable, open_input, open_output, refuse_same_file, utf8_stdout
 from deesc_model.inputs import (
     INPUT_FORMATS,
     read_conversations,
@@ -21,6 +23,8 @@ from deesc_model.inputs import (
     transcript_records,
 )
 from deesc_model.labels import SPEAKERS
+from deesc_model.playbook import CHANNELS, Playbook
+from deesc_model.policy import EscalationPolicy
 from deesc_model.records import (
     FORMATS,
     BadRecord,
@@ -39,7 +43,7 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from deesc_model.terminal import Output, print_conversation, print_predictions
+    from deesc_model.terminal import Output, print_conversation, print_predictions, step_lines
 except ModuleNotFoundError as error:
     raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
 
@@ -118,14 +122,60 @@ def show(
     threads: ThreadsOption = None,
 ) -> None:
     """Label a conversation and draw it turn by turn."""
-    conversation, *others = _conversations(file, input_format, customer)
-    if others:
-        raise InvalidInputError(
-            f"{file} holds more than one conversation, {1 + len(others):,} of them;"
-            " deesc score labels such files"
-        )
+    conversation = _conversation(file, input_format, customer)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     print_conversation(conversation, classifier.predict_conversation(conversation.turns), output)
+
+
+@app.command()
+def watch(
+    file: FileArgument,
+    channel: Annotated[str, typer.Option(help=f"One of {', '.join(CHANNELS)}.")] = "chat",
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="When to act; default: the shipped one.")
+    ] = None,
+    playbook: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What to say; default: the shipped one.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Follow a conversation: risk, action and advice after each turn."""
+    companion = ConversationCompanion(
+        channel,
+        EscalationPolicy.read(policy) if policy else None,
+        Playbook.read(playbook) if playbook else None,
+    )
+    turns = _conversation(file, input_format, customer).turns
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    utf8_stdout()
+    for turn, prediction in zip(turns, classifier.predict_conversation(turns), strict=True):
+        step = companion.update(turn, prediction)
+        if json_lines:
+            print(json.dumps(step.to_dict(), ensure_ascii=False))
+        else:
+            print("\n".join(step_lines(step)))
+
+
+@app.command()
+def why(
+    text: Annotated[str, typer.Argument(help="A customer's utterance.")],
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Name the words behind each label, strongest first, by leaving each out."""
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    turn = Turn("customer", text)
+    prediction = classifier.predict(turn)
+    labels = (FRUSTRATION, *prediction.triggers, *prediction.signals)
+    utf8_stdout()
+    for found in find_evidence(classifier, turn, labels=labels):
+        words = ", ".join(f"{word.text} {word.effect:+.2f}" for word in found.top(5))
+        noise = f"effects up to {found.noise:.3f} are noise"
+        print(f"{found.label} {found.score:.2f}\t{words or 'no single word'}\t({noise})")
 
 
 @app.command()
@@ -334,6 +384,19 @@ def _conversations(
     if left_out:
         _note(f"left out: {', '.join(f'{kind} ({count})' for kind, count in left_out.items())}")
     return found
+
+
+def _conversation(
+    file: Path, input_format: str | None, customers: list[str] | None
+) -> Conversation:
+    """Read a file that holds one conversation."""
+    conversation, *others = _conversations(file, input_format, customers)
+    if others:
+        raise InvalidInputError(
+            f"{file} holds more than one conversation, {1 + len(others):,} of them;"
+            " deesc score labels such files"
+        )
+    return conversation
 
 
 def _parse_turn(text: str, number: int, conversation: bool) -> Turn:

@@ -4,6 +4,7 @@ DeescError
 ├── InvalidInputError   a text, turn or row cannot be labelled   (also a ValueError)
 ├── BundleError         a model bundle cannot be trusted or read
 ├── ServiceError        a server did not answer, or refused for a reason other than the input
+├── SettingsError       a policy, playbook or risk file is wrong (also a ValueError)
 └── MissingExtraError   an optional dependency is not installed  (also an ImportError)
 """
 
@@ -30,6 +31,10 @@ class ServiceError(DeescError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class SettingsError(DeescError, ValueError):
+    """A policy, playbook or risk file is missing or wrong; the message names file and key."""
 
 
 class MissingExtraError(DeescError, ImportError):

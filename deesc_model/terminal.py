@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deesc_model.companion import Step
 from deesc_model.comparison import SentimentComparison, compare_sentiment
 from deesc_model.files import utf8_stdout
 from deesc_model.labels import Level
@@ -117,3 +118,26 @@ def prediction_table(turns: Sequence[Turn], predictions: Sequence[Prediction]) -
 
 def _scored(names: Sequence[str], scores: Mapping[str, float]) -> str:
     return "\n".join(f"{name} {scores[name]:.2f}" for name in names)
+
+
+def step_lines(step: Step) -> list[str]:
+    """Return what `deesc watch` prints of one turn: the turn, then what is new about it."""
+    state, decision = step.state, step.decision
+    mark = "!" if decision.alert else " "
+    said = " ".join(step.turn.text.split())
+    lines = [
+        f"{state.turn:>3} risk {state.risk:.2f} {mark}{decision.action.label:12}"
+        f" {step.turn.speaker}: {said}"
+    ]
+    lines += [
+        f"      this turn {remark.what}; better: {remark.technique.name}" for remark in step.remarks
+    ]
+    if decision.alert:
+        lines.append(f"      because: {decision.reason}")
+        for suggestion in step.advice.suggestions:
+            names = ", ".join(technique.name for technique in suggestion.techniques)
+            lines.append(f"      {suggestion.trigger}: {names}")
+            lines += [f"        say: {text}" for text in suggestion.say]
+            lines.append(f"        not: {'; '.join(suggestion.avoid)}")
+        lines += [f"      [ ] {item}" for item in step.advice.checklist]
+    return lines

@@ -14,6 +14,8 @@ import time
 import pytest
 from command import deesc, read_jsonl, write_jsonl
 
+from deesc_model.policy import POLICY_FILE
+
 pytest.importorskip("typer")
 
 ROWS = [
@@ -407,3 +409,56 @@ def test_without_the_extra_the_pip_command_is_named(tmp_path):
     )
     assert result.returncode == 1
     assert "pip install 'deesc-model[cli]'" in result.stderr
+
+
+UPSET = [
+    {"speaker": "customer", "text": "the parcel is late"},
+    {"speaker": "agent", "text": "the parcel is the parcel"},
+    {"speaker": "customer", "text": "furious idiot manager"},
+    {"speaker": "agent", "text": "the parcel is fine"},
+]
+
+
+def test_watch_prints_risk_action_and_advice(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "talk.jsonl", UPSET)
+    lines = deesc("watch", path, "--model", tiny_bundle, check=0).stdout.splitlines()
+    turns = [line for line in lines if line[:3].strip()]
+    assert [line.split()[0] for line in turns] == ["0", "1", "2", "3"]
+    assert "!hand over" in turns[2]
+    assert any("[ ] Facts" in line for line in lines)
+    assert any("does not acknowledge" in line for line in lines)
+
+
+def test_watch_prints_json_and_follows_policy_and_channel(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "talk.jsonl", UPSET)
+    policy = tmp_path / "policy.toml"
+    text = POLICY_FILE.read_text().replace("hand_over_on", "hand_over_on = [] # ")
+    policy.write_text(re.sub("(watch_at|hand_over_at|de_escalate_at) = .*", r"\1 = 1.0", text))
+    arguments = ("--policy", policy, "--channel", "phone", "--json", "--model", tiny_bundle)
+    rows = read_jsonl(deesc("watch", path, *arguments, check=0).stdout)
+    assert [row["action"] for row in rows] == ["none", "none", "de-escalate", "de-escalate"]
+    assert [row["alert"] for row in rows] == [False, False, True, False]
+    assert "slower" in rows[2]["advice"]["channel"]
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "said"),
+    [
+        ("--policy", "watch_at = 0.1", "the key 'de_escalate_at' is missing"),
+        ("--playbook", "[techniques]", "the key 'entries' is missing"),
+    ],
+)
+def test_watch_refuses_wrong_settings_before_any_work(tiny_bundle, tmp_path, option, content, said):
+    path = write_jsonl(tmp_path / "talk.jsonl", UPSET)
+    settings = tmp_path / "settings.toml"
+    settings.write_text(content)
+    result = deesc("watch", path, option, settings, "--model", tiny_bundle, check=1)
+    assert said in result.stderr
+    assert result.stdout == ""
+    result = deesc("watch", path, "--channel", "fax", "--model", tiny_bundle, check=1)
+    assert "channel must be one of phone" in result.stderr
+
+
+def test_why_names_the_words(tiny_bundle):
+    lines = deesc("why", "the parcel is late", "--model", tiny_bundle, check=0).stdout.splitlines()
+    assert lines[1].startswith("delay 0.99\tlate +0.9")

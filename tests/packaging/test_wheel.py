@@ -17,6 +17,7 @@ BUNDLE = (
     "model.onnx",
     "tokenizer.json",
 )
+DATA = ("playbook.toml", "policy.toml", "py.typed", "risk.json")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,8 @@ def test_the_wheel_holds_the_light_package_and_the_bundle_and_nothing_else(wheel
         for path in (ROOT / "deesc_model").rglob(f"*.{kind}")
     }
     bundle = {f"deesc_model/default_bundle/{name}" for name in BUNDLE}
-    assert names == modules | bundle | {"deesc_model/py.typed"}
+    data = {f"deesc_model/{name}" for name in DATA}
+    assert names == modules | bundle | data
 
 
 def test_the_wheel_is_small(wheel):

@@ -1,0 +1,77 @@
+"""`ConversationCompanion`: course, decision and advice of one conversation, turn by turn."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deesc_model.monitor import ConversationMonitor, ConversationState
+from deesc_model.playbook import Advice, Playbook, Remark, check_channel
+from deesc_model.policy import Decision, EscalationPolicy, PolicyFollower
+from deesc_model.types import Prediction, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Everything that is known and advised after one turn.
+
+    Attributes:
+        turn: What was said.
+        prediction: Its labels.
+        state: The course of the conversation.
+        decision: What to do.
+        advice: How to do it.
+        remarks: What the turn risks or lacks, if it is the agent's.
+    """
+
+    turn: Turn
+    prediction: Prediction
+    state: ConversationState
+    decision: Decision
+    advice: Advice
+    remarks: tuple[Remark, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            **asdict(self.turn),
+            "deesc": self.prediction.to_dict(),
+            "state": self.state.to_dict(),
+            "action": self.decision.action.label,
+            "alert": self.decision.alert,
+            "reason": self.decision.reason,
+            "advice": asdict(self.advice),
+            "remarks": [asdict(remark) for remark in self.remarks],
+        }
+
+
+class ConversationCompanion:
+    """Follows one conversation with a policy and a playbook."""
+
+    def __init__(
+        self,
+        channel: str = "chat",
+        policy: EscalationPolicy | None = None,
+        playbook: Playbook | None = None,
+    ) -> None:
+        """Start before the first turn.
+
+        Args:
+            channel: One of `CHANNELS`.
+            policy: None takes the shipped one.
+            playbook: None takes the shipped one.
+
+        Raises:
+            SettingsError: The channel is unknown.
+        """
+        self._channel = check_channel(channel)
+        self._monitor = ConversationMonitor()
+        self._policy = PolicyFollower(policy or EscalationPolicy.read())
+        self._playbook = playbook or Playbook.read()
+        self._state: ConversationState | None = None
+
+    def update(self, turn: Turn, prediction: Prediction) -> Step:
+        """Take the next turn and what the classifier said of it."""
+        remarks = self._playbook.check_agent(turn, prediction, self._state)
+        state = self._state = self._monitor.update(turn, prediction)
+        decision = self._policy.update(state)
+        advice = self._playbook.advise(decision.action, state, self._channel)
+        return Step(turn, prediction, state, decision, advice, remarks)

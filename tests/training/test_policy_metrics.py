@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+from conversations import utterance
+
+from deesc_model import EscalationClassifier, Level, Turn
+from training.courses import Course, build_courses, predict_rows
+from training.fit_policy import fit_policy, fit_risk, measure_risk, measure_rules
+from training.policy_metrics import keyword_alarms, last_level_alarms, measure_alarms
+
+
+def rows(levels, name="c1", **changes):
+    """A conversation in which customer and agent take turns."""
+    return [
+        utterance(
+            conversation_id=name,
+            turn=position,
+            speaker="agent" if position % 2 else "customer",
+            text={0: "fine", 1: "hoping", 2: "again", 3: "furious", 4: "idiot"}[level],
+            level=level,
+            **changes,
+        )
+        for position, level in enumerate(levels)
+    ]
+
+
+def courses(classifier, *members):
+    said = [row for member in members for row in member]
+    answers = classifier.predict_batch([Turn(row.speaker, row.text) for row in said])
+    return build_courses(said, answers)
+
+
+def alarms_at(*turns):
+    return lambda course: np.isin(np.arange(len(course.turns)), turns)
+
+
+def test_an_escalation_is_level_three_or_a_call_for_a_superior(classifier):
+    asked = rows([0, 0, 0], "asked")
+    asked[2] = utterance(**{**vars_of(asked[2]), "signals": ["supervisor_request"]})
+    (heated, polite, quiet) = courses(classifier, rows([1, 0, 3]), asked, rows([2, 0, 2], "q"))
+    assert (heated.start, polite.start, quiet.start) == (2, 2, None)
+    assert (heated.ends_calm, polite.ends_calm) == (False, True)
+
+
+def vars_of(row):
+    names = ("conversation_id", "turn", "speaker", "text", "level")
+    return {name: getattr(row, name) for name in names}
+
+
+def test_posts_and_unmarked_hand_overs_have_no_course(classifier):
+    assert courses(classifier, rows([3])) == []
+    assert courses(classifier, rows([0, 0, 0], arc="handover")) == []
+    assert len(courses(classifier, rows([0, 0, 3], arc="handover"))) == 1
+
+
+def test_alarms_count_by_hand(classifier):
+    told = courses(
+        classifier,
+        rows([1, 0, 2, 0, 3, 0, 0], "builds up"),
+        rows([2, 0, 3], "builds up too"),
+        rows([3, 0, 0, 0], "begins so"),
+        rows([0, 0, 0], "quiet"),
+        rows([0, 0, 0, 0], "quiet too"),
+    )
+    found = measure_alarms(told, alarms_at(1))
+    assert (found.building, found.recall, found.lead_turns, found.lead_turns_all) == (2, 1, 2, 2)
+    assert (found.false_alarms, found.false_alarms_quiet) == (40, 100)
+    assert found.recovery == 1
+    found = measure_alarms(told, alarms_at(2, 6))
+    assert (found.recall, found.at_the_latest, found.lead_turns) == (0.5, 1, 2)
+    assert found.recovery == 0.5  # on again at the end of the first
+    found = measure_alarms(told, alarms_at(4))
+    assert (found.recall, found.at_the_latest, found.lead_turns_all) == (0, 0.5, 0)
+    assert math.isnan(found.lead_turns)
+
+
+def test_naive_rules_keep_their_alarm_until_the_customer_speaks_again(classifier):
+    (course,) = courses(classifier, rows([3, 0, 0, 0]))
+    assert last_level_alarms(Level.ANGRY)(course).tolist() == [True, True, False, False]
+    assert keyword_alarms(course).tolist() == [True, True, False, False]  # "furious"
+    (agent,) = courses(classifier, rows([0, 3, 0]))
+    assert not last_level_alarms(Level.ANGRY)(agent).any()
+
+
+def a_world(classifier, split):
+    """Conversations that worsen after level 2, and others that stay calm."""
+    members = []
+    for number in range(30):
+        members.append(rows([0, 0, 2, 0, 2, 0, 3, 0], f"{split} hot {number}", split=split))
+        members.append(rows([0, 0, 0, 0, 1, 0, 0, 0], f"{split} cold {number}", split=split))
+    return courses(classifier, *members)
+
+
+def test_risk_and_policy_are_learned_and_keep_to_the_budget(classifier):
+    train, validation = a_world(classifier, "train"), a_world(classifier, "validation")
+    risk = fit_risk(train, validation, "tiny")
+    # Nobody can tell them apart by their first turn.
+    assert 0.9 < measure_risk(validation, risk)["average_precision"] < 1
+    policy = fit_policy(validation, risk, budget=0.0)
+    found = measure_rules(validation, risk, policy)["policy"]
+    assert (found.recall, found.false_alarms) == (1, 0)
+    assert 0 <= policy.watch_at <= policy.de_escalate_at <= policy.hand_over_at <= 1
+    deaf = fit_risk(train, validation, "tiny", left_out=["smoothed"])
+    assert deaf.weights["smoothed"] == 0
+    assert risk.weights["smoothed"] != 0
+
+
+def test_predictions_are_kept_by_model_and_data(classifier, tmp_path, monkeypatch):
+    said = rows([0, 0, 3])
+    first = predict_rows(said, classifier, tmp_path)
+    monkeypatch.setattr(EscalationClassifier, "predict_batch", pytest.fail)
+    again = predict_rows(said, classifier, tmp_path)
+    assert [p.to_dict() for p in again] == [p.to_dict() for p in first]
+    monkeypatch.undo()
+    assert len(predict_rows(said[:2], classifier, tmp_path)) == 2
+
+
+def test_a_course_knows_where_it_starts():
+    course = Course("c", "test", (), (), np.array([False, True, True]), ends_calm=False)
+    assert course.start == 1
