@@ -138,7 +138,7 @@ class InputEncoder:
 
         Returns:
             The arrays named in `INPUT_NAMES`, int64 of shape (len(inputs), longest).
-            `utterance_mask` is 1 on the tokens that are pooled: the utterance with its
+            `utterance_mask` is 1 on the tokens that the heads see: the utterance with its
             special tokens, not the context and not the padding.
         """
         shape = (len(inputs), max(len(item.ids) for item in inputs))

@@ -87,6 +87,7 @@ class Config:
         warmup: Share 0–1 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
         encoder_dropout: Dropout inside of the encoder, 0–1.
+        freeze_embeddings: Whether the vectors of words stay as they came.
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
         signal_loss_weight: Weight of the signal loss beside the level loss.
         imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
@@ -115,11 +116,11 @@ class Config:
     level_head: str = "softmax"
     max_length: int = 256
     context_turns: int = 2
-    context_tokens: int = 24
+    context_tokens: int = 20
     window_overlap: int = 32
     context_dropout: float = 0.3
     augmentation: float = 0.2
-    plain_share: float = 0.25
+    plain_share: float = 0.15
     epochs: int = 3
     patience: int = 3
     batch_size: int = 32
@@ -130,6 +131,7 @@ class Config:
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
+    freeze_embeddings: bool = True
     trigger_loss_weight: float = 5.0
     signal_loss_weight: float = 2.5
     imbalance_power: float = 0.5

@@ -35,6 +35,7 @@ from training.metrics import Gold, compute_metrics
 from training.model import (
     EscalationModel,
     LossWeights,
+    freeze_word_embeddings,
     new_model,
     save_checkpoint,
     set_encoder_dropout,
@@ -166,6 +167,8 @@ def fine_tune(
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
     set_encoder_dropout(model, config.encoder_dropout)
+    if config.freeze_embeddings:
+        freeze_word_embeddings(model)
     longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
     if config.max_length > longest:
         raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
@@ -265,7 +268,9 @@ def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
             "params": [
                 parameter
                 for name, parameter in model.named_parameters()
-                if (not name.startswith("encoder.")) == heads and (parameter.ndim > 1) == decay
+                if parameter.requires_grad
+                and (not name.startswith("encoder.")) == heads
+                and (parameter.ndim > 1) == decay
             ],
             "lr": config.head_learning_rate if heads else config.learning_rate,
             "weight_decay": config.weight_decay if decay else 0.0,

@@ -13,7 +13,15 @@ from training import base_model as base
 from training.config import Config
 from training.fine_tuning import last_whole_checkpoint, loss_weights
 from training.metrics import Gold
-from training.model import LossWeights, corn_loss, load_checkpoint, new_model, save_checkpoint
+from training.model import (
+    LabelAttention,
+    LossWeights,
+    corn_loss,
+    freeze_word_embeddings,
+    load_checkpoint,
+    new_model,
+    save_checkpoint,
+)
 
 PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
 
@@ -63,7 +71,7 @@ def test_the_loss_is_the_sum_of_its_weighted_parts(base_model, head):
     )
 
 
-def test_padding_and_context_are_not_pooled_but_context_is_read(base_model):
+def test_heads_see_no_padding_and_no_context_but_the_encoder_reads_it(base_model):
     model, _ = new_model(str(base_model), "softmax", 0.0, PLAIN)
     model.eval()
     ids = torch.tensor([[2, 10, 11, 3, 20, 21, 3, 0, 0]])
@@ -77,6 +85,25 @@ def test_padding_and_context_are_not_pooled_but_context_is_read(base_model):
         changed = model(other, attention, utterance)["level_logits"]
     assert torch.allclose(padded, bare, atol=1e-5)
     assert not torch.allclose(padded, changed, atol=1e-5)
+
+
+def test_label_attention_by_hand():
+    head = LabelAttention(2, 2)
+    hidden = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
+    mask = torch.tensor([[[True], [True], [False]]])
+    with torch.no_grad():
+        head.value.weight.copy_(torch.tensor([[2.0, 4.0], [2.0, 4.0]]))
+        head.value.bias.copy_(torch.tensor([0.5, 0.0]))
+        assert head(hidden, mask).tolist() == [[3.5, 3.0]]  # the mean of 2 and 4, and the bias
+        head.query.weight[1] = torch.tensor([np.log(3.0), 0.0])  # now 3 : 1 for the first token
+        assert head(hidden, mask)[0].tolist() == pytest.approx([3.5, (3 * 2 + 4) / 4])
+
+
+def test_word_vectors_stay_as_they_came(base_model):
+    model, _ = new_model(str(base_model), "softmax", 0.0, PLAIN)
+    freeze_word_embeddings(model)
+    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
+    assert frozen == ["encoder.embeddings.word_embeddings.weight"]
 
 
 def test_a_checkpoint_reads_back_and_holds_no_pickle(base_model, tmp_path):
