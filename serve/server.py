@@ -160,7 +160,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", round(settings.drain_s * 1000)),
         ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # What ends a silent connection; grpc.keepalive_timeout_ms alone waits for a minute.
+        ("grpc.http2.ping_timeout_ms", min(settings.keepalive_s, 20) * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]

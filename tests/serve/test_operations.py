@@ -1,10 +1,12 @@
 """Stopping, reloading, workers, metrics, logs: real processes, real signals."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -369,6 +371,37 @@ def test_too_many_calls_of_one_connection_wait_their_turn(start, gate):
         assert service.batcher.depth <= 1
         gate.open()
         assert all(call.result(30).level == 1 for call in calls)
+
+
+def test_a_connection_that_went_silent_is_closed(start):
+    service = start(keepalive_s=1)
+    silent, ended = threading.Event(), threading.Event()
+
+    def forward(source, target, noticed=None):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if not silent.is_set():  # as if a cable were pulled: nobody hears of the end
+                    target.sendall(data)
+        if noticed:
+            noticed.set()
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as middle,
+        ThreadPoolExecutor(3) as threads,
+        EscalationClient(f"127.0.0.1:{middle.getsockname()[1]}") as client,
+    ):
+        answer = threads.submit(client.predict, "late")
+        near, _ = middle.accept()
+        with near, socket.create_connection(("127.0.0.1", service.port)) as far:
+            threads.submit(forward, near, far)
+            threads.submit(forward, far, near, ended)
+            assert answer.result(20).level == 1
+            silent.set()
+            closed = ended.wait(20)
+            for end in (near, far):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)  # frees both threads
+        assert closed
 
 
 def test_an_old_connection_is_renewed_without_an_error(start):
