@@ -1,6 +1,6 @@
 """Frustration, risk and action over the turns, as one inline SVG picture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,14 +8,14 @@ from deesc_model.labels import Level
 from deesc_model.report.followed import FollowedConversation, FollowedTurn
 
 WIDTH: Final = 760
-LEFT, RIGHT = 150, 18
-LANES: Final = {"signal": 190, "trigger": 212, "wording": 234}
-ACTION: Final = 404
+LEFT, RIGHT = 186, 18
+LANES: Final[Mapping[str, float]] = {"signal": 192, "trigger": 216, "wording": 240}
+ACTION: Final = 432
 """Foot of the bars of the action."""
-HEIGHT: Final = 440
+HEIGHT: Final = 470
 MOST_NUMBERS: Final = 20
 """Turn numbers below the axis at most; more are thinned out."""
-APART: Final = 17
+APART: Final = 21
 """Between two names of thresholds, so that they do not cover each other."""
 
 
@@ -32,7 +32,7 @@ class _Scale:
 
 
 FRUSTRATION: Final = _Scale(top=26, foot=166, high=4)
-RISK: Final = _Scale(top=262, foot=364, high=1)
+RISK: Final = _Scale(top=268, foot=388, high=1)
 
 
 def course_chart(followed: FollowedConversation, title_id: str) -> str:

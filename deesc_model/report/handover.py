@@ -86,7 +86,8 @@ def _facts(followed: FollowedConversation) -> list[str]:
             doubt = " (uncertain)" if turn.step.prediction.uncertain else ""
             lines.append(f"{said}: level {int(level)} {level.label}{doubt} in turn {turn.number}.")
     last = followed.turns[-1].step.decision
-    lines.append(f"Action due at the end: {last.action.label} ({last.reason}).")
+    reason = last.reason.replace("_", " ")
+    lines.append(f"Action due at the end: {last.action.label} ({reason}).")
     return lines
 
 

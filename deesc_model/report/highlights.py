@@ -6,7 +6,7 @@ from deesc_model.evidence import Evidence, Word
 from deesc_model.report.followed import FollowedTurn
 from deesc_model.report.markup import escaped
 
-SHOWN: Final = 0.05
+SHOWN: Final = 0.1
 """Least effect that is shown, of a probability or in levels; smaller ones tell a reader nothing."""
 
 STRONG: Final = 0.25

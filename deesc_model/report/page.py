@@ -130,16 +130,16 @@ def _figure(item: FollowedConversation, article_id: str) -> str:
 
 def _actions(item: FollowedConversation, article_id: str) -> str:
     rows = [
-        f'<tr><th scope="row"><a href="#{article_id}-t{turn.number}">turn {turn.number}</a></th>'
+        f'<tr><th scope="row"><a href="#{article_id}-t{turn.number}">{turn.number}</a></th>'
         f"<td>{action(turn)}</td><td>{'alert' if turn.step.decision.alert else ''}</td>"
-        f"<td>{escaped(turn.step.decision.reason)}</td></tr>"
+        f"<td>{label(turn.step.decision.reason)}</td></tr>"
         for turn in item.action_changes
     ]
     if not rows:
         return "<p>Nothing: the risk stayed below what the policy watches from.</p>"
     return table(
         "The turns after which the policy calls for another action",
-        ("after", "action", "alert", "reason"),
+        ("after turn", "action", "alert", "reason"),
         rows,
     )
 

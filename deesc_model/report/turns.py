@@ -72,9 +72,7 @@ def _alert(turn: FollowedTurn) -> str:
     step = turn.step
     if not step.decision.alert:
         return ""
-    head = (
-        f"<p><strong>Alert: {action(turn)}</strong>, because {escaped(step.decision.reason)}.</p>"
-    )
+    head = f"<p><strong>Alert: {action(turn)}</strong>, because {label(step.decision.reason)}.</p>"
     return "\n".join(
         [
             f'<div class="alert" role="group" aria-label="Alert after turn {turn.number}">',

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import deesc
+from talks import TALK, conversation, followed
 
 from deesc_model import ConversationCompanion, Turn
 from deesc_model.evidence import Evidence, Word, explain_turns
@@ -17,7 +18,6 @@ from deesc_model.policy import POLICY_FILE
 from deesc_model.report import follow, render_report
 from deesc_model.report.handover import attempts, hand_over_summary, promises
 from deesc_model.report.highlights import marked_text
-from deesc_model.transcripts import Conversation, SpokenTurn
 
 VOID = {"meta", "line", "rect", "circle", "polyline", "path", "br"}
 HOSTILE = (
@@ -49,26 +49,6 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-
-
-def conversation(*turns, name="talk", vendor=None, metadata=None):
-    spoken = tuple(SpokenTurn(turn, turn.speaker, vendor, {}) for turn in turns)
-    return Conversation(name, spoken, {}, metadata or {})
-
-
-def followed(classifier, item):
-    predictions = classifier.predict_conversation(item.turns)
-    evidence = list(explain_turns(classifier, item.turns, predictions))
-    return follow(item, predictions, ConversationCompanion(), evidence)
-
-
-TALK = (
-    Turn("customer", "the parcel is late ! Order 7714 ."),
-    Turn("agent", "again . I will call you at 5. We will not refund it."),
-    Turn("customer", "furious manager"),
-    Turn("agent", "The courier will arrive tomorrow. I can see it."),
-    Turn("customer", "fine fine fine fine"),
-)
 
 
 def test_the_summary_quotes_by_turn_and_says_what_is_open(classifier):
@@ -129,8 +109,8 @@ def test_the_page_is_sound_and_says_everything_in_words(classifier):
     assert '<mark class="strong">late</mark>' in source
     assert "What helps, about delay" in source
     assert "This turn transfers them or makes them tell it again." in source
-    assert "because the customer gave the signal supervisor_request." in source
-    assert 'href="#c1-t3">turn 3</a></th><td><span class="action action-3">hand over' in source
+    assert "because the customer gave the signal supervisor request." in source
+    assert 'href="#c1-t3">3</a></th><td><span class="action action-3">hand over' in source
     assert "Frustrated or worse, but not negative to the vendor: turn 3." in source
     for tag, attributes in page.elements:
         assert tag != "th" or attributes["scope"] in ("row", "col")
@@ -185,14 +165,14 @@ def test_marked_words_are_slices_of_the_text_and_above_the_noise(classifier):
     item = conversation(Turn("customer", text))
     words = [
         Word(3, 7, "late", 0.3),
-        Word(8, 9, "&", 0.1),
+        Word(8, 9, "&", 0.12),
         Word(10, 14, "late", 0.01),
         Word(1, 2, "b", 0.2),
     ]
     evidence = [
         (
             Evidence("delay", 0.9, tuple(words), noise=0.15),
-            Evidence("billing", 0.9, (Word(8, 9, "&", 0.06),), noise=0.0),
+            Evidence("billing", 0.9, (Word(8, 9, "&", 0.11),), noise=0.0),
         )
     ]
     predictions = classifier.predict_conversation(item.turns)
@@ -271,7 +251,9 @@ def test_the_command_follows_policy_playbook_and_channel(tiny_bundle, tmp_path, 
     pytest.importorskip("typer")
     policy, playbook, out = (tmp_path / name for name in ("p.toml", "b.toml", "talk.html"))
     policy.write_text(re.sub("(_at) = .*", r"\1 = 1.0", POLICY_FILE.read_text("utf-8")))
-    playbook.write_text(PLAYBOOK_FILE.read_text("utf-8").replace("apologise, own it", "keep your head"))
+    playbook.write_text(
+        PLAYBOOK_FILE.read_text("utf-8").replace("apologise, own it", "keep your head")
+    )
     options = ("--customer", "Dana", "-o", out, "--model", tiny_bundle, "--no-evidence")
     given = ("--policy", policy, "--playbook", playbook, "--channel", "phone")
     deesc("report", talk, *options, *given, check=0)

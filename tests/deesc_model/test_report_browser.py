@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_report import TALK, conversation, followed
+from talks import TALK, conversation, followed
 
 from deesc_model.report import render_report
 from deesc_model.report.handover import hand_over_summary
