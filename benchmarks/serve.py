@@ -23,13 +23,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.load import Tally, closed_loop, open_loop, requests_of
 from deesc_model import EscalationClassifier, ServiceError
 from deesc_model.bundle import default_bundle_path
-from deesc_model.client import AsyncEscalationClient
+from deesc_model.client import AsyncEscalationClient, EscalationClient
 from deesc_model.messages import SPEAKER_NAMES
 from deesc_model.types import Turn
 
@@ -94,25 +95,36 @@ class Bench:
         self._requests = requests_of(ROOT / "data" / "corpus")
 
     def latency(self) -> Figures:
-        """One client, against `predict` in this process with the same texts."""
+        """One client, turn about with `predict` in this process on the same text.
+
+        An empty call shows what any call costs, whatever the model does.
+        """
         classifier = EscalationClassifier.from_pretrained(self._bundle)
-        spent: list[float] = []
-        ends = time.perf_counter() + self._seconds
-        for request in itertools.cycle(self._requests):
-            if time.perf_counter() > ends:
-                break
-            turn, *context = (
-                Turn(SPEAKER_NAMES[each.speaker], each.text)
-                for each in (request.utterance, *request.context)
-            )
+        spent: dict[str, list[float]] = {"in_process": [], "call": [], "empty_call": []}
+
+        def timed(kind: str, action: Callable[[], object]) -> None:
             started = time.perf_counter()
-            classifier.predict(turn, context)
-            spent.append((time.perf_counter() - started) * 1000)
-        with self._server() as server:
-            tally = self._closed(server, clients=1)
-        direct = statistics.median(spent)
-        over = tally.percentile(50) - direct
-        return {"in_process_p50_ms": round(direct, 3), **tally.summary(), "over_ms": round(over, 3)}
+            action()
+            spent[kind].append((time.perf_counter() - started) * 1000)
+
+        with self._server() as server, EscalationClient(f"127.0.0.1:{server.port}") as client:
+            ends = time.perf_counter() + self._seconds
+            for request in itertools.cycle(self._requests):
+                if time.perf_counter() > ends:
+                    break
+                turn, *context = (
+                    Turn(SPEAKER_NAMES[each.speaker], each.text)
+                    for each in (request.utterance, *request.context)
+                )
+                timed("in_process", partial(classifier.predict, turn, context))
+                timed("call", partial(client.predict, turn, context))
+                timed("empty_call", client.model_info)
+        median = {kind: statistics.median(values) for kind, values in spent.items()}
+        over = statistics.median(
+            call - here for call, here in zip(spent["call"], spent["in_process"], strict=True)
+        )
+        shown = {f"{kind}_p50_ms": round(value, 3) for kind, value in median.items()}
+        return {"calls": len(spent["call"]), **shown, "over_p50_ms": round(over, 3)}
 
     def batching(self) -> Figures:
         """The same clients with batching on and off."""

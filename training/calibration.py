@@ -21,22 +21,34 @@ FEWEST_POSITIVES = 5
 """With fewer positives than this a label keeps its raw score and a threshold of 0.5."""
 
 
-def fit_calibration(logits: Logits, gold: Gold, level_head: str, error_rate: float) -> Calibration:
+def fit_calibration(
+    logits: Logits,
+    gold: Gold,
+    level_head: str,
+    error_rate: float,
+    public: BoolArray | None = None,
+) -> Calibration:
     """Return the calibration that fits these logits to the true labels.
 
     Args:
         logits: Of n validation rows.
         gold: Their true labels.
         level_head: ``"softmax"`` or ``"corn"``.
-        error_rate: Share 0–1 of wrong levels that is allowed among those that are certain.
+        error_rate: Share 0–1 of wrong levels that is allowed among those that are certain: of
+            the corpus, and of public texts, which are harder. The stricter threshold holds.
+        public: Which rows are public texts, bool (n,); None if none are.
     """
     temperature = _fit_temperature(logits.level, gold.levels, level_head)
     scores = level_scores(logits.level, level_head, temperature)
+    confidence, correct = scores.max(axis=1), scores.argmax(axis=1) == gold.levels
+    kinds = [np.ones_like(correct)] if public is None else [public, ~public]
     return Calibration(
         level_head=level_head,
         temperature=temperature,
-        certain_from=certainty_threshold(
-            scores.max(axis=1), scores.argmax(axis=1) == gold.levels, error_rate
+        certain_from=max(
+            certainty_threshold(confidence[kind], correct[kind], error_rate)
+            for kind in kinds
+            if kind.any()
         ),
         triggers={
             name: _fit_label(logits.triggers[:, k], gold.triggers[:, k])

@@ -107,6 +107,11 @@ def gold_labels(rows: Sequence[Utterance]) -> Gold:
     )
 
 
+def public_rows(rows: Sequence[Utterance]) -> BoolArray:
+    """Return which rows are public texts, not of our corpus, bool (n,)."""
+    return np.array([row.source != CORPUS for row in rows], dtype=bool)
+
+
 def without_context(rows: Sequence[Utterance]) -> list[Utterance]:
     """Return the same utterances as a caller without history would send them."""
     return [replace(row, context=()) for row in rows]
@@ -219,7 +224,9 @@ def fit_baseline(splits: Mapping[str, Sequence[Utterance]], config: Config) -> A
     train, validation = splits["train"], both_views(splits["validation"])
     baseline = TfidfBaseline(config.context_turns).fit(train, gold_labels(train))
     logits, gold = baseline.logits(validation), gold_labels(validation)
-    calibration = fit_calibration(logits, gold, baseline.level_head, config.error_rate)
+    calibration = fit_calibration(
+        logits, gold, baseline.level_head, config.error_rate, public_rows(validation)
+    )
     return lambda rows: Candidate(baseline.logits(rows), calibration)
 
 
@@ -247,7 +254,9 @@ def answer_with_checkpoint(folder: Path, validation: Sequence[Utterance], config
     run = checkpoint_runner(model, encoder, config.evaluation_batch_size)
     views = both_views(validation)
     logits, gold = predict_logits(views, encoder, run, model.level_head), gold_labels(views)
-    calibration = fit_calibration(logits, gold, model.level_head, config.error_rate)
+    calibration = fit_calibration(
+        logits, gold, model.level_head, config.error_rate, public_rows(views)
+    )
     return lambda rows: Candidate(predict_logits(rows, encoder, run, model.level_head), calibration)
 
 

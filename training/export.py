@@ -41,7 +41,7 @@ from deesc_model.scoring import Calibration, calibrated_scores
 from deesc_model.types import Turn
 from training.calibration import fit_calibration
 from training.corpus import Utterance
-from training.evaluate import gold_labels
+from training.evaluate import gold_labels, public_rows
 from training.metrics import compute_metrics
 from training.model import EscalationModel
 from training.predict import onnx_runner, predict_logits
@@ -145,13 +145,13 @@ def export_network(
     exact = staging / "fp32.onnx"
     export_onnx(model, exact)
     check_parity(model, exact, settings.max_length)
-    gold = gold_labels(validation)
+    gold, public = gold_labels(validation), public_rows(validation)
     weights_of_one = np.ones((1, len(validation)))
 
     def measure(path: Path) -> tuple[Calibration, dict[str, float]]:
         run = onnx_runner(path, encoder, batch_size)
         logits = predict_logits(validation, encoder, run, model.level_head)
-        calibration = fit_calibration(logits, gold, model.level_head, error_rate)
+        calibration = fit_calibration(logits, gold, model.level_head, error_rate, public)
         scores = calibrated_scores(logits, calibration)
         metrics = compute_metrics(gold, scores, calibration, weights_of_one)
         return calibration, {

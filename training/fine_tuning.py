@@ -129,7 +129,7 @@ class _CurveCallback(TrainerCallback):
             else f"train/{name}": value
             for name, value in (logs or {}).items()
         }
-        self._tracker.log_curve(figures, state.global_step)
+        self._tracker.log_figures(figures, state.global_step)
 
 
 def view_shares(context_dropout: float, augmentation: float) -> list[float]:

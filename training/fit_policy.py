@@ -4,14 +4,16 @@ python -m training.fit_policy --bundle models/default --budget 5
 
 The risk's weights are learned from what the bundle predicts on the training split and calibrated
 on validation, where the model's errors are those of unseen text. The policy's thresholds are
-fitted on validation to the budget of false alarms. All figures are of the test split.
+fitted on validation to the budget of false alarms. The figures are printed, written into
+``run_dir`` and logged to MLflow.
 """
 
 import argparse
 import json
+import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ from deesc_model.monitor import ConversationState, follow_conversation
 from deesc_model.policy import POLICY_FILE, EscalationPolicy
 from deesc_model.risk import FEATURES, RISK_FILE, RiskFeatures, RiskModel
 from deesc_model.scoring import BoolArray, FloatArray
-from training.corpus import SPLITS, load_corpus
+from training.config import add_config_arguments, read_config
+from training.corpus import SPLITS, fingerprint, load_corpus
 from training.courses import Course, build_courses, predict_rows
 from training.metrics import average_precision, bootstrap_weights, calibration_error
 from training.policy_metrics import (
@@ -35,6 +38,7 @@ from training.policy_metrics import (
     measure_alarms,
     policy_alarms,
 )
+from training.tracking import RUN_ID_FILE, Tracker
 
 HORIZON = 6
 """Turns ahead that the risk speaks of: three of the customer's, where they take turns."""
@@ -42,6 +46,8 @@ HORIZON = 6
 AGENT_FEATURES = ("provocation", "provocation_so_far")
 """What a second fit goes without, to see how much hangs on the agent's wording: in the corpus,
 agents provoke in nearly every conversation that escalates."""
+
+DEAF = "policy, deaf to the agent"
 
 THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.01), 2)
 WINDOWS = ((1, 1), (2, 2), (2, 3))
@@ -214,7 +220,43 @@ def recall_interval(
     return float(low), float(high)
 
 
-def format_rules(reports: dict[str, AlarmReport]) -> str:
+def policy_figures(
+    split: str,
+    reports: Mapping[str, AlarmReport],
+    interval: tuple[float, float],
+    quality: Mapping[str, float],
+) -> dict[str, float]:
+    """Return every figure under the name that MLflow shows; what is undefined is left out."""
+    figures = {f"{split}/risk/{name}": value for name, value in quality.items()}
+    for rule, report in reports.items():
+        place = f"{split}/{rule.replace(',', '').replace(' ', '_')}"
+        figures |= {f"{place}/{name}": value for name, value in asdict(report).items()}
+    figures[f"{split}/policy/recall_low"], figures[f"{split}/policy/recall_high"] = interval
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def format_policy_report(
+    split: str,
+    conversations: int,
+    reports: Mapping[str, AlarmReport],
+    interval: tuple[float, float],
+    quality: Mapping[str, float],
+) -> str:
+    """Return the figures of one split as Markdown."""
+    found, (low, high) = reports["policy"], interval
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in quality.items())
+    return "\n".join(
+        [
+            f"{split}: {conversations} conversations, {found.building} build up",
+            f"risk within {HORIZON} turns: {shown}",
+            f"policy's recall {found.recall:.0%}, 95 % interval {low:.0%} to {high:.0%}",
+            "",
+            format_rules(reports),
+        ]
+    )
+
+
+def format_rules(reports: Mapping[str, AlarmReport]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
         "| rule | caught beforehand | at the latest in that turn | median lead, turns"
@@ -236,39 +278,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.fit_policy", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER")
-    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"), metavar="FOLDER")
     parser.add_argument("--budget", type=float, default=5.0, help="false alarms in 100")
     parser.add_argument("--cache", type=Path, default=Path("runs/predictions"), metavar="FOLDER")
     parser.add_argument("--risk", type=Path, default=RISK_FILE, metavar="FILE")
     parser.add_argument("--policy", type=Path, default=POLICY_FILE, metavar="FILE")
+    add_config_arguments(parser)
     options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
     try:
-        rows = load_corpus(options.corpus)
+        overrides = ["run_name=policy", "run_dir=runs/policy", *options.overrides]
+        config = read_config(options.config, overrides)
+        rows = load_corpus(Path(config.corpus))
         classifier = EscalationClassifier.from_pretrained(options.bundle)
         courses = build_courses(rows, predict_rows(rows, classifier, options.cache))
     except DeescError as error:
         print(error, file=sys.stderr)
         return 1
-    train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
-    risk = fit_risk(train, validation, classifier.model_version)
-    policy = fit_policy(validation, risk, options.budget)
-    deaf = fit_risk(train, validation, classifier.model_version, left_out=AGENT_FEATURES)
-    deaf_policy = fit_policy(validation, deaf, options.budget)
-    options.risk.write_text(json.dumps(risk.to_dict(), indent=1) + "\n", encoding="utf-8")
-    options.policy.write_text(policy.to_toml(), encoding="utf-8")
-    for split, members in (("validation", validation), ("test", test)):
-        reports = measure_rules(members, risk, policy)
-        reports["policy, deaf to the agent"] = _measure_policy(
-            members, follow_courses(members, deaf), deaf_policy
-        )
-        low, high = recall_interval(members, risk, policy)
-        figures = ", ".join(f"{k} {v:.3f}" for k, v in measure_risk(members, risk).items())
-        print(f"\n{split}: {len(members)} conversations, {reports['policy'].building} build up")
-        print(f"risk within {HORIZON} turns: {figures}")
-        print(
-            f"policy's recall {reports['policy'].recall:.0%}, 95 % interval {low:.0%} to {high:.0%}"
-        )
-        print(f"\n{format_rules(reports)}")
+    run_dir = Path(config.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
+    tags = {"model_version": classifier.model_version, "data_fingerprint": fingerprint(rows)}
+    params = {"budget": options.budget, "horizon": HORIZON}
+    with Tracker(config, tags, params) as tracker:
+        train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
+        risk = fit_risk(train, validation, classifier.model_version)
+        policy = fit_policy(validation, risk, options.budget)
+        deaf = fit_risk(train, validation, classifier.model_version, left_out=AGENT_FEATURES)
+        deaf_policy = fit_policy(validation, deaf, options.budget)
+        options.risk.write_text(json.dumps(risk.to_dict(), indent=1) + "\n", encoding="utf-8")
+        options.policy.write_text(policy.to_toml(), encoding="utf-8")
+        parts = []
+        for split, members in (("validation", validation), ("test", test)):
+            reports = measure_rules(members, risk, policy)
+            reports[DEAF] = _measure_policy(members, follow_courses(members, deaf), deaf_policy)
+            interval = recall_interval(members, risk, policy)
+            quality = measure_risk(members, risk)
+            tracker.log_figures(policy_figures(split, reports, interval, quality))
+            parts.append(format_policy_report(split, len(members), reports, interval, quality))
+        report = "\n\n".join(parts)
+        report_file = run_dir / "policy.md"
+        report_file.write_text(report + "\n", encoding="utf-8")
+        tracker.log_files([options.risk, options.policy, report_file], "policy")
+    print(report)
     return 0
 
 

@@ -64,8 +64,18 @@ class Tracker:
     was interrupted is taken up again.
     """
 
-    def __init__(self, config: Config, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Config, tags: Mapping[str, str], params: Mapping[str, object] | None = None
+    ) -> None:
+        """Open the run.
+
+        Args:
+            config: Where MLflow is, and the names of experiment and run.
+            tags: What the run belongs to.
+            params: What the run was told; None for the whole configuration.
+        """
         self._config = config
+        self._params = asdict(config) if params is None else dict(params)
         self._alive = True
         self.run_id = UNTRACKED
         self._call("open a run", lambda: self._open(tags))
@@ -79,7 +89,7 @@ class Tracker:
         run = mlflow.start_run(unfinished, run_name=self._config.run_name, tags=dict(tags))
         self.run_id = run.info.run_id
         note.write_text(self.run_id, encoding="utf-8")
-        mlflow.log_params(asdict(self._config))
+        mlflow.log_params(self._params)
 
     def __enter__(self) -> Self:
         """Return the tracker."""
@@ -126,8 +136,8 @@ class Tracker:
         )
         mlflow.log_input(data, context=split)
 
-    def log_curve(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record figures of one epoch."""
+    def log_figures(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record figures, of one step of a curve if one is named."""
         self._call("log metrics", lambda: mlflow.log_metrics(dict(metrics), step=step))
 
     def log_report(self, report: Mapping[str, Any], prefix: str) -> None:

@@ -24,7 +24,7 @@ from deesc_model.errors import DeescError
 from deesc_model.labels import TRIGGERS, Level
 from deesc_model.scoring import Scores, predicted_levels
 from training.config import Config, add_config_arguments, read_config
-from training.corpus import CORPUS, Utterance, fingerprint
+from training.corpus import Utterance, fingerprint
 from training.dataset import load_dataset
 from training.evaluate import (
     Candidate,
@@ -34,6 +34,7 @@ from training.evaluate import (
     fit_baseline,
     format_report,
     gold_labels,
+    public_rows,
 )
 from training.export import check_replaceable, export_network, write_bundle
 from training.figures import draw_figures
@@ -172,7 +173,7 @@ def _write_results(
     report_json, report_text = run_dir / "report.json", run_dir / "report.md"
     report_json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     report_text.write_text(format_report(report) + "\n", encoding="utf-8")
-    public = np.array([row.source != CORPUS for row in test])
+    public = public_rows(test)
     for name, mask in (("corpus", ~public), ("public", public)):
         if mask.any():
             rows = [row for row, kept in zip(test, mask, strict=True) if kept]

@@ -169,6 +169,20 @@ def test_what_is_certain_is_wrong_no_more_often_than_was_asked(error_rate, thres
     assert certainty_threshold(confidence, correct, error_rate) == pytest.approx(threshold)
 
 
+def test_certainty_is_fitted_to_the_harder_kind_of_text():
+    levels = np.zeros(40, dtype=np.int64)
+    level_logits = np.zeros((40, 5))
+    level_logits[:, 0] = np.tile(np.linspace(1, 5, 20), 2)
+    level_logits[:5, 1] = 9.0  # of the public half, the five least certain ones are wrong
+    gold = Gold(levels, np.zeros((40, 11), bool), np.zeros((40, 5), bool))
+    logits = Logits(level_logits, np.zeros((40, 11)), np.zeros((40, 5)))
+    public = np.arange(40) < 20
+    mixed = fit_calibration(logits, gold, "softmax", 0.2)
+    apart = fit_calibration(logits, gold, "softmax", 0.2, public)
+    assert mixed.certain_from == 0.0  # 5 of 40 are wrong
+    assert apart.certain_from > 0.0  # 5 of 20 are
+
+
 def test_rows_of_one_confidence_are_certain_together_or_not_at_all():
     confidence = np.array([0.9, 0.8, 0.8])
     assert certainty_threshold(confidence, np.array([True, True, False]), 0.2) == pytest.approx(
