@@ -315,6 +315,17 @@ def test_phrases_without_index_or_time_stay_in_order_and_without_sentiment():
     assert [item.vendor_sentiment for item in conversation.spoken] == [None, None]
 
 
+def test_a_note_that_reopens_is_internal():
+    part = {"part_type": "note_and_reopen", "body": "watch him", "author": {"type": "admin"}}
+    source = {
+        "source": {"body": "late", "author": {"type": "user"}},
+        "conversation_parts": {"conversation_parts": [part]},
+    }
+    (conversation,) = parse(json.dumps(source))
+    assert conversation.turns == (Turn("customer", "late"),)
+    assert conversation.left_out == {"internal notes": 1}
+
+
 def test_a_call_of_many_has_facts_by_the_id_of_each():
     source = {
         "Participants": [{"ParticipantId": "7-1", "ParticipantRole": "CUSTOMER"}],
