@@ -14,7 +14,7 @@ from deesc_model import __version__
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.companion import ConversationCompanion
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
-from deesc_model.evidence import FRUSTRATION, find_evidence
+from deesc_model.evidence import FRUSTRATION, explain_turns, find_evidence
 from deesc_model.files import check_writable, open_input, open_output, refuse_same_file, utf8_stdout
 from deesc_model.inputs import (
     INPUT_FORMATS,
@@ -23,7 +23,7 @@ from deesc_model.inputs import (
     transcript_records,
 )
 from deesc_model.labels import SPEAKERS
-from deesc_model.playbook import CHANNELS, Playbook
+from deesc_model.playbook import CHANNELS, Playbook, channel_of, check_channel
 from deesc_model.policy import EscalationPolicy
 from deesc_model.records import (
     FORMATS,
@@ -34,7 +34,7 @@ from deesc_model.records import (
     read_records,
     record_writer,
 )
-from deesc_model.report import LabelledConversation, render_report
+from deesc_model.report import follow, render_report
 from deesc_model.transcripts import Conversation
 from deesc_model.types import Turn
 
@@ -86,6 +86,16 @@ CustomerOption = Annotated[
         metavar="NAME", help="Who of a transcript is the customer; may be given more than once."
     ),
 ]
+ChannelOption = Annotated[
+    str | None,
+    typer.Option(help=f"One of {', '.join(CHANNELS)}; default: as the file says, else chat."),
+]
+PolicyOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="When to act; default: the shipped one.")
+]
+PlaybookOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="What to say; default: the shipped one.")
+]
 FormatOption = Annotated[
     Output, typer.Option("--format", help="auto: a table on a terminal, lines in a pipe.")
 ]
@@ -130,13 +140,9 @@ def show(
 @app.command()
 def watch(
     file: FileArgument,
-    channel: Annotated[str, typer.Option(help=f"One of {', '.join(CHANNELS)}.")] = "chat",
-    policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="When to act; default: the shipped one.")
-    ] = None,
-    playbook: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to say; default: the shipped one.")
-    ] = None,
+    channel: ChannelOption = None,
+    policy: PolicyOption = None,
+    playbook: PlaybookOption = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
     input_format: InputOption = None,
     customer: CustomerOption = None,
@@ -144,12 +150,9 @@ def watch(
     threads: ThreadsOption = None,
 ) -> None:
     """Follow a conversation: risk, action and advice after each turn."""
-    companion = ConversationCompanion(
-        channel,
-        EscalationPolicy.read(policy) if policy else None,
-        Playbook.read(playbook) if playbook else None,
-    )
-    turns = _conversation(file, input_format, customer).turns
+    accompany = _companions(channel, policy, playbook)
+    conversation = _conversation(file, input_format, customer)
+    companion, turns = accompany(conversation), conversation.turns
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     utf8_stdout()
     for turn, prediction in zip(turns, classifier.predict_conversation(turns), strict=True):
@@ -226,7 +229,7 @@ def score(
             records = transcript_records(conversations, reach)
         write = record_writer(stack.enter_context(open_output(out)), target)
         spoil = _skipper(stack, aside) if on_error is OnError.SKIP else None
-        advance = stack.enter_context(_progress(file))
+        advance = stack.enter_context(_progress(file, "rows"))
         done, bad = _score_rows(records, classifier, write, spoil, advance, batch_size)
     _note(f"{done:,} rows labelled" + (f", {bad:,} skipped, see {aside}" if bad else ""))
 
@@ -238,25 +241,39 @@ def report(
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="Default: NAME.html in this folder."),
     ] = None,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence/--no-evidence", help="Mark the words behind each label; slow."),
+    ] = True,
+    channel: ChannelOption = None,
+    policy: PolicyOption = None,
+    playbook: PlaybookOption = None,
     input_format: InputOption = None,
     customer: CustomerOption = None,
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Write one HTML page of a conversation or of many: curve, hand-over summary, every turn."""
+    """Write one HTML page of a conversation or of many: course, advice, hand-over, evidence."""
     target = out or Path(f"{file.stem if str(file) != '-' else 'stdin'}.html")
     refuse_same_file(file, target)
     check_writable(target)
+    accompany = _companions(channel, policy, playbook)
     conversations = _conversations(file, input_format, customer)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
-    labelled = [
-        LabelledConversation(item, tuple(classifier.predict_conversation(item.turns)))
-        for item in conversations
-    ]
-    page = render_report(labelled, file.name if str(file) != "-" else "standard input")
+    followed = []
+    with _progress(file, "turns") as advance:
+        for item in conversations:
+            predictions = classifier.predict_conversation(item.turns)
+            found = []
+            for words in explain_turns(classifier, item.turns, predictions) if evidence else ():
+                found.append(words)
+                advance(1)
+            followed.append(follow(item, predictions, accompany(item), found))
+            advance(len(item.turns) - len(found))
+    page = render_report(followed, file.name if str(file) != "-" else "standard input")
     with open_output(target) as stream:
         stream.write(page)
-    _note(f"{target}: {len(labelled):,} conversation{'s' if len(labelled) > 1 else ''}")
+    _note(f"{target}: {len(followed):,} conversation{'s' if len(followed) > 1 else ''}")
 
 
 @app.command()
@@ -346,24 +363,39 @@ def _skipper(stack: contextlib.ExitStack, path: Path) -> Callable[[BadRecord], N
     return spoil
 
 
+def _companions(
+    channel: str | None, policy: Path | None, playbook: Path | None
+) -> Callable[[Conversation], ConversationCompanion]:
+    """Check the settings; return what makes a companion for a conversation."""
+    wanted = check_channel(channel) if channel else None
+    decides = EscalationPolicy.read(policy) if policy else EscalationPolicy.read()
+    advises = Playbook.read(playbook) if playbook else Playbook.read()
+
+    def accompany(conversation: Conversation) -> ConversationCompanion:
+        used = wanted or channel_of(conversation.metadata)
+        return ConversationCompanion(used, decides, advises)
+
+    return accompany
+
+
 @contextlib.contextmanager
-def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    """Show rows done and rows per second on standard error, if it is a terminal."""
+def _progress(file: Path, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show how many are done, and how many a second, on standard error, if it is a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} rows"),
+        TextColumn(f"{{task.completed:,.0f}} {unit}"),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(file.name or "stdin", total=None, rate="")
 
-        def advance(rows: int) -> None:
-            progress.advance(task, rows)
+        def advance(count: int) -> None:
+            progress.advance(task, count)
             speed = progress.tasks[0].speed
-            progress.update(task, rate=f"{speed:,.0f} rows/s" if speed else "")
+            progress.update(task, rate=f"{speed:,.1f} {unit}/s" if speed else "")
 
         yield advance
 

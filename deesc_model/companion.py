@@ -44,7 +44,11 @@ class Step:
 
 
 class ConversationCompanion:
-    """Follows one conversation with a policy and a playbook."""
+    """Follows one conversation with a policy and a playbook.
+
+    Attributes:
+        policy: What decides on the actions.
+    """
 
     def __init__(
         self,
@@ -64,7 +68,8 @@ class ConversationCompanion:
         """
         self._channel = check_channel(channel)
         self._monitor = ConversationMonitor()
-        self._policy = PolicyFollower(policy or EscalationPolicy.read())
+        self.policy = policy or EscalationPolicy.read()
+        self._follower = PolicyFollower(self.policy)
         self._playbook = playbook or Playbook.read()
         self._state: ConversationState | None = None
 
@@ -72,6 +77,6 @@ class ConversationCompanion:
         """Take the next turn and what the classifier said of it."""
         remarks = self._playbook.check_agent(turn, prediction, self._state)
         state = self._state = self._monitor.update(turn, prediction)
-        decision = self._policy.update(state)
+        decision = self._follower.update(state)
         advice = self._playbook.advise(decision.action, state, self._channel)
         return Step(turn, prediction, state, decision, advice, remarks)

@@ -1,13 +1,13 @@
 """Why a label: which words carry it, found by leaving each out and labelling again."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import InvalidInputError
-from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.types import Prediction, Turn
 
 FRUSTRATION: Final = "frustration"
@@ -123,6 +123,34 @@ def find_evidence(
         noise = max(abs(score - repeat) for repeat in repeats)
         found.append(Evidence(label, score, words, noise))
     return found
+
+
+def explain_turns(
+    classifier: EscalationClassifier, turns: Sequence[Turn], predictions: Sequence[Prediction]
+) -> Iterator[tuple[Evidence, ...]]:
+    """Explain a conversation turn by turn: what the customer's turns were labelled with.
+
+    A turn's words make a batch of their own: one across turns would only add padding, and the
+    scores that are compared would no longer come from one batch.
+
+    Args:
+        classifier: The model that made the predictions.
+        turns: The conversation, oldest turn first.
+        predictions: One for each turn.
+
+    Yields:
+        For each turn the evidence for its frustration if it is not calm, its triggers and its
+        signals; nothing for an agent's turn and for one of more than `MOST_WORDS` words.
+    """
+    reach = classifier.bundle.config.encoder.context_turns
+    for index, (turn, prediction) in enumerate(zip(turns, predictions, strict=True)):
+        frustration = (FRUSTRATION,) if prediction.level > Level.CALM else ()
+        labels = (*frustration, *prediction.triggers, *prediction.signals)
+        if turn.speaker == "customer" and labels and len(split_words(turn.text)) <= MOST_WORDS:
+            context = turns[max(0, index - reach) : index]
+            yield tuple(find_evidence(classifier, turn, context, labels))
+        else:
+            yield ()
 
 
 def score_of(prediction: Prediction, label: str) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_input
 from deesc_model.records import FORMATS, SUFFIXES, BadRecord, Record, read_records
-from deesc_model.transcripts.conversation import Conversation, SpokenTurn
+from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
 from deesc_model.transcripts.detection import TRANSCRIPT_FORMATS, find_format, read_transcript
 from deesc_model.transcripts.document import Document
 
@@ -70,7 +70,7 @@ def read_conversations(
     return [
         Conversation(
             file.stem if identity in (None, "") else str(identity),
-            tuple(SpokenTurn(row.turn, row.turn.speaker, None, {}) for row in members),
+            tuple(map(_spoken, members)),
             {},
             {},
         )
@@ -96,6 +96,17 @@ def transcript_records(
             }
             before = turns[max(0, index - context_turns) : index]
             yield Record(index + 1, row, item.turn, before)
+
+
+def _spoken(record: Record) -> SpokenTurn:
+    """Return a row's turn; what `deesc score` wrote of a transcript's turn comes along."""
+    name, sentiment = record.row.get("name"), record.row.get("vendor_sentiment")
+    return SpokenTurn(
+        record.turn,
+        str(name) if name else record.turn.speaker,
+        str(sentiment) if sentiment in SENTIMENTS else None,
+        {},
+    )
 
 
 def _good(record: Record | BadRecord, file: Path) -> Record:

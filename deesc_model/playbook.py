@@ -17,6 +17,7 @@ PLAYBOOK_FILE: Final = Path(__file__).with_name("playbook.toml")
 """The playbook that comes with the package."""
 
 CHANNELS: Final = ("phone", "chat", "email", "social")
+_VENDORS_CHANNELS: Final = {"voice": "phone", "call": "phone"}
 ANY: Final = "any"
 """Stands for every trigger, and for none."""
 
@@ -175,6 +176,13 @@ def check_channel(channel: str) -> str:
     if channel not in CHANNELS:
         raise SettingsError(f"channel must be one of {', '.join(CHANNELS)}, not {channel!r}")
     return channel
+
+
+def channel_of(metadata: Mapping[str, Any]) -> str:
+    """Return the channel that a transcript's metadata names in a vendor's word, else chat."""
+    named = str(metadata.get("channel", "")).lower()
+    channel = _VENDORS_CHANNELS.get(named, named)
+    return channel if channel in CHANNELS else "chat"
 
 
 def _read_parts(data: Mapping[str, Any]) -> tuple[Any, ...]:

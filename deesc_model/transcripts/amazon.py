@@ -63,7 +63,10 @@ def _transcript(root: Node, stem: str) -> Transcript:
                 place=entry.place,
                 role=ROLES.get(role),
                 vendor_sentiment=_sentiment(entry.get("Sentiment")),
-                metadata=_metadata(entry, speeds.get(role), interruptions.get(role)),
+                metadata=_metadata(
+                    entry,
+                    *(_of_speaker(facts, identity, role) for facts in (speeds, interruptions)),
+                ),
             )
         )
     contact = root.get("CustomerMetadata").get("ContactId").text() or root.get("ContactId").text()
@@ -86,6 +89,11 @@ def _not_said(entry: Node, role: str) -> str:
     if (kind and not kind.startswith("text/")) or entry.get("Type").text() == "ATTACHMENT":
         return "attachments and cards"
     return "" if entry.get("Content").text().strip() else "empty entries"
+
+
+def _of_speaker(facts: Node, identity: str, role: str) -> Node:
+    """Return a fact of the speaker's; calls of more than two name people by id, others by role."""
+    return facts.get(identity) if facts.has(identity) else facts.get(role)
 
 
 def _sentiment(node: Node) -> str | None:

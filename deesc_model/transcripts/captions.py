@@ -62,19 +62,22 @@ def read(document: Document) -> list[Transcript]:
     messages = [
         Message(
             name=turn[0].name,
-            text=" ".join(_said(piece, speakers) for piece in turn),
+            text=" ".join(filter(None, (_said(piece, speakers) for piece in turn))),
             place=f"line {turn[0].line}",
             role=role_of_name(turn[0].name),
             metadata={"begin_ms": turn[0].begin_ms, "end_ms": turn[-1].end_ms},
         )
         for turn in turns
+        if any(piece.text for piece in turn)
     ]
     return [Transcript(document.stem, messages)]
 
 
 def _said(piece: _Piece, speakers: frozenset[str]) -> str:
     """Return the words of a piece; a name before a colon that is no speaker is one of them."""
-    return piece.text if not piece.name or piece.name in speakers else f"{piece.name}: {piece.text}"
+    if not piece.name or piece.name in speakers:
+        return piece.text
+    return f"{piece.name}: {piece.text}".strip()
 
 
 def _cues(lines: list[str]) -> list[tuple[int, int, int, list[str]]]:
@@ -104,7 +107,7 @@ def _pieces(line: int, begin_ms: int, end_ms: int, text: list[str]) -> list[_Pie
         pieces.append(_Piece(line, begin_ms, end_ms, name, said, tagged=False))
     for name, said in zip(voices[::2], voices[1::2], strict=True):
         pieces.append(_Piece(line, begin_ms, end_ms, _words(name), _words(said), tagged=True))
-    return [piece for piece in pieces if piece.text]
+    return [piece for piece in pieces if piece.text or piece.name]  # the words may follow a name
 
 
 def _words(markup: str) -> str:

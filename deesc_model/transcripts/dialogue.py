@@ -1,4 +1,4 @@
-"""Lines that begin with who speaks: "Agent: …", "[10:02] Dana (customer): …"."""
+"""Lines that begin with who speaks: "Agent: …", "[2026-03-02, 10:02] Dana (customer): …"."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,9 @@ from typing import Final
 
 from deesc_model.transcripts.speakers import role_of_name
 
-_TIME: Final = r"(?:\d{4}-\d\d-\d\d[T ])?\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,6})?(?: ?[AaPp][Mm])?"
+_DATE: Final = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T|,? ))?"
+_ZONE: Final = r"(?: ?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
+_TIME: Final = rf"{_DATE}\d{{1,2}}:\d\d(?::\d\d)?(?:[.,]\d{{1,6}})?{_ZONE}"
 _SPEAKER: Final = re.compile(
     rf"\s*(?:[\[(]?{_TIME}[\])]?\s+(?:-\s+)?)?"
     r"(?P<name>[^\W\d_](?:[\w.'’()/ -]{0,38}[\w.)])?)\s?:(?:\s+(?P<said>.*))?"

@@ -12,6 +12,8 @@ ROLES: Final = {
     "internal": "agent",
     "agent": "agent",
     "user": "agent",
+    "bot": "agent",
+    "botflow": "agent",
 }
 SYSTEM: Final = ("acd", "ivr", "voicemail", "fax", "workflow")
 
@@ -27,12 +29,12 @@ def fits(document: Document) -> bool:
 
 
 def read(document: Document) -> list[Transcript]:
-    """Read one conversation for each object; its phrases are put in order of time."""
+    """Read one conversation for each object, by time if every phrase has one."""
     return [_transcript(root, document.stem) for root in document.objects]
 
 
 def _transcript(root: Node, stem: str) -> Transcript:
-    timed: list[tuple[float, Message]] = []
+    timed: list[tuple[float | None, Message]] = []
     left_out: Counter[str] = Counter()
     for part in root.get("transcripts").items():
         sentiments = _sentiments(part.get("analytics"))
@@ -46,8 +48,9 @@ def _transcript(root: Node, stem: str) -> Transcript:
             else:
                 start = phrase.get("startTimeMs").number()
                 sentiment = sentiments.get(phrase.get("phraseIndex").number())
-                timed.append((start or 0, _message(phrase, text, purpose, start, sentiment)))
-    timed.sort(key=lambda pair: pair[0])
+                timed.append((start, _message(phrase, text, purpose, start, sentiment)))
+    if all(start is not None for start, _ in timed):
+        timed.sort(key=lambda pair: pair[0] or 0)
     medium = root.get("mediaType").text()
     return Transcript(
         root.get("conversationId").text() or stem,
@@ -75,10 +78,12 @@ def _message(
 
 def _sentiments(analytics: Node) -> dict[float | None, float | None]:
     """Return the sentiment of each phrase that has one, by the phrase's index."""
-    return {
+    found = {
         item.get("phraseIndex").number(): item.get("sentiment").number()
         for item in analytics.get("sentiment").items()
     }
+    found.pop(None, None)  # it belongs to no phrase that could be named
+    return found
 
 
 FORMAT = TranscriptFormat(

@@ -38,7 +38,7 @@ def _transcript(root: Node, stem: str) -> Transcript:
     for part in root.get("conversation_parts").get("conversation_parts").items():
         kind = part.get("part_type").text()
         text = html_to_text(part.get("body").text())
-        if kind == "note":
+        if kind.startswith("note"):  # also note_and_reopen
             left_out["internal notes"] += 1
         elif kind not in SAID or not text:
             left_out["events"] += 1

@@ -16,7 +16,8 @@ from deesc_model.transcripts.quotations import cut_quotations
 
 _HEADER = re.compile(r"^[A-Za-z][A-Za-z0-9-]*:")
 _ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
-_SEPARATOR = re.compile(rb"(?:\A|\r?\n\r?\n)From [^\r\n]*\r?\n")
+_SEPARATOR = re.compile(rb"(?:\A|\r?\n\r?\n)From [^\r\n]*\d:\d\d[^\r\n]*\r?\n")
+"""Has a time, unlike a paragraph that begins with From."""
 
 
 def fits(document: Document) -> bool:
@@ -33,6 +34,13 @@ def fits(document: Document) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read the messages as one conversation, by date if every message has one."""
+    try:
+        return [_transcript(document)]
+    except RecursionError:
+        raise InvalidInputError("the parts of a message are nested too deeply") from None
+
+
+def _transcript(document: Document) -> Transcript:
     mails = [message_from_bytes(part) for part in _split(document.raw)]
     dates = [_seconds(mail) for mail in mails]
     order = range(len(mails))
@@ -47,14 +55,12 @@ def read(document: Document) -> list[Transcript]:
         else:
             empty += 1
     subject = _header(mails[order[0]], "Subject") if mails else ""
-    return [
-        Transcript(
-            document.stem,
-            messages,
-            {"messages that only quote": empty} if empty else {},
-            {"channel": "email", **({"subject": subject} if subject else {})},
-        )
-    ]
+    return Transcript(
+        document.stem,
+        messages,
+        {"messages that only quote": empty} if empty else {},
+        {"channel": "email", **({"subject": subject} if subject else {})},
+    )
 
 
 def _split(raw: bytes) -> list[bytes]:
@@ -66,7 +72,8 @@ def _split(raw: bytes) -> list[bytes]:
 
 
 def _message(mail: Mail, place: str) -> Message:
-    name, address = parseaddr(_header(mail, "From"))
+    name, address = parseaddr(str(mail.get("From", "")))  # first: a decoded name may hold a comma
+    name = _plain(name)
     metadata = {"time": _header(mail, "Date"), "display_name": name}
     return Message(
         name=address.lower() or name or "unnamed",
@@ -76,19 +83,26 @@ def _message(mail: Mail, place: str) -> Message:
     )
 
 
-def _body(mail: Mail, place: str) -> str:
-    """Return the text of the first plain part, or of the first HTML part if there is none."""
-    parts = [
-        part
-        for part in mail.walk()
-        if not part.is_multipart() and part.get_content_disposition() != "attachment"
-    ]
-    for kind in ("text/plain", "text/html"):
-        for part in parts:
-            if part.get_content_type() == kind:
-                text = _decoded(part, place)
-                return text if kind == "text/plain" else html_to_text(text)
-    return ""
+def _body(part: Mail, place: str) -> str:
+    """Return what a part says: of alternatives the plain one, of others all, one after another.
+
+    Attachments and messages that are passed on are not what the sender says now.
+    """
+    kind = part.get_content_type()
+    if part.get_content_disposition() == "attachment" or part.get_content_maintype() == "message":
+        return ""
+    if kind == "text/plain":
+        return _decoded(part, place)
+    if kind == "text/html":
+        return html_to_text(_decoded(part, place))
+    if not part.is_multipart():
+        return ""
+    members = [member for member in part.get_payload() if isinstance(member, Mail)]
+    if kind == "multipart/alternative":
+        members.sort(key=lambda member: member.get_content_type() != "text/plain")
+    texts = (_body(member, place) for member in members)
+    said = [text for text in texts if text.strip()]
+    return "\n".join(said[:1] if kind == "multipart/alternative" else said)
 
 
 def _decoded(part: Mail, place: str) -> str:
@@ -104,8 +118,12 @@ def _decoded(part: Mail, place: str) -> str:
 
 
 def _header(mail: Mail, name: str) -> str:
-    """Return a header in plain words; one that cannot be decoded stays as it is."""
-    value = str(mail.get(name, ""))
+    """Return a header in plain words, or an empty string."""
+    return _plain(str(mail.get(name, "")))
+
+
+def _plain(value: str) -> str:
+    """Return a header's value in plain words; one that cannot be decoded stays as it is."""
     with contextlib.suppress(MessageError, LookupError, ValueError):
         value = str(make_header(decode_header(value)))
     return " ".join(value.split())

@@ -4,7 +4,9 @@ import re
 from html.parser import HTMLParser
 from typing import Final
 
-_BLOCK: Final = re.compile(r"p|div|br|li|ul|ol|tr|table|h[1-6]|pre")
+_BLOCK: Final = re.compile(
+    r"p|div|br|hr|li|ul|ol|dl|dt|dd|tr|t[dh]|table|h[1-6]|pre|section|article|header|footer"
+)
 _SILENT: Final = frozenset(("script", "style", "head", "title", "blockquote"))
 
 
@@ -15,7 +17,9 @@ class _Reader(HTMLParser):
         self._silent: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _SILENT:
+        if tag == "body":  # it ends a head that nobody closed
+            self._silent.clear()
+        elif tag in _SILENT:
             self._silent.append(tag)
         elif _BLOCK.fullmatch(tag):
             self.parts.append("\n")

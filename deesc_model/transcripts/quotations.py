@@ -4,10 +4,17 @@ import re
 from typing import Final
 
 _WROTE: Final = re.compile(r"^On .{4,200} wrote:$")
+_BY_MACHINE: Final = re.compile(r"\d:\d\d|@")
+"""What an attribution has that a mail program wrote, and hardly one that the customer did."""
 _ORIGINAL: Final = re.compile(
     r"^(-{2,} ?(original|forwarded) message ?-{2,}|_{20,}|begin forwarded message:)$", re.IGNORECASE
 )
-_SIGNATURE: Final = re.compile(r"^(-- ?|sent from my \w+.*)$", re.IGNORECASE)
+_SIGNATURE: Final = re.compile(
+    r"^(-- ?"
+    r"|sent from my (i?phone|ipad|mobile|android|samsung|galaxy|pixel|huawei|blackberry).{0,40}"
+    r"|(sent from|get) (outlook|mail|yahoo mail|aol) (for|on) .{2,40})$",
+    re.IGNORECASE,
+)
 
 
 def cut_quotations(lines: list[str]) -> str:
@@ -23,10 +30,12 @@ def cut_quotations(lines: list[str]) -> str:
         rest = lines[index:]
         if taken := _attribution(rest):
             after = next((other.strip() for other in rest[taken:] if other.strip()), ">")
-            if not after.startswith(">"):  # quoted without a mark: nothing new can be told from it
+            quoted = after.startswith(">")
+            if quoted:
+                index += taken
+                continue
+            if _BY_MACHINE.search(" ".join(rest[:taken])):  # quoted without a mark: nothing new
                 break
-            index += taken
-            continue
         if _ORIGINAL.match(line) or _SIGNATURE.match(line) or _header_block(rest):
             break
         if not line.startswith(">"):

@@ -9,8 +9,9 @@ from deesc_model.transcripts.conversation import Conversation, Message, SpokenTu
 from deesc_model.types import Turn
 
 _AGENT: Final = re.compile(
-    r"\b(agent|representative|rep|advis[eo]r|operator|support|service|assistant|bot|clerk|staff"
-    r"|help ?desk|supervisor|manager)\b"
+    r"\b(agents?|representative|rep|csr|advis[eo]r|operator|support|services?|care|success"
+    r"|relations|experience|team|assistant|specialist|associate|consultant|technician|bot|clerk"
+    r"|staff|help ?desk|supervisor|manager)\b"
 )
 _CUSTOMER: Final = re.compile(
     r"\b(customer|client|caller|user|guest|visitor|member|passenger|patient|subscriber)\b"
@@ -19,7 +20,7 @@ _CUSTOMER: Final = re.compile(
 
 def role_of_name(name: str) -> str | None:
     """Return the role that a name such as ``"Agent (Dana)"`` or ``"Caller"`` says, or None."""
-    if _AGENT.search(name.lower()):  # first, for "customer service"
+    if _AGENT.search(name.lower()):  # first, for "customer care"
         return "agent"
     return "customer" if _CUSTOMER.search(name.lower()) else None
 

@@ -78,6 +78,13 @@ def test_score_writes_rows_that_read_as_the_same_turns(tiny_bundle, tmp_path, na
     assert rows[0]["turn"] == 0
 
 
+def test_the_vendors_sentiment_outlives_a_file_of_rows(tiny_bundle, tmp_path, call):
+    rows = tmp_path / "rows.jsonl"
+    deesc("score", call, "-o", rows, "--model", tiny_bundle, check=0)
+    result = deesc("show", rows, "--model", tiny_bundle, check=0)
+    assert "calm, but negative to the vendor: turn 4" in result.stdout
+
+
 def test_a_transcript_can_become_a_table(tiny_bundle, call):
     result = deesc("score", call, "--format", "csv", "--model", tiny_bundle, check=0)
     rows = list(csv.DictReader(io.StringIO(result.stdout)))

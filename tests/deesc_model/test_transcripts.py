@@ -1,5 +1,6 @@
 """One conversation after the public schema of every format: each reads as the same turns."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from deesc_model import InvalidInputError, Turn
 from deesc_model.transcripts import TRANSCRIPT_FORMATS, parse_transcript, read_transcript
 from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.markup import html_to_text
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "transcripts"
 
@@ -171,6 +173,11 @@ def test_what_is_wrong_is_named_by_place(text, place):
         ("10:02 AM - Customer: hi: there", "customer", "hi: there"),
         ("Customer Service : hi", "agent", "hi"),
         ("caller:\nhi", "customer", "hi"),
+        ("Customer Care: hi", "agent", "hi"),
+        ("Customer Services Team: hi", "agent", "hi"),
+        ("2026-03-02T10:02:11Z Customer: hi", "customer", "hi"),
+        ("[02/03/2026, 10:02:11] Customer: hi", "customer", "hi"),
+        ("3/2/26, 10:02 PM - Customer: hi", "customer", "hi"),
     ],
 )
 def test_lines_name_their_speaker_in_many_ways(line, speaker, text):
@@ -200,6 +207,10 @@ MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\
         ("new\n-- \nA, Director\n", "new"),
         ("On the phone your colleague wrote: nothing.\nSo I ask.", "On the phone"),
         ("From the start it was late.\n\nFrom here on too.", "From the start"),
+        ("new\nOn Mon, 2 Mar 2026 at 10:02, B <b@x.example>\nwrote:\nold", "new"),
+        ("new\nSent from my iPhone\nold", "new"),
+        ("On Monday your colleague wrote:\nyou get it back.\nSo I ask.", "On Monday"),
+        ("Sent from my bank on Monday.\nSo I ask.", "Sent from my bank"),
     ],
 )
 def test_quotations_and_signatures_are_cut(body, kept):
@@ -226,6 +237,105 @@ def test_a_mail_with_broken_bytes_names_message_and_charset():
     raw = MAIL.format("utf-8").encode() + b"caf\xe9\n"
     with pytest.raises(InvalidInputError, match="message 1: its text is not utf-8"):
         parse("", "a@x.example", raw=raw)
+
+
+def mail_of(*parts, kind="mixed"):
+    """A mail of parts, each a content type and a body."""
+    bodies = "".join(f"--b{kind}\nContent-Type: {content}\n\n{body}\n" for content, body in parts)
+    head = f"Content-Type: multipart/{kind}; boundary=b{kind}"
+    return head, f"{bodies}--b{kind}--\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([("text/plain", "before"), ("image/png", "x"), ("text/plain", "after")], "before\nafter"),
+        ([mail_of(("text/plain", " "), ("text/html", "<p>late</p>"), kind="alternative")], "late"),
+        ([mail_of(("text/html", "<p>a</p>"), ("text/plain", "b"), kind="alternative")], "b"),
+        ([("text/html", "<p>see below</p>"), ("message/rfc822", "\nold")], "see below"),
+        ([("text/plain\nContent-Disposition: attachment", "log"), ("text/plain", "hi")], "hi"),
+    ],
+)
+def test_a_mail_of_several_parts_is_read_as_a_reader_sees_it(parts, said):
+    nested = [(kind.removeprefix("Content-Type: "), body) for kind, body in parts]
+    head, body = mail_of(*nested)
+    source = f"From: A <a@x.example>\nSubject: s\n{head}\n\n{body}"
+    assert parse(source, "a@x.example")[0].turns == (Turn("customer", said),)
+
+
+def test_a_mail_nested_too_deeply_is_refused():
+    head, body = mail_of(("text/plain", "x"))
+    for level in range(2000):
+        head, body = mail_of((head.removeprefix("Content-Type: "), body), kind=f"x{level}")
+    with pytest.raises(InvalidInputError, match="nested too deeply"):
+        parse(f"From: A <a@x.example>\nSubject: s\n{head}\n\n{body}", "a@x.example")
+
+
+def test_the_address_of_a_name_with_an_encoded_comma_is_read():
+    source = MAIL.format("utf-8").replace("A <a@", "=?utf-8?q?M=C3=BCller=2C_A?= <a@")
+    (conversation,) = parse(source + "late", "a@x.example")
+    assert conversation.spoken[0].name == "a@x.example"
+    assert conversation.spoken[0].metadata["display_name"] == "Müller, A"
+
+
+def test_a_paragraph_in_a_box_that_begins_with_from_is_no_new_mail():
+    box = "From a@x.example Mon Mar  2 09:00:00 2026\n" + MAIL.format("utf-8")
+    (conversation,) = parse(box + "It was late.\n\nFrom the start.\nTruly: late.", "a@x.example")
+    assert conversation.turns[0].text.endswith("From the start.\nTruly: late.")
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<html><head><title>t</title><body>late</body>", "late"),
+        ("<table><tr><td>Order</td><td>7714</td></tr></table>", "Order\n7714"),
+        ("<p>new</p><blockquote><p>old</p></blockquote>", "new"),
+    ],
+)
+def test_html_is_read_as_a_reader_sees_it(markup, text):
+    assert html_to_text(markup) == text
+
+
+def test_words_below_the_name_of_their_speaker_are_that_speakers():
+    source = (
+        "WEBVTT\n\n00:01.000 --> 00:02.000\nAgent: hi\n\n00:03.000 --> 00:04.000\nCustomer:\nlate\n"
+    )
+    assert parse(source)[0].turns == (Turn("agent", "hi"), Turn("customer", "late"))
+
+
+def test_phrases_without_index_or_time_stay_in_order_and_without_sentiment():
+    phrases = [
+        {"text": "first", "participantPurpose": "external", "startTimeMs": 5},
+        {"text": "second", "participantPurpose": "botflow"},
+    ]
+    analytics = {"sentiment": [{"sentiment": -1.0}]}
+    source = {"transcripts": [{"phrases": phrases, "analytics": analytics}]}
+    (conversation,) = parse(json.dumps(source))
+    assert conversation.turns == (Turn("customer", "first"), Turn("agent", "second"))
+    assert [item.vendor_sentiment for item in conversation.spoken] == [None, None]
+
+
+def test_a_note_that_reopens_is_internal():
+    part = {"part_type": "note_and_reopen", "body": "watch him", "author": {"type": "admin"}}
+    source = {
+        "source": {"body": "late", "author": {"type": "user"}},
+        "conversation_parts": {"conversation_parts": [part]},
+    }
+    (conversation,) = parse(json.dumps(source))
+    assert conversation.turns == (Turn("customer", "late"),)
+    assert conversation.left_out == {"internal notes": 1}
+
+
+def test_a_call_of_many_has_facts_by_the_id_of_each():
+    source = {
+        "Participants": [{"ParticipantId": "7-1", "ParticipantRole": "CUSTOMER"}],
+        "Transcript": [{"ParticipantId": "7-1", "Content": "late"}],
+        "ConversationCharacteristics": {
+            "TalkSpeed": {"DetailsByParticipant": {"7-1": {"AverageWordsPerMinute": 90}}}
+        },
+    }
+    (conversation,) = parse(json.dumps(source))
+    assert conversation.spoken[0].metadata == {"speaker_words_per_minute": 90}
 
 
 def test_utf16_files_are_read():
