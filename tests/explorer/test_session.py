@@ -38,7 +38,7 @@ def test_typed_turns_are_labelled_in_context_and_followed(classifier):
     assert steps[2].prediction.level == Level.ABUSIVE
     assert steps[2].decision.reason == "the customer gave the signal supervisor_request"
     assert steps[2].advice.checklist
-    assert "unresolved" in session.predictions[2].triggers  # from the turns before it
+    assert session.predictions[2].triggers == ("delay",)  # from the turns before it
 
 
 def test_the_latest_turn_can_be_taken_back(session, classifier):
@@ -61,7 +61,7 @@ def test_evidence_marks_words_and_escapes_the_rest(classifier):
     session = Session("", (Turn("customer", text),)).labelled(classifier).explained(0, classifier)
     shown = marked(text, session.evidence[0])
     assert "<mark title='" in shown
-    assert shown.startswith("&lt;b&gt;")
+    assert "<b>" not in shown
     assert "&amp;" in shown
     agent = Session("", (Turn("agent", "late"),)).labelled(classifier)
     assert agent.explained(0, classifier) is agent
@@ -180,7 +180,7 @@ def test_the_most_frustrated_turn_is_looked_at(acts):
 def test_a_text_too_long_to_explain_is_still_labelled(acts):
     desk, _ = acts.say(Desk(model="tiny"), "customer", "late " * 300)
     assert desk.session.evidence == {}
-    assert "too long" in closer_html(desk.session, 0)
+    assert "Too long" in closer_html(desk.session, 0)
 
 
 def test_the_customer_is_named_in_the_page(acts):
