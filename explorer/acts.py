@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from deesc_model import SIGNALS, TRIGGERS, EscalationPolicy, InvalidInputError, Turn
 from deesc_model.inputs import parse_conversations
-from explorer.desk import Desk, Models
+from explorer.desk import SHIPPED, Desk, Models
 from explorer.labels import Labels
 
 Outcome = tuple[Desk, str]
@@ -65,11 +65,13 @@ class Acts:
 
     def use_policy(self, desk: Desk, name: str, raw: bytes) -> Outcome:
         """Act by another policy."""
-        return replace(desk, policy=EscalationPolicy.parse(raw, name)), f"policy: {name}"
+        policy = EscalationPolicy.parse(raw, name)
+        return replace(desk, policy=policy, policy_name=name), f"acting by {name}"
 
     def use_shipped_policy(self, desk: Desk) -> Outcome:
         """Act by the policy of the package again."""
-        return replace(desk, policy=EscalationPolicy.read()), "policy: the shipped one"
+        policy = EscalationPolicy.read()
+        return replace(desk, policy=policy, policy_name=SHIPPED), ""
 
     def use_model(self, desk: Desk, model: str) -> Outcome:
         """Label by another bundle."""

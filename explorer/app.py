@@ -45,6 +45,9 @@ def build_app(models: Models) -> FastAPI:
         primary_hue="blue",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    ).set(  # Gradio's own grey is too light to read
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
     )
     return gr.mount_gradio_app(
         app,

@@ -6,7 +6,7 @@ from html import escape
 from deesc_model import Level
 from deesc_model.evidence import MOST_WORDS
 from explorer.session import Session
-from explorer.view import WORDS, label_text
+from explorer.view import label_text, strongest
 
 
 def closer_html(session: Session, turn: int) -> str:
@@ -32,7 +32,7 @@ def _evidence(session: Session, turn: int) -> str:
         return f"<p class='quiet'>Too long to explain: more than {MOST_WORDS} words.</p>"
     lines = []
     for found in session.evidence[turn]:
-        words = ", ".join(f"{escape(w.text)} {w.effect:+.2f}" for w in found.top(WORDS))
+        words = ", ".join(f"{escape(w.text)} {w.effect:+.2f}" for w in strongest(found))
         lines.append(f"<li><b>{label_text(found.label)}</b>: {words or 'no single word'}</li>")
     return f"<p>Words that speak for it, by leaving each out:</p><ul>{''.join(lines)}</ul>"
 

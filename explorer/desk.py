@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Final, Self
 
 from deesc_model import EscalationClassifier, EscalationPolicy, InvalidInputError, Step
 from deesc_model.transcripts import Conversation
@@ -10,6 +10,9 @@ from explorer.session import Session
 
 Models = Mapping[str, EscalationClassifier]
 """The bundles that can be chosen, by name; the first is the one to begin with."""
+
+
+SHIPPED: Final = "the shipped one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Desk:
         model: Name of the bundle that labels.
         channel: One of `deesc_model.playbook.CHANNELS`.
         policy: When to act.
+        policy_name: What the policy is called.
     """
 
     sessions: tuple[Session, ...] = (Session(),)
@@ -31,6 +35,7 @@ class Desk:
     model: str = ""
     channel: str = "chat"
     policy: EscalationPolicy = field(default_factory=EscalationPolicy.read)
+    policy_name: str = SHIPPED
 
     @property
     def session(self) -> Session:

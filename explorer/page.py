@@ -14,7 +14,7 @@ from explorer.closer import closer_html
 from explorer.corrections import ARCS, About, corpus_lines
 from explorer.desk import Desk, Models
 from explorer.files import downloads, file_picker, picked_file, to_save
-from explorer.view import curve_html, label_text, message_html, turns_html
+from explorer.view import curve_html, label_text, message_html, policy_html, turns_html
 
 STYLE: Final = Path(__file__).with_name("style.css")
 PASTED: Final = "pasted text"
@@ -45,6 +45,7 @@ class Page:
         with gr.Blocks(title="deesc explorer", analytics_enabled=False) as self.blocks:
             self.desk = gr.State(self._first)
             gr.HTML("<h1>deesc explorer</h1>")
+            self.message = gr.HTML("", elem_id="message")
             with gr.Row():
                 with gr.Column(scale=2, min_width=320):
                     self._inputs()
@@ -81,11 +82,12 @@ class Page:
         with gr.Accordion("Model, channel, policy", open=True):
             self.model = gr.Dropdown(list(models), value=models[0], label="Model")
             self.channel = gr.Dropdown(list(CHANNELS), value="chat", label="Channel")
+            first = self._first
+            self.policy = gr.HTML(policy_html(first.policy_name, first.policy))
             self.policy_file = file_picker("Another policy (TOML)", "policy-file")
             self.shipped = gr.Button("Use the shipped policy", size="sm")
 
     def _results(self) -> None:
-        self.message = gr.HTML("")
         self.conversation = gr.Dropdown([], label="Conversation", visible=False)
         self.curve = gr.HTML(curve_html(self._first.session))
         self.turns = gr.HTML(turns_html(self._first.session, []))
@@ -171,8 +173,8 @@ class Page:
     @property
     def _outputs(self) -> list[Any]:
         return [
-            self.desk, self.message, self.conversation, self.curve, self.turns, self.closer_part,
-            self.turn, self.closer, self.level, self.triggers, self.signals,
+            self.desk, self.message, self.policy, self.conversation, self.curve, self.turns,
+            self.closer_part, self.turn, self.closer, self.level, self.triggers, self.signals,
         ]  # fmt: skip
 
     def _refused(self, problem: str) -> list[Any]:
@@ -187,6 +189,7 @@ class Page:
         top = [
             desk,
             message_html(note),
+            policy_html(desk.policy_name, desk.policy),
             gr.Dropdown(choices, value=desk.chosen, visible=several),
             curve_html(session),
             turns_html(session, steps),

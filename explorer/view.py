@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from deesc_model import Evidence, Step
+from deesc_model import EscalationPolicy, Evidence, Step
+from deesc_model.evidence import Word
 from deesc_model.playbook import Advice, Remark
 from deesc_model.report import LabelledConversation
 from deesc_model.report.chart import frustration_chart
@@ -13,6 +14,9 @@ from explorer.session import Session
 
 WORDS: Final = 5
 """The strongest words of a label that are marked."""
+
+LEAST: Final = 0.05
+"""Smallest effect that is shown; less is lost in rounding."""
 
 
 def curve_html(session: Session) -> str:
@@ -59,7 +63,7 @@ def marked(text: str, evidence: Sequence[Evidence]) -> str:
     """Return a text with the words marked that speak for one of its labels."""
     reasons: dict[tuple[int, int], list[str]] = {}
     for found in evidence:
-        for word in found.top(WORDS):
+        for word in strongest(found):
             said = f"{label_text(found.label)} {word.effect:+.2f}"
             reasons.setdefault((word.start, word.end), []).append(said)
     parts, at = [], 0
@@ -68,6 +72,17 @@ def marked(text: str, evidence: Sequence[Evidence]) -> str:
         parts.append(f"{escape(text[at:start])}<mark title='{why}'>{escape(text[start:end])}</mark>")
         at = end
     return "".join([*parts, escape(text[at:])])
+
+
+def strongest(found: Evidence) -> list[Word]:
+    """Return the words that speak for a label, if they say enough to be shown."""
+    return [word for word in found.top(WORDS) if word.effect >= LEAST]
+
+
+def policy_html(name: str, policy: EscalationPolicy) -> str:
+    """Say which policy is in use, and from which risk it acts."""
+    due = ", ".join(f"{act.label} from {risk:.2f}" for act, risk in policy.thresholds().items())
+    return _block(f"<p class='quiet'>Policy in use: {escape(name)} ({due})</p>")
 
 
 def label_text(name: str) -> str:

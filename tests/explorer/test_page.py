@@ -96,10 +96,10 @@ def test_a_visit(address, browser, notes, tmp_path):
     page.goto(address)
     turns, problem = page.locator(".turn"), page.get_by_role("alert")
 
-    page.get_by_label("Transcript", exact=True).fill("nothing that anybody said")
+    page.get_by_role("textbox", name="Transcript").fill("nothing that anybody said")
     page.get_by_role("button", name="Read the pasted text").click()
     expect(problem).to_contain_text("it fits no format that deesc reads")
-    page.get_by_label("Transcript", exact=True).fill(TALK)
+    page.get_by_role("textbox", name="Transcript").fill(TALK)
     page.get_by_role("button", name="Read the pasted text").click()
     expect(turns).to_have_count(3)
     expect(turns.nth(0)).to_contain_text("delay 0.99")
