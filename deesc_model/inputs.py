@@ -20,9 +20,7 @@ from deesc_model.transcripts.document import Document
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
 _LONGEST_LINE = 16_000_000
-_NO_CUSTOMER = (
-    "--customer is for transcripts; rows say customer or agent in a field speaker"
-)
+_NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
 
 
 def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str | None:

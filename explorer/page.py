@@ -66,7 +66,10 @@ class Page:
             with gr.Row():
                 self.format = gr.Dropdown(formats, value="", label="Format", min_width=120)
                 self.customers = gr.Textbox(
-                    label="Customer’s name", info="If it is not said; one a line.", min_width=160
+                    label="Customer’s name",
+                    info="Where the transcript does not say who it is; one a line.",
+                    lines=2,
+                    min_width=160,
                 )
             self.read = gr.Button("Read the pasted text", variant="primary")
             self.file = file_picker("Or choose a file", "transcript-file")

@@ -69,7 +69,9 @@ def marked(text: str, evidence: Sequence[Evidence]) -> str:
     parts, at = [], 0
     for start, end in sorted(reasons):
         why = escape(", ".join(reasons[start, end]))
-        parts.append(f"{escape(text[at:start])}<mark title='{why}'>{escape(text[start:end])}</mark>")
+        parts.append(
+            f"{escape(text[at:start])}<mark title='{why}'>{escape(text[start:end])}</mark>"
+        )
         at = end
     return "".join([*parts, escape(text[at:])])
 
@@ -125,7 +127,7 @@ def _labels(step: Step) -> str:
 def _remark(remark: Remark) -> str:
     better = remark.technique
     return (
-        f"<p class='remark'>This turn {escape(remark.what)}. Better: <b>{escape(better.name)}</b>,"
+        f"<p class='remark'>This turn {escape(remark.what)}. Better: <b>{escape(better.name)}</b>:"
         f" {escape(better.does)}</p>"
     )
 

@@ -192,9 +192,9 @@ def test_the_customer_is_named_in_the_page(acts):
 
 
 def test_a_wrong_policy_is_refused_by_name(acts):
-    with pytest.raises(SettingsError, match="mine.toml: unknown key 'risk'"):
+    with pytest.raises(SettingsError, match=r"mine\.toml: unknown key 'risk'"):
         acts.use_policy(Desk(model="tiny"), "mine.toml", b"risk = 1")
-    with pytest.raises(SettingsError, match="mine.toml is not TOML"):
+    with pytest.raises(SettingsError, match=r"mine\.toml is not TOML"):
         acts.use_policy(Desk(model="tiny"), "mine.toml", b"\xff")
 
 
