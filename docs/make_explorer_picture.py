@@ -19,7 +19,7 @@ try:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
         page.goto(address)
-        page.get_by_role("textbox", name="Transcript").fill(FILE.read_text(encoding="utf-8"))
+        page.get_by_role("textbox", name="Transcript Lines").fill(FILE.read_text(encoding="utf-8"))
         page.get_by_role("button", name="Read the pasted text").click()
         page.locator("mark").first.wait_for()
         page.wait_for_timeout(1000)  # for what the page moves softly

@@ -114,12 +114,14 @@ def _turn(session: Session, number: int, step: Step) -> str:
 
 def _labels(step: Step) -> str:
     prediction = step.prediction
+    triggers = [(name, prediction.trigger_scores[name]) for name in prediction.triggers]
+    signals = [(name, prediction.signal_scores[name]) for name in prediction.signals]
     chips = [
-        f"<span class='chip'>{label_text(name)} {prediction.trigger_scores[name]:.2f}</span>"
-        for name in prediction.triggers
-    ] + [
-        f"<span class='chip signal'>▲ {label_text(name)} {prediction.signal_scores[name]:.2f}</span>"
-        for name in prediction.signals
+        f"<span class='chip'>{label_text(name)} {score:.2f}</span>" for name, score in triggers
+    ]
+    chips += [
+        f"<span class='chip signal'>▲ {label_text(name)} {score:.2f}</span>"
+        for name, score in signals
     ]
     return " ".join(chips)
 

@@ -25,7 +25,8 @@ import os, sys
 notes = os.open(os.environ["DEESC_SPY"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def spy(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
-        os.write(notes, f"{event} {arguments[-1]} {arguments[0]}\\n".encode())
+        address = arguments[1 if event == "socket.connect" else 0]
+        os.write(notes, f"{event} {address}\\n".encode())
     elif event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         os.write(notes, f"write {arguments[0]}\\n".encode())
     elif event in ("os.mkdir", "os.rename"):
@@ -97,14 +98,17 @@ def test_a_visit(address, browser, notes, tmp_path):  # noqa: PLR0915
     page.goto(address)
     turns, problem = page.locator(".turn"), page.get_by_role("alert")
 
-    page.get_by_role("textbox", name="Transcript").fill("nothing that anybody said")
+    page.get_by_role("textbox", name="Transcript Lines").fill("nothing that anybody said")
     page.get_by_role("button", name="Read the pasted text").click()
     expect(problem).to_contain_text("it fits no format that deesc reads")
-    page.get_by_role("textbox", name="Transcript").fill(TALK)
+    page.get_by_role("textbox", name="Transcript Lines").fill(TALK)
     page.get_by_role("button", name="Read the pasted text").click()
     expect(turns).to_have_count(3)
-    expect(turns.nth(0)).to_contain_text("delay 0.99")
+    expect(turns.nth(0)).to_contain_text("delay 0.98")
     expect(turns.nth(2)).to_contain_text("<b>late</b>")
+    expect(turns.nth(0).locator("mark").first).to_have_text("late")
+    expect(turns.nth(2).locator("mark")).to_have_count(0)
+    page.get_by_role("button", name="Mark the words").click()
     expect(turns.nth(2).locator("mark").first).to_have_text("again")
     expect(page.locator("svg .point")).to_have_count(2)
 
