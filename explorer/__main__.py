@@ -27,7 +27,8 @@ def load_models(folders: Sequence[Path], threads: int | None) -> Models:
         BundleError: One of them cannot be used.
     """
     models = {}
-    for folder in folders or [None]:
+    chosen: Sequence[Path | None] = folders or [None]
+    for folder in chosen:
         classifier = EscalationClassifier.from_pretrained(folder, threads=threads)
         place = f"{folder}" if folder else "shipped"
         models[f"{classifier.model_version} ({place})"] = classifier
