@@ -22,7 +22,10 @@ from deesc_model.bundle import read_bundle
 from training import evaluate, train
 from training.tracking import UNTRACKED
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
 
 
 @contextmanager
