@@ -55,7 +55,7 @@ def read_gates(path: Path = DEFAULT_GATES) -> Gates:
         high = {"significance": 0.5, "latency_ratio": 1e3}.get(key, 1.0)
         if hints.get(key) is int:
             high = 1e6
-        low = 1 if hints.get(key) is int else 0
+        low = -1 if key == "baseline_gain" else int(hints.get(key) is int)
         if key != "robustness" and not low <= value <= high:
             raise ConfigError(f"{path}: {key} must be from {low} to {high:g}, not {value!r}")
     return Gates(**values | {"robustness": probes})
