@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import get_type_hints
 
 from training.config import ConfigError, check_types, read_toml
-from training.robustness import PROBES
+from training.robustness import PROBE_NAMES
 
 DEFAULT_GATES = Path(__file__).with_name("gates.toml")
 
-PROBE_TYPES = dict.fromkeys([*PROBES, "negation_lowers"], float)
+PROBE_TYPES = dict.fromkeys(PROBE_NAMES, float)
 
 
 @dataclass(frozen=True, slots=True)
