@@ -10,7 +10,7 @@ UI := .venv-ui
 FULL := .venv
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check train serve ui proto bench-serve mlflow clean
+.PHONY: demo test check train retrain gate promote rollback serve ui proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -29,6 +29,18 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
 	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+
+retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
+	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)
+
+gate: $(FULL)/ready  ## judge the trained bundle against the champion, move nothing; CONFIG=…
+	$(FULL)/bin/python -m training.gate --config $(CONFIG) $(ARGS)
+
+promote: $(FULL)/ready  ## move the champion by hand; ARGS='VERSION --reason "…"'
+	$(FULL)/bin/python -m training.promote $(ARGS)
+
+rollback: $(FULL)/ready  ## back to the champion before; ARGS='--reason "…"'
+	$(FULL)/bin/python -m training.rollback $(ARGS)
 
 serve: $(SERVE)/ready  ## serve the shipped model over gRPC on this machine; ARGS='--port 50051'
 	$(SERVE)/bin/python -m serve.server $(ARGS)
