@@ -1,0 +1,83 @@
+"""Unlabelled conversations as `training.ingest` saves them: a Hugging Face dataset on disk."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+from datasets import Dataset, Features, Value, disable_progress_bars, load_from_disk
+
+from training.corpus import DataError
+
+FEATURES = Features(
+    {
+        "conversation_id": Value("string"),
+        "turn": Value("int64"),
+        "speaker": Value("string"),
+        "text": Value("string"),
+        "channel": Value("string"),
+        "domain": Value("string"),
+        "file": Value("string"),
+        "line": Value("int64"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedTurn:
+    """One masked turn without labels.
+
+    Attributes:
+        conversation_id: Name of the set and number of the conversation in it.
+        turn: Position in the conversation, from 0.
+        speaker: ``"customer"`` or ``"agent"``.
+        text: What was said, masked.
+        channel: As in the corpus.
+        domain: As in the corpus.
+        file: Name of the file that it came from, masked.
+        line: Where it stood there.
+    """
+
+    conversation_id: str
+    turn: int
+    speaker: str
+    text: str
+    channel: str
+    domain: str
+    file: str
+    line: int
+
+
+def save_ingested(turns: Sequence[IngestedTurn], folder: Path) -> None:
+    """Save turns into a folder that is not there yet."""
+    disable_progress_bars()
+    Dataset.from_list([asdict(turn) for turn in turns], features=FEATURES).save_to_disk(folder)
+
+
+def load_ingested(folder: Path) -> list[IngestedTurn]:
+    """Read a set back.
+
+    Raises:
+        DataError: The folder is not one that `training.ingest` wrote.
+    """
+    disable_progress_bars()
+    try:
+        rows = load_from_disk(str(folder)).to_list()
+        return [IngestedTurn(**row) for row in rows]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder} is not a set that training.ingest wrote: {error}") from None
+
+
+def ingested_sets(folder: Path) -> list[Path]:
+    """Return the finished sets in a folder."""
+    return sorted(
+        path.parent
+        for path in folder.glob("*/dataset_info.json")
+        if path.parent.suffix != ".partial"
+    )
+
+
+def conversations(turns: Sequence[IngestedTurn]) -> Iterator[list[IngestedTurn]]:
+    """Yield the turns of each conversation."""
+    for _, members in groupby(turns, key=lambda turn: turn.conversation_id):
+        yield list(members)

@@ -1,0 +1,72 @@
+"""Names of people in texts, by Presidio (the extra ``pii``), without any download.
+
+Presidio's default engine fetches a model; this one uses the spaCy model that the user has
+installed, or none. Without one, only names that a text announces are found ("my name is …",
+"Dear …", "Mr …"): many others stay.
+"""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from deesc_model.errors import MissingExtraError
+from training.corpus import DataError
+from training.masking import Finder, Span
+
+_NAME = r"[A-Z][\w'’-]+(?:\s+[A-Z][\w'’-]+){0,2}"
+_ANNOUNCED = (
+    r"(?<=\b[Mm]y name is )" + _NAME,
+    r"(?<=\b[Mm]y name's )" + _NAME,
+    r"(?<=\b[Dd]ear )(?!Sir|Madam|Customer|Team|Support)" + _NAME,
+    r"(?<=\b(?:Mr|Ms|Dr) )" + _NAME,
+    r"(?<=\b(?:Mr|Ms|Dr)\. )" + _NAME,
+    r"(?<=\bMrs )" + _NAME,
+    r"(?<=\bMrs\. )" + _NAME,
+    r"(?<=\b[Tt]his is )" + _NAME + r"(?= (?:speaking|here|calling|from)\b)",
+)
+_SURE = 0.5
+"""Presidio's score 0–1 from which on a name counts."""
+
+
+def name_finder(model: str | None) -> Finder:
+    """Return what finds names.
+
+    Args:
+        model: Name of an installed spaCy model with entities, or None for announced names only.
+
+    Raises:
+        MissingExtraError: Presidio is not installed.
+        DataError: There is no such model.
+    """
+    if find_spec("presidio_analyzer") is None:
+        raise MissingExtraError("presidio-analyzer", "pii")
+    os.environ.setdefault("TLDEXTRACT_CACHE", os.devnull)
+    import spacy
+    from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine
+    from presidio_analyzer.predefined_recognizers import SpacyRecognizer
+
+    try:
+        pipeline = spacy.load(model) if model else spacy.blank("en")
+    except OSError as error:
+        raise DataError(f"no spaCy model {model!r} is installed: {error}") from None
+    pipeline.max_length = 10_000_000
+
+    engine = SpacyNlpEngine()
+    engine.nlp = {"en": pipeline}
+    patterns = [Pattern(f"announced {n}", text, 0.9) for n, text in enumerate(_ANNOUNCED)]
+    recognisers = [
+        PatternRecognizer("PERSON", patterns=patterns, global_regex_flags=0),
+        *([SpacyRecognizer(supported_entities=["PERSON"])] if model else []),
+    ]
+    analyser = AnalyzerEngine(
+        registry=RecognizerRegistry(recognisers), nlp_engine=engine, supported_languages=["en"]
+    )
+
+    def find(text: str) -> Iterator[Span]:
+        for hit in analyser.analyze(
+            text, language="en", entities=["PERSON"], score_threshold=_SURE
+        ):
+            yield hit.start, hit.end
+
+    return "name", find
