@@ -30,11 +30,11 @@ _IBAN_LENGTHS: Final = {
 """Characters of an IBAN by country, after the SWIFT IBAN registry."""
 
 _DNI_LETTERS: Final = "TRWAGMYFPDXBNJZSQVHLCKE"
+_ODD: Final = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
 _ODD_VALUES: Final = dict(
     zip(
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        (*(ODD := (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)), *ODD, 2, 4, 18, 20, 11, 3, 6, 8)
-        + (12, 14, 16, 10, 22, 25, 24, 23),
+        (*_ODD, *_ODD, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23),
         strict=True,
     )
 )

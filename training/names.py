@@ -41,10 +41,10 @@ def name_finder(model: str | None) -> Finder:
     if find_spec("presidio_analyzer") is None:
         raise MissingExtraError("presidio-analyzer", "pii")
     os.environ.setdefault("TLDEXTRACT_CACHE", os.devnull)
-    import spacy
-    from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry
-    from presidio_analyzer.nlp_engine import SpacyNlpEngine
-    from presidio_analyzer.predefined_recognizers import SpacyRecognizer
+    import spacy  # noqa: PLC0415
+    from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry  # noqa: PLC0415
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine  # noqa: PLC0415
+    from presidio_analyzer.predefined_recognizers import SpacyRecognizer  # noqa: PLC0415
 
     try:
         pipeline = spacy.load(model) if model else spacy.blank("en")
