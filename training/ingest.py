@@ -107,7 +107,7 @@ class Intake:
                 {
                     "file": self._mask(item.file),
                     "line": item.line,
-                    "reason": self._mask(item.reason),
+                    "reason": mask_value(item.reason, self._mask),
                     "row": mask_value(item.row, self._mask),
                 }
             )

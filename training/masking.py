@@ -40,7 +40,7 @@ _SECRET: Final = re.compile(
     r"|(?<=/)(?=[^/?#]*\d)(?=[^/?#]*[a-z])[\w.~=+-]{20,}",  # a long code in the path
     re.IGNORECASE,
 )
-_ESCAPE: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _DIGIT_GROUPS: Final = re.compile(r"\d+(?:[\s.\-‐-―]{1,3}\d+)*")
 _IBAN: Final = re.compile(r"(?=([A-Za-z]{2}[0-9]{2}(?:[\s.\-]?[A-Za-z0-9]){11,30}))")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)")
@@ -105,7 +105,7 @@ def mask(text: str, extra: Sequence[Finder] = ()) -> tuple[str, Counter[str]]:
 
 
 def mask_value(value: object, mask_text: Callable[[str], str]) -> Any:
-    """Mask what JSON, CSV or Parquet gave, into plain JSON types.
+    """Mask what JSON, CSV or Parquet gave, into plain JSON types; escapes are undone first.
 
     Args:
         value: Strings, numbers, lists, objects, or anything that can be told as text.
@@ -118,7 +118,7 @@ def mask_value(value: object, mask_text: Callable[[str], str]) -> Any:
         return {mask_text(str(name)): mask_value(item, mask_text) for name, item in items}
     if isinstance(value, list | tuple):
         return [mask_value(item, mask_text) for item in value]
-    text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), str(value))
+    text = _ESCAPE.sub(lambda match: chr(int(match[1] or match[2], 16)), str(value))
     masked = mask_text(text)
     return value if masked == text and isinstance(value, int | float) else masked
 

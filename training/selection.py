@@ -25,6 +25,7 @@ from deesc_model.types import Prediction
 DIMENSIONS = 100
 MEASURES = ("entropy", "margin")
 SEED = 2026
+_WORDS = r"\w+|[^\w\s]"
 
 
 def uncertainty(predictions: Sequence[Prediction], measure: str) -> FloatArray:
@@ -70,9 +71,7 @@ def disagreement(first: Sequence[Prediction], second: Sequence[Prediction]) -> F
 def text_vectors(texts: Sequence[str]) -> FloatArray:
     """Return a vector of length 1 for each text; see the module for what it is."""
     # Marks are words too, so that no text is without any.
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]"
-    )
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORDS)
     weights = vectorizer.fit_transform(texts)
     if min(weights.shape) <= DIMENSIONS:
         return np.asarray(weights.toarray(), dtype=np.float64)

@@ -93,7 +93,7 @@ def test_a_masked_text_is_masked_and_holds_no_card(text):
         ("1 84 12 76 451 089 46", "[national id]"),
         ("https://u:p@a.b/x", "https://[token]"),
         ("see https://a.b/r?code=x1.", "see https://a.b/r?[token]."),
-        ("https://a.b/reset/abcDEF1234567890abcdefgh/", "https://a.b/reset/[token]/"),
+        ("https://a.b/reset/abcDEF1234567890abcdefgh/", "https://a.b/reset/[token]"),
         ("www.a.b/u/dana%40example.com", "www.a.b/u/[token]"),
     ],
 )
@@ -108,7 +108,7 @@ def test_each_kind_is_found(text, masked):
         "on 01.02.2023 10:30 at 10:20:30, std::vector :: https://a.b/help/contact",
         "4111 1111 1111 1112",
         "GB82 WEST 1234 5698 7654 33",
-        "12345678A 529.982.247-26 000-05-1120",
+        "12345678A, 529.982.247-26, 000-05-1120",
         "@acme help! version 4.2, room 0815",
     ],
 )
@@ -193,9 +193,7 @@ def test_rows_that_cannot_be_used_are_set_aside_with_reason_and_line(run, tmp_pa
     code, folder = run(write(tmp_path / f"{EMAIL}.jsonl", "\n".join(lines)), tmp_path / "no.csv")
     assert code == 0
     rows = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
-    assert [row["line"] for row in rows] == [4, 2, 3, 5, 6, None] or [
-        row["line"] for row in rows
-    ] == [2, 3, 4, 5, 6, None]
+    assert [row["line"] for row in rows] == [2, 3, 4, 5, 6, None]
     assert rows[0]["row"] == {"text": " ", "note": "[card]", "number": "[card]"}
     report = json.loads((folder / "report.json").read_text())
     assert report["rows"] == 6
@@ -213,14 +211,16 @@ def test_no_file_holds_what_was_planted(tmp_path_factory, planted):
     secret, kind = planted
     folder = tmp_path_factory.mktemp("set")
     row = {"text": f"it is {secret} ok", "conversation_id": secret}
-    bad = {"text": f"it is {secret} ok", "speaker": secret, secret: [secret]}
+    bad = {"text": f"it is {secret} ok", "speaker": secret, secret: [secret], "turn": secret}
     file = write(folder / "a.jsonl", f"{json.dumps(row)}\n{json.dumps(bad)}\n{secret}\n")
     intake = ingest.Intake("set", ingest.KnownConversations(), [])
     intake.take(*ingest.read_file(file, ingest.read_mapping(None)))
     ingest.write(intake, folder / "out")
     assert [row.text for row in load_ingested(folder / "out")] == [f"it is [{kind}] ok"]
     for path in (folder / "out").iterdir():
-        assert secret.encode() not in path.read_bytes()
+        held = path.read_bytes().decode("utf-8", "replace")
+        assert secret not in held
+        assert repr(secret)[1:-1] not in held
 
 
 def test_what_is_known_is_dropped(run, tmp_path):

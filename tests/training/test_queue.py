@@ -1,5 +1,6 @@
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_a_second_of_the_same_kind_gives_way():
 
 def test_many_texts_are_reduced():
     words = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(300)]
-    vectors = text_vectors([f"{a} {b}" for a, b in zip(words, words[1:], strict=False)])
+    vectors = text_vectors([f"{a} {b}" for a, b in pairwise(words)])
     assert vectors.shape[1] == 100
 
 
@@ -250,7 +251,7 @@ def export(path: Path, tasks: list) -> Path:
 
 
 def test_label_studio_labels_come_back(run, tmp_path, capsys):
-    rows = {place: row for place, row in zip(places(run()), rows_of(run()), strict=True)}
+    rows = dict(zip(places(run()), rows_of(run()), strict=True))
     tasks = [
         studio_task(1, rows["a", 2], {"level": ["3"], "triggers": ["unresolved", "delay"]}),
         studio_task(2, rows["b", 2], {"level": ["abusive"], "signals": ["harm_threat"]}),
