@@ -7,7 +7,7 @@ python -m training.ingest tickets.parquet --out data/ingested/april \
 Files are JSON Lines, CSV, Parquet, or any transcript that deesc reads. The folder gets a Hugging
 Face dataset (`datasets.load_from_disk`), report.json and rejected.jsonl, and its name only once all
 of it is there. Everything that is written is masked first; see `training.masking` for what is
-found. A file is read into memory whole.
+found. A file is read into memory whole; its rows without a conversation_id stand alone.
 
 A conversation is dropped if another says the same word for word, or if half of its customer's
 turns of six words or more nearly repeat another's: in the corpus, in public texts that are here,
