@@ -5,7 +5,6 @@ installed, or none. Without one, only names that a text announces are found ("my
 "Dear …", "Mr …"): many others stay.
 """
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -40,7 +39,6 @@ def name_finder(model: str | None) -> Finder:
     """
     if find_spec("presidio_analyzer") is None:
         raise MissingExtraError("presidio-analyzer", "pii")
-    os.environ.setdefault("TLDEXTRACT_CACHE", os.devnull)
     import spacy  # noqa: PLC0415
     from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry  # noqa: PLC0415
     from presidio_analyzer.nlp_engine import SpacyNlpEngine  # noqa: PLC0415
@@ -67,6 +65,7 @@ def name_finder(model: str | None) -> Finder:
         for hit in analyser.analyze(
             text, language="en", entities=["PERSON"], score_threshold=_SURE
         ):
-            yield hit.start, hit.end
+            if "[" not in text[max(hit.start - 1, 0) : hit.end]:  # a placeholder is no name
+                yield hit.start, hit.end
 
     return "name", find
