@@ -180,7 +180,7 @@ def test_labels_come_back_into_a_corpus_that_is_accepted(run, tmp_path, capsys):
     assert rows["a@2"].triggers == ("delay", "unresolved")
     assert rows["b@2"].arc == "abusive"
     # what is labelled is not asked again
-    assert sorted(places(run(corpus="mine"))) == [("a", 0), ("c", 0)]
+    assert sorted(places(run(out="next.csv", corpus="mine"))) == [("a", 0), ("c", 0)]
     assert queue.main(["import", str(path), "--corpus", str(corpus)]) == 1
     assert "already" in capsys.readouterr().err
 
