@@ -1,7 +1,12 @@
-"""Conversations from the files that people bring: tables of rows, or transcripts."""
+"""Conversations from the files that people bring: tables of rows, or transcripts.
 
+All that comes out is masked, messages too: no code after this sees personal data.
+"""
+
+import math
+import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +17,17 @@ import pyarrow.parquet as pq
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_input
 from deesc_model.inputs import row_format
-from deesc_model.records import FORMATS, BadRecord, read_rows
-from deesc_model.transcripts import read_transcript
+from deesc_model.records import SUFFIXES, BadRecord, read_rows
+from deesc_model.transcripts import Conversation, read_transcript
 from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Turn
 from training.corpus import CHANNELS, DataError
+from training.masking import Masker
 
 COLUMNS = ("text", "speaker", "conversation_id", "turn", "channel", "domain")
 """What a row can say; only ``text`` is needed."""
+
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[nrt])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,9 @@ class NewTurn:
     """One turn of a file that can be used.
 
     Attributes:
-        file: Name of its file.
+        file: Name of its file, masked.
         line: Its line or row in the file, from 1; in a transcript its number among the turns.
-        turn: Speaker and text, as in the file.
+        turn: Speaker and text, masked.
         channel: One of `CHANNELS`.
         domain: Line of business.
     """
@@ -60,13 +68,27 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row that cannot be used, or a whole file where `line` is None."""
+    """A row that cannot be used, or a whole file.
+
+    Attributes:
+        file: Name of the file, masked.
+        line: As in `NewTurn`; None if nothing in the file can be used.
+        field: What is wrong: one of `COLUMNS`, ``"line"`` or ``"file"``.
+        reason: What is wrong with it.
+        cells: What the row has of `COLUMNS`, masked; nothing if it is no row. Other columns may
+            hold what no mask looks for, such as birthdays, so they stay behind.
+    """
 
     file: str
     line: int | None
     field: str
     reason: str
-    row: Any
+    cells: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return ``file:line: what is wrong``."""
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.reason}"
 
 
 def read_mapping(
@@ -98,112 +120,167 @@ def read_mapping(
         raise DataError(f"no column is {min(unknown)!r}; known are {', '.join(COLUMNS)}")
     if wrong := sorted(set(roles.values()) - {"customer", "agent"}):
         raise DataError(f"a speaker must be customer or agent, not {wrong[0]!r}")
-    mapped = Mapped(
-        named,
-        {name.casefold(): role for name, role in roles.items()},
-        channel or values.get("channel", "chat"),
-        domain or values.get("domain", "general"),
-    )
-    for name in ("channel", "domain"):
-        if message := _place_fault(name, getattr(mapped, name)):
-            raise DataError(f"{name} {message}")
-    return mapped
+    try:
+        return Mapped(
+            named,
+            {name.casefold(): role for name, role in roles.items()},
+            _place("channel", str(channel or values.get("channel", "")), "chat"),
+            _place("domain", str(domain or values.get("domain", "")), "general"),
+        )
+    except InvalidInputError as error:
+        raise DataError(str(error)) from None
 
 
 def read_file(
-    file: Path, mapped: Mapped, *, named: str | None = None, customers: Sequence[str] = ()
+    file: Path,
+    mapped: Mapped,
+    mask: Masker,
+    *,
+    named: str | None = None,
+    customers: Sequence[str] = (),
 ) -> tuple[list[list[NewTurn]], list[Rejected]]:
     """Read a file whole.
 
     Args:
         file: Rows or a transcript.
         mapped: How rows are read; transcripts take channel and domain from it.
+        mask: What masks every text, cell and message.
         named: ``"parquet"``, one of `deesc_model.inputs.INPUT_FORMATS`, or None to find out.
         customers: Names of customers, for transcripts that do not say who is who.
 
     Returns:
         Its conversations, each with at least one turn, and what cannot be used.
     """
+    name = mask(file.name)
     try:
-        if named is None and file.suffix.lower() == ".parquet":
-            named = "parquet"
-        elif named is None and "text" in mapped.columns:
-            named = "csv" if file.suffix.lower() == ".csv" else "jsonl"
-        rows = named if named == "parquet" else row_format(file, named, customers)
+        named = named or _format_by_name(file, mapped)
+        if named == "parquet":
+            return _conversations(_parquet_rows(file, mapped), name, mapped, mask)
+        rows = row_format(file, named, customers)
         if rows is None:
-            return _transcript(file, mapped, named, customers), []
-        return _conversations(_rows(file, rows, mapped), file.name, mapped)
+            told = read_transcript(file, customers=customers, format_name=named)
+            return [_spoken(item, name, mapped, mask) for item in told], []
+        with open_input(file) as stream:
+            text_column = mapped.columns.get("text", "text")
+            return _conversations(read_rows(stream, rows, text_column), name, mapped, mask)
     except (InvalidInputError, OSError, pa.ArrowException) as error:
-        return [], [Rejected(file.name, None, "file", str(error), None)]
+        # A message quotes gaps between digits as escapes, which would hide a number.
+        reason = mask(_ESCAPE.sub(" ", str(error)))
+        return [], [Rejected(name, None, "file", reason)]
 
 
-def _transcript(
-    file: Path, mapped: Mapped, named: str | None, customers: Sequence[str]
-) -> list[list[NewTurn]]:
+def _format_by_name(file: Path, mapped: Mapped) -> str | None:
+    """Return the format that must not be found out from the content, or None."""
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        return "parquet"
+    # JSON Lines without "text" look like a transcript; here the text is called otherwise.
+    return SUFFIXES.get(suffix) if "text" in mapped.columns else None
+
+
+def _spoken(told: Conversation, file: str, mapped: Mapped, mask: Masker) -> list[NewTurn]:
     return [
-        [
-            NewTurn(file.name, number, turn, mapped.channel, mapped.domain)
-            for number, turn in enumerate(conversation.turns, start=1)
-        ]
-        for conversation in read_transcript(file, customers=customers, format_name=named)
+        NewTurn(file, number, Turn(turn.speaker, mask(turn.text)), mapped.channel, mapped.domain)
+        for number, turn in enumerate(told.turns, start=1)
     ]
 
 
-def _rows(
-    file: Path, rows: str, mapped: Mapped
-) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
-    text_column = mapped.columns.get("text", "text")
-    if rows in FORMATS:
-        with open_input(file) as stream:
-            yield from read_rows(stream, rows, text_column)
-        return
-    table = pq.read_table(file)
-    if text_column not in table.column_names:
-        raise InvalidInputError(f"no column named {text_column}")
+def _parquet_rows(file: Path, mapped: Mapped) -> Iterator[tuple[int, dict[str, Any]]]:
+    wanted = {mapped.columns.get(name, name) for name in COLUMNS}
+    held = pq.read_schema(file).names
+    table = pq.read_table(file, columns=[name for name in held if name in wanted])
     yield from enumerate(table.to_pylist(), start=1)
 
 
 def _conversations(
-    rows: Iterator[tuple[int, dict[str, Any]] | BadRecord], file: str, mapped: Mapped
+    rows: Iterable[tuple[int, dict[str, Any]] | BadRecord], file: str, mapped: Mapped, mask: Masker
 ) -> tuple[list[list[NewTurn]], list[Rejected]]:
-    """Gather the rows of each conversation, which need not be neighbours."""
-    found: dict[object, list[tuple[float, NewTurn]]] = {}
+    """Gather the rows of each conversation, which need not be neighbours.
+
+    Raises:
+        InvalidInputError: No row has the column for text, or one that was named.
+    """
+    found: dict[tuple[str, Any], list[tuple[float, NewTurn]]] = {}
     rejected = []
+    seen: set[str] | None = None
     for item in rows:
         if isinstance(item, BadRecord):
-            rejected.append(Rejected(file, item.line, "line", item.message, item.raw))
+            rejected.append(Rejected(file, item.line, "line", item.message))
             continue
         line, row = item
-        cells = {name: row.get(mapped.columns.get(name, name)) for name in COLUMNS}
+        seen = (seen or set()) | row.keys()
+        told = {name: row.get(mapped.columns.get(name, name)) for name in COLUMNS}
+        cells = {name: _cell(value, mask) for name, value in told.items()}
         try:
-            place, turn = _new_turn(cells, file, line, mapped)
+            turn = _new_turn(cells, told["text"], file, line, mapped)
+            # As it was told: a time may look like a card, and so may two conversations.
+            place = _number(line if told["turn"] in (None, "") else told["turn"])
         except InvalidInputError as error:
-            rejected.append(Rejected(file, line, str(error).split(" ", 1)[0], str(error), row))
+            rejected.append(Rejected(file, line, str(error).split(" ", 1)[0], str(error), cells))
             continue
-        name = cells["conversation_id"]
+        name = told["conversation_id"]
         key = ("row", line) if name in (None, "") else ("id", str(name))
         found.setdefault(key, []).append((place, turn))
+    for name, column in {"text": "text", **mapped.columns}.items():
+        if seen is not None and column not in seen:
+            raise InvalidInputError(
+                f"no row has a column {column!r} for {name}; say which is: --column {name}=COLUMN"
+            )
     ordered = (sorted(turns, key=lambda item: item[0]) for turns in found.values())
     return [[turn for _, turn in turns] for turns in ordered], rejected
 
 
+def _cell(value: object, mask: Masker) -> str | None:
+    if isinstance(value, dict | list | bytes):  # as text it would have escapes between digits
+        return f"[{type(value).__name__}]"
+    return None if value is None else mask(str(value))
+
+
 def _new_turn(
-    cells: Mapping[str, Any], file: str, line: int, mapped: Mapped
-) -> tuple[float, NewTurn]:
-    """Return a row's place in its conversation, and what it says."""
-    turn = Turn(_speaker(cells["speaker"], mapped), cells["text"])
-    places = {
-        name: getattr(mapped, name) if cells[name] in (None, "") else cells[name]
-        for name in ("channel", "domain")
-    }
-    for name, value in places.items():
-        if message := _place_fault(name, value):
-            raise InvalidInputError(f"{name} {message}")
+    cells: Mapping[str, str | None], text: object, file: str, line: int, mapped: Mapped
+) -> NewTurn:
+    """Return what a row says; `text` is what was masked."""
+    if not isinstance(text, str):
+        raise InvalidInputError(f"text must be a string, not {type(text).__name__}")
+    channel, domain = (
+        _place(name, cells[name] or "", getattr(mapped, name)) for name in ("channel", "domain")
+    )
+    turn = Turn(_speaker(cells["speaker"] or "", mapped), cells["text"] or "")
+    return NewTurn(file, line, turn, channel, domain)
+
+
+def _number(value: object) -> float:
+    """Return a row's place among the others of its conversation."""
     try:
-        place = float(line if cells["turn"] in (None, "") else cells["turn"])
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"turn must be a number, not {cells['turn']!r}") from None
-    return place, NewTurn(file, line, turn, **places)
+        place = float(str(value))
+    except ValueError:
+        place = math.nan
+    if not math.isfinite(place):
+        raise InvalidInputError("turn must be a number")
+    return place
+
+
+def _speaker(told: str, mapped: Mapped) -> str:
+    """Return the role of a speaker; a row that names none is a customer's."""
+    name = told.strip().casefold()
+    if not name:
+        return "customer"
+    # What is no role goes on to `Turn`, which refuses it by name.
+    return mapped.speakers.get(name) or role_of_name(name) or told
+
+
+def _place(name: str, value: str, default: str) -> str:
+    """Return a row's channel or domain; one that names none gets the default.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    told = value.strip().lower() or default
+    if name == "channel" and told not in CHANNELS:
+        raise InvalidInputError(f"channel must be one of {', '.join(CHANNELS)}, not {told!r}")
+    if name == "domain" and not told.replace("_", "").isalpha():
+        raise InvalidInputError(f"domain must be a word such as food_delivery, not {told!r}")
+    return told
 
 
 def _speaker(value: object, mapped: Mapped) -> str:
@@ -213,15 +290,6 @@ def _speaker(value: object, mapped: Mapped) -> str:
         return "customer"
     # What is no role goes on to `Turn`, which refuses it by name.
     return mapped.speakers.get(name) or role_of_name(name) or str(value)
-
-
-def _place_fault(name: str, value: object) -> str:
-    """Return what is wrong with a channel or domain, or an empty string."""
-    if name == "channel":
-        good = value in CHANNELS
-        return "" if good else f"must be one of {', '.join(CHANNELS)}, not {value!r}"
-    good = isinstance(value, str) and value.replace("_", "").isalpha()
-    return "" if good else f"must be a word, not {value!r}"
 
 
 def _table(values: Mapping[str, Any], name: str) -> dict[str, str]:

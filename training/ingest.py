@@ -6,7 +6,7 @@ python -m training.ingest tickets.parquet --out data/ingested/april \
 
 Files are JSON Lines, CSV, Parquet, or any transcript that deesc reads. The folder gets a Hugging
 Face dataset (`datasets.load_from_disk`), report.json and rejected.jsonl, and its name only once all
-of it is there. Everything that is written is masked first; see `training.masking` for what is
+of it is there. Everything is masked before it is looked at; see `training.masking` for what is
 found. A file is read into memory whole; its rows without a conversation_id stand alone.
 
 A conversation is dropped if another says the same word for word, or if half of its customer's
@@ -20,7 +20,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,15 @@ from deesc_model.errors import DeescError
 from deesc_model.inputs import INPUT_FORMATS
 from training.corpus import DataError, load_corpus
 from training.incoming import NewTurn, Rejected, read_file, read_mapping
-from training.ingested import IngestedTurn, ingested_sets, load_ingested, save_ingested
+from training.ingested import (
+    PARTIAL,
+    IngestedTurn,
+    ingested_sets,
+    load_ingested,
+    save_ingested,
+)
 from training.known import KnownConversations
-from training.masking import Finder, mask, mask_value
+from training.masking import Masker
 from training.names import name_finder
 from training.sources import ANNOTATIONS, load_sources
 
@@ -46,7 +52,7 @@ class Report:
         conversations: Conversations that were kept.
         rejected: Rows that cannot be used, by the field that is wrong.
         duplicates: Conversations that were dropped, by ``exact`` and ``near``.
-        masked: Placeholders by kind, in all that was written.
+        masked: What was masked by kind, in all that was read.
     """
 
     files: int = 0
@@ -58,11 +64,8 @@ class Report:
     masked: Counter[str] = field(default_factory=Counter)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {
-            name: dict(sorted(value.items())) if isinstance(value, Counter) else value
-            for name, value in ((name, getattr(self, name)) for name in self.__slots__)
-        }
+        """Return all counts by name, those of kinds as a `Counter`."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def __str__(self) -> str:
         """Return a few lines for people."""
@@ -81,70 +84,57 @@ class Report:
 
 
 class Intake:
-    """Masks conversations and keeps those that are new."""
+    """Keeps conversations that are new.
 
-    def __init__(self, name: str, known: KnownConversations, extra: Sequence[Finder]) -> None:
-        """Take the name of the set, what is known, and kinds to mask besides the usual ones."""
+    Attributes:
+        report: What became of all so far.
+        turns: What is kept.
+        rejected: What cannot be used.
+    """
+
+    def __init__(self, name: str, known: KnownConversations) -> None:
+        """Take the name of the set, and what is known."""
         self.report = Report()
         self.turns: list[IngestedTurn] = []
-        self.rejected: list[dict[str, Any]] = []
+        self.rejected: list[Rejected] = []
         self._name = name
         self._known = known
-        self._extra = extra
         self._read = 0
 
     def take(
-        self, conversations: Iterable[Sequence[NewTurn]], rejected: Iterable[Rejected]
+        self, conversations: Iterable[Sequence[NewTurn]], rejected: Sequence[Rejected]
     ) -> None:
         """Take in what a file holds."""
         self.report.files += 1
         for conversation in conversations:
             self._take_conversation(conversation)
-        for item in rejected:
-            self.report.rows += item.line is not None
-            self.report.rejected[item.field] += 1
-            self.rejected.append(
-                {
-                    "file": self._mask(item.file),
-                    "line": item.line,
-                    "reason": mask_value(item.reason, self._mask),
-                    "row": mask_value(item.row, self._mask),
-                }
-            )
+        self.report.rows += sum(item.line is not None for item in rejected)
+        self.report.rejected.update(item.field for item in rejected)
+        self.rejected += rejected
 
     def _take_conversation(self, conversation: Sequence[NewTurn]) -> None:
         self.report.rows += len(conversation)
         self._read += 1
-        texts = [mask(item.turn.text, self._extra) for item in conversation]
-        spoken = [
-            (item.turn.speaker, text) for item, (text, _) in zip(conversation, texts, strict=True)
-        ]
-        if repeats := self._known.add(spoken):
+        if repeats := self._known.add([(new.turn.speaker, new.turn.text) for new in conversation]):
             self.report.duplicates[repeats] += 1
             return
         self.report.conversations += 1
         self.report.turns += len(conversation)
-        self.report.masked.update(sum((counts for _, counts in texts), Counter()))
-        first = conversation[0]
-        file = self._mask(first.file)
+        # One conversation has one channel and domain, whatever its rows say.
+        channel, domain = conversation[0].channel, conversation[0].domain
         self.turns += [
             IngestedTurn(
-                f"{self._name}-{self._read:06}",
-                number,
-                speaker,
-                text,
-                first.channel,
-                first.domain,
-                file,
-                item.line,
+                conversation_id=f"{self._name}-{self._read:06}",
+                turn=number,
+                speaker=new.turn.speaker,
+                text=new.turn.text,
+                channel=channel,
+                domain=domain,
+                file=new.file,
+                line=new.line,
             )
-            for number, (item, (speaker, text)) in enumerate(zip(conversation, spoken, strict=True))
+            for number, new in enumerate(conversation)
         ]
-
-    def _mask(self, text: str) -> str:
-        masked, counts = mask(text, self._extra)
-        self.report.masked.update(counts)
-        return masked
 
 
 def read_known(corpus: Path, sources: Path, sets: Iterable[Path]) -> KnownConversations:
@@ -165,14 +155,14 @@ def write(intake: Intake, out: Path) -> None:
     """Write dataset, report and rejected rows into a folder that gets its name at the end.
 
     Raises:
-        DataError: The folder is there already.
+        OSError: Something cannot be written, or the folder has come to be meanwhile.
     """
-    partial = out.with_name(out.name + ".partial")
+    partial = out.with_name(out.name + PARTIAL)
     if partial.exists():  # a run was killed
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     save_ingested(intake.turns, partial)
-    lines = (json.dumps(row) + "\n" for row in intake.rejected)
+    lines = (json.dumps(asdict(row)) + "\n" for row in intake.rejected)
     (partial / "rejected.jsonl").write_text("".join(lines), encoding="utf-8")
     report = json.dumps(intake.report.to_dict(), indent=1) + "\n"
     (partial / "report.json").write_text(report, encoding="utf-8")
@@ -198,41 +188,55 @@ def _parser() -> argparse.ArgumentParser:
         "--customer", action="append", default=[], metavar="NAME", help="for transcripts"
     )
     parser.add_argument(
-        "--names", action="store_true", help="mask names of people too; needs the extra pii"
+        "--names", metavar="MODEL", help="mask names too, by a spaCy model; needs the extra pii"
     )
-    parser.add_argument("--spacy-model", metavar="MODEL", help="installed model for --names")
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--sources", type=Path, default=Path("data/raw"))
     parser.add_argument("--against", action="append", type=Path, default=[], metavar="FOLDER")
     return parser
 
 
+def _take_in(options: argparse.Namespace) -> Intake:
+    """Read and check everything; nothing is written.
+
+    Raises:
+        DataError: An option is wrong, or there is nothing to keep.
+    """
+    if options.out.exists():
+        raise DataError(f"{options.out} is there already; name another folder")
+    if missing := [file for file in options.files if not file.is_file()]:
+        raise DataError(f"there is no file {missing[0]}")
+    mapped = read_mapping(
+        options.mapping, options.column, options.speaker, options.channel, options.domain
+    )
+    mask = Masker([name_finder(options.names)] if options.names else [])
+    known = read_known(
+        options.corpus, options.sources, [*ingested_sets(options.out.parent), *options.against]
+    )
+    intake = Intake(options.out.name, known)
+    for file in options.files:
+        intake.take(
+            *read_file(file, mapped, mask, named=options.format, customers=options.customer)
+        )
+    intake.report.masked = mask.counts
+    if not intake.turns:
+        shown = [*map(str, intake.rejected[:10]), str(intake.report)]
+        raise DataError("\n".join([*shown, "there is nothing to keep; nothing was written"]))
+    return intake
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 1 if nothing could be taken in."""
+    """Run the command line and return its exit code: 1 if nothing was written."""
     options = _parser().parse_args(arguments)
-    out = options.out
     try:
-        if out.exists():
-            raise DataError(f"{out} is there already; name another folder")
-        if options.spacy_model and not options.names:
-            raise DataError("--spacy-model is for --names")
-        mapped = read_mapping(
-            options.mapping, options.column, options.speaker, options.channel, options.domain
-        )
-        extra = [name_finder(options.spacy_model)] if options.names else []
-        known = read_known(
-            options.corpus, options.sources, [*ingested_sets(out.parent), *options.against]
-        )
-        intake = Intake(out.name, known, extra)
-        for file in options.files:
-            intake.take(*read_file(file, mapped, named=options.format, customers=options.customer))
-        write(intake, out)
+        intake = _take_in(options)
+        write(intake, options.out)
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(intake.report)
-    print(f"written to {out}; rows that cannot be used are in {out / 'rejected.jsonl'}")
-    return 0 if intake.turns else 1
+    print(f"written to {options.out}; rejected.jsonl there says why rows were rejected")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Unlabelled conversations as `training.ingest` saves them: a Hugging Face dataset on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from datasets import Dataset, Features, Value, disable_progress_bars, load_from_disk
 
 from training.corpus import DataError
+
+PARTIAL = ".partial"
+"""End of the name of a set that is not finished."""
 
 FEATURES = Features(
     {
@@ -49,7 +51,7 @@ class IngestedTurn:
 
 
 def save_ingested(turns: Sequence[IngestedTurn], folder: Path) -> None:
-    """Save turns into a folder that is not there yet."""
+    """Save turns into a folder; it may be there already."""
     disable_progress_bars()
     columns = {name: [getattr(turn, name) for turn in turns] for name in FEATURES}
     Dataset.from_dict(columns, features=FEATURES).save_to_disk(folder)
@@ -74,11 +76,5 @@ def ingested_sets(folder: Path) -> list[Path]:
     return sorted(
         path.parent
         for path in folder.glob("*/dataset_info.json")
-        if path.parent.suffix != ".partial"
+        if not path.parent.name.endswith(PARTIAL)
     )
-
-
-def conversations(turns: Sequence[IngestedTurn]) -> Iterator[list[IngestedTurn]]:
-    """Yield the turns of each conversation."""
-    for _, members in groupby(turns, key=lambda turn: turn.conversation_id):
-        yield list(members)

@@ -2,16 +2,16 @@
 
 What is found: cards (Luhn), IBANs (modulo 97), e-mail addresses, telephone numbers, IP
 addresses, national ids (US, UK, Canada, Spain, France, Italy, Brazil), and what in a URL can be a
-secret. Where check digits exist they decide; telephone numbers are told by their form, so a long
-number that begins with 0 counts as one. Names, addresses and birthdays are not found here; for
-names see `training.names`.
+secret. Where check digits exist they decide; telephone numbers are told by their form or by a word
+such as "call" before them, so a long number that begins with 0 counts as one. Names, addresses and
+birthdays are not found here; for names see `training.names`.
 """
 
 import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from training.identifiers import (
     iban_length,
@@ -40,7 +40,6 @@ _SECRET: Final = re.compile(
     r"|(?<=/)(?=[^/?#]*\d)(?=[^/?#]*[a-z])[\w.~=+-]{20,}",  # a long code in the path
     re.IGNORECASE,
 )
-_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _DIGIT_GROUPS: Final = re.compile(r"\d+(?:[\s.\-‐-―]{1,3}\d+)*")
 _IBAN: Final = re.compile(r"(?=([A-Za-z]{2}[0-9]{2}(?:[\s.\-]?[A-Za-z0-9]){11,30}))")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)")
@@ -52,7 +51,7 @@ _PHONE: Final = re.compile(
     r"\+\d(?:[\s().\-/]{0,2}\d){7,14}(?!\d)"  # international
     r"|(?<!\d)00\d(?:[\s().\-/]{0,2}\d){8,13}(?!\d)"
     r"|(?<!\d)(?:1[ .-]?)?\(?[2-9]\d{2}\)?[ .-]{1,2}\d{3}[ .-]\d{4}(?!\d)"  # North America
-    r"|(?<![\d.,])(?!\d{1,2}[./-]\d{1,2}[./-]\d{2})\(?0\d(?:[ ().-]{0,2}\d){7,9}(?!\d)"
+    r"|(?<![\d.,])(?!\d{1,2}[./-]\d{1,2}[./-]\d{2})\(?0\d(?:[ ()./-]{0,2}\d){7,9}(?!\d)"
 )
 _CALLED: Final = re.compile(
     r"\b(?:phone|mobile|cell|tel|call|ring|text|whatsapp|reach)\b[^\d\n]{0,30}"
@@ -104,23 +103,23 @@ def mask(text: str, extra: Sequence[Finder] = ()) -> tuple[str, Counter[str]]:
     return text, counts
 
 
-def mask_value(value: object, mask_text: Callable[[str], str]) -> Any:
-    """Mask what JSON, CSV or Parquet gave, into plain JSON types; escapes are undone first.
+class Masker:
+    """Masks many texts and counts what it finds.
 
-    Args:
-        value: Strings, numbers, lists, objects, or anything that can be told as text.
-        mask_text: What masks one text.
+    Attributes:
+        counts: Hits so far, by kind.
     """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, dict):
-        items = value.items()
-        return {mask_text(str(name)): mask_value(item, mask_text) for name, item in items}
-    if isinstance(value, list | tuple):
-        return [mask_value(item, mask_text) for item in value]
-    text = _ESCAPE.sub(lambda match: chr(int(match[1] or match[2], 16)), str(value))
-    masked = mask_text(text)
-    return value if masked == text and isinstance(value, int | float) else masked
+
+    def __init__(self, extra: Sequence[Finder] = ()) -> None:
+        """Take kinds to look for besides those of this module."""
+        self.counts: Counter[str] = Counter()
+        self._extra = extra
+
+    def __call__(self, text: str) -> str:
+        """Return the text with placeholders."""
+        masked, counts = mask(text, self._extra)
+        self.counts += counts
+        return masked
 
 
 def _find(finders: Iterable[Finder], text: str) -> list[tuple[int, int, str]]:

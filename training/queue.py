@@ -6,191 +6,176 @@ python -m training.queue import to_label.csv --corpus my_corpus
 
 `choose` ranks unlabelled turns of sets that training.ingest wrote; `training.selection` says how.
 Turns that the corpus holds already are left out. `import` reads the file back, or Label Studio's
-JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line,
-and adds to the corpus, with its other files as they are; then training.data split and check.
+JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line
+or task, and adds to the corpus; then training.data split and check. What an earlier import of the
+same file added is left as it is.
 
-A corpus has no turns without labels. So labelled neighbours become one conversation, and a turn
-whose neighbours have none stands alone, without the context that its labeller saw; with
---label-context the turns that the model reads before a chosen one are there to be labelled too.
+Labelled neighbours become one conversation, and a turn whose neighbours have no labels stands
+alone, without the context that its labeller saw. With --label-context the turns that the model
+reads before a chosen one are there to be labelled too.
 """
 
 import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import DeescError
-from deesc_model.labels import SPEAKERS, Level
+from deesc_model.labels import SPEAKERS
 from deesc_model.rendering import render_turn
 from deesc_model.types import Prediction, Turn
+from training.assembly import Place, assemble, origin
+from training.base_model import PACKAGED_MODEL
 from training.corpus import DataError, Utterance, load_corpus, write_corpus
-from training.ingested import IngestedTurn, conversations, load_ingested
-from training.label_files import QueuedTurn, read_labelled, write_queue
-from training.selection import (
-    MEASURES,
-    choose,
-    disagreement,
-    rarity,
-    text_vectors,
-    uncertainty,
-)
+from training.embeddings import text_vectors
+from training.ingested import IngestedTurn, load_ingested
+from training.label_files import QueuedTurn, check_new, read_labelled, write_queue
+from training.selection import MEASURES, choose, disagreement, rarity, uncertainty
 
-Place = tuple[str, int]
-"""Conversation and turn."""
+Turns = Mapping[Place, IngestedTurn]
+
+
+def load_sets(folders: Iterable[Path]) -> dict[Place, IngestedTurn]:
+    """Read ingested sets.
+
+    Raises:
+        DataError: A folder is no set, or two are of one name, so that their turns would mix.
+    """
+    turns: dict[Place, IngestedTurn] = {}
+    for folder in folders:
+        for turn in load_ingested(folder):
+            place = (turn.conversation_id, turn.turn)
+            if place in turns:
+                raise DataError(
+                    f"{folder}: the conversation {turn.conversation_id} is in another set too;"
+                    " name each set once, and no two alike"
+                )
+            turns[place] = turn
+    return turns
 
 
 def predict(
-    classifier: EscalationClassifier, wanted: Iterable[Place], by_id: Mapping[str, list[Turn]]
+    classifier: EscalationClassifier, turns: Turns, places: Iterable[Place]
 ) -> list[Prediction]:
     """Return what a bundle says of turns, each read with the turns before it."""
     reach = classifier.bundle.config.encoder.context_turns
-    places = list(wanted)
+    wanted = list(places)
     return classifier.predict_batch(
-        [by_id[name][turn] for name, turn in places],
-        [by_id[name][max(0, turn - reach) : turn] for name, turn in places],
+        [_said(turns[place]) for place in wanted],
+        [_said_before(turns, place, reach) for place in wanted],
     )
 
 
-def labelled_places(rows: Iterable[Utterance]) -> set[Place]:
-    """Return where in the ingested sets the labelled turns of a corpus were."""
-    places = set()
-    for row in rows:
-        name, _, start = row.conversation_id.rpartition("@")
-        if name and start.isdecimal():
-            places.add((name, int(start) + row.turn))
-        else:
-            places.add((row.conversation_id, row.turn))
-    return places
+def _said(turn: IngestedTurn) -> Turn:
+    return Turn(turn.speaker, turn.text)
 
 
-def arc_of(rows: Sequence[Utterance]) -> str:
-    """Return how a labelled conversation goes; a rule, where the corpus has a writer's word.
-
-    It is for spreading conversations evenly over the splits.
-    """
-    levels = [row.level for row in rows if row.speaker == "customer"] or [0]
-    if levels[0] == Level.ABUSIVE:
-        return "abusive"
-    if max(levels) <= Level.CONCERNED:
-        return "calm"
-    if any("supervisor_request" in row.signals for row in rows):
-        return "handover"
-    if levels[-1] <= Level.CONCERNED:
-        return "calmed"
-    provoked = any(row.speaker == "agent" and row.triggers for row in rows)
-    return "worsened" if provoked and levels[-1] > levels[0] else "rises"
-
-
-def corpus_conversations(rows: Iterable[Utterance]) -> list[Utterance]:
-    """Make conversations of labelled turns: neighbours together, counted from 0.
-
-    One that does not begin with its first turn is called ``conversation@turn``.
-    """
-    by_id: defaultdict[str, list[Utterance]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (row.conversation_id, row.turn)):
-        by_id[row.conversation_id].append(row)
-    made = []
-    for name, members in by_id.items():
-        breaks = [i for i in range(1, len(members)) if members[i].turn != members[i - 1].turn + 1]
-        for first, last in zip([0, *breaks], [*breaks, len(members)], strict=True):
-            part = members[first:last]
-            start, arc = part[0].turn, arc_of(part)
-            called = f"{name}@{start}" if start else name
-            made += [
-                replace(row, conversation_id=called, turn=row.turn - start, arc=arc) for row in part
-            ]
-    return made
+def _said_before(turns: Turns, place: Place, count: int) -> list[Turn]:
+    """Return the last turns before one in its conversation, at most `count`."""
+    name, turn = place
+    return [_said(turns[name, number]) for number in range(max(0, turn - count), turn)]
 
 
 def _choose(options: argparse.Namespace) -> int:
-    told = [turn for folder in options.sets for turn in load_ingested(folder)]
-    rows = {(turn.conversation_id, turn.turn): turn for turn in told}
-    by_id = {
-        members[0].conversation_id: [Turn(turn.speaker, turn.text) for turn in members]
-        for members in conversations(told)
-    }
-    done = labelled_places(load_corpus(options.corpus)) if options.corpus.exists() else set()
+    check_new(options.out, overwrite=options.overwrite)
+    turns = load_sets(options.sets)
+    labelled = {origin(row) for row in load_corpus(options.corpus)}
     speakers = SPEAKERS if options.speaker == "all" else (options.speaker,)
-    pool = [place for place, row in rows.items() if row.speaker in speakers and place not in done]
+    pool = [
+        place for place, turn in turns.items() if turn.speaker in speakers and place not in labelled
+    ]
     if not pool:
         raise DataError("there is no turn to label: all are labelled, or nobody speaks")
     classifier = EscalationClassifier.from_pretrained(options.bundle)
-    predictions = predict(classifier, pool, by_id)
-    parts = [uncertainty(predictions, options.measure), rarity(predictions)]
+    predictions = predict(classifier, turns, pool)
+    measures = {
+        "uncertainty": uncertainty(predictions, options.measure),
+        "rarity": rarity(predictions),
+    }
     if options.previous:
-        before = EscalationClassifier.from_pretrained(options.previous)
-        parts.append(disagreement(predictions, predict(before, pool, by_id)))
-    interest = np.mean(parts, axis=0)
-    chosen = choose(interest, text_vectors([rows[place].text for place in pool]), options.count)
-    values = {pool[i]: [round(float(part[i]), 4) for part in parts] for i in chosen}
-    reach = classifier.bundle.config.encoder.context_turns
-    queued: dict[Place, QueuedTurn] = {}
-    for name, turn in values:
-        first = max(0, turn - reach) if options.label_context else turn
-        for number in range(first, turn + 1):
-            place = (name, number)
-            if place not in done:
-                queued[place] = _queued(
-                    rows[place], by_id[name], values.get(place), options.context
-                )
-    write_queue(list(queued.values()), options.out)
+        previous = EscalationClassifier.from_pretrained(options.previous)
+        measures["disagreement"] = disagreement(predictions, predict(previous, turns, pool))
+    chosen = choose(
+        np.mean(list(measures.values()), axis=0),
+        text_vectors([turns[place].text for place in pool], options.encoder),
+        options.count,
+    )
+    values = {
+        pool[row]: {name: round(float(all_of[row]), 4) for name, all_of in measures.items()}
+        for row in chosen
+    }
+    reach = classifier.bundle.config.encoder.context_turns if options.label_context else 0
+    wanted = dict.fromkeys(
+        (name, number)
+        for name, turn in values
+        for number in range(max(0, turn - reach), turn + 1)
+        if (name, number) not in labelled
+    )
+    queued = [_queued(turns, place, values.get(place, {}), options.context) for place in wanted]
+    write_queue(queued, options.out, overwrite=options.overwrite)
     print(f"{len(values)} of {len(pool)} turns chosen, {len(queued)} to label in {options.out}")
     return 0
 
 
-def _queued(
-    row: IngestedTurn, turns: Sequence[Turn], values: Sequence[float] | None, context: int
-) -> QueuedTurn:
-    """Return a row to label; turns that are only context have no values of their own."""
-    before = turns[max(0, row.turn - context) : row.turn]
-    uncertain, rare, differs = [*(values or ()), None, None, None][:3]
+def _queued(turns: Turns, place: Place, values: Mapping[str, float], context: int) -> QueuedTurn:
+    turn = turns[place]
     return QueuedTurn(
-        row.conversation_id,
-        row.turn,
-        row.speaker,
-        "\n".join(map(render_turn, before)),
-        row.text,
-        row.channel,
-        row.domain,
-        uncertain,
-        rare,
-        differs,
+        speaker=turn.speaker,
+        context="\n".join(map(render_turn, _said_before(turns, place, context))),
+        text=turn.text,
+        conversation_id=turn.conversation_id,
+        turn=turn.turn,
+        channel=turn.channel,
+        domain=turn.domain,
+        **values,
     )
 
 
 def _import(options: argparse.Namespace) -> int:
-    rows, faults, blank = read_labelled(options.file)
-    if faults:
-        shown = "\n".join(str(fault) for fault in faults)
-        raise DataError(f"{shown}\n{len(faults)} faults; nothing was written")
-    made = corpus_conversations(rows)
-    if not made:
-        raise DataError(f"{options.file} holds no labels")
-    options.corpus.mkdir(parents=True, exist_ok=True)
-    held = load_corpus(options.corpus) if any(options.corpus.glob("*.jsonl")) else []
-    again = {row.conversation_id for row in held} & {row.conversation_id for row in made}
-    if again:
-        raise DataError(f"{min(again)} is in {options.corpus} already; nothing was written")
-    write_corpus([*held, *made], options.corpus)
+    file, corpus = options.file, options.corpus
+    found = read_labelled(file)
+    held = load_corpus(corpus) if any(corpus.glob("*.jsonl")) else []
+    in_corpus = {origin(row): _labels(row) for row in held}
+    new, again = [], 0
+    for place, row in found.rows:
+        before = in_corpus.get((row.conversation_id, row.turn))
+        if before is None:
+            new.append(row)
+        elif before == _labels(row):
+            again += 1
+        else:
+            found.faults.append(f"{place}: {corpus} has other labels or another text for this turn")
+    if found.faults:
+        shown = "\n".join(found.faults)
+        raise DataError(f"{shown}\n{len(found.faults)} faults; nothing was written")
+    if not found.rows:
+        raise DataError(f"{file} holds no labels; fill in level, triggers and signals")
+    made = assemble(new)
+    if made:
+        corpus.mkdir(parents=True, exist_ok=True)
+        write_corpus([*held, *made], corpus)
     count = len({row.conversation_id for row in made})
-    print(
-        f"{len(made)} labelled turns in {count} conversations added to {options.corpus},"
-        f" {blank} rows without labels left out;"
-        f" now run: python -m training.data split --corpus {options.corpus}"
-    )
+    print(f"{len(made)} labelled turns in {count} conversations added to {corpus}")
+    print(f"left out: {found.blank} rows without labels, {again} that {corpus} has already")
+    print(f"now run: python -m training.data split --corpus {corpus}")
     return 0
 
 
-def _whole_number(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+def _labels(row: Utterance) -> tuple[object, ...]:
+    """Return what an import may not change."""
+    return row.speaker, row.text, row.level, row.triggers, row.signals
+
+
+def _whole_number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least}, not {text!r}")
+        return int(text)
+
+    return parse
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,15 +188,23 @@ def _parser() -> argparse.ArgumentParser:
     choosing.set_defaults(command=_choose)
     choosing.add_argument("sets", nargs="+", type=Path, metavar="SET")
     choosing.add_argument(
-        "--out", type=Path, required=True, help="a name that ends in .csv, .jsonl"
+        "--out", type=Path, required=True, metavar="FILE", help="a name that ends in .csv, .jsonl"
     )
-    choosing.add_argument("--count", type=_whole_number, default=100, help="turns to choose")
+    choosing.add_argument(
+        "--overwrite", action="store_true", help="replace FILE, and what was filled in there"
+    )
+    choosing.add_argument("--count", type=_whole_number(1), default=100, help="turns to choose")
     choosing.add_argument("--bundle", type=Path, help="default: the one of the package")
     choosing.add_argument("--previous", type=Path, metavar="FOLDER", help="an older bundle")
     choosing.add_argument("--measure", choices=MEASURES, default="entropy")
+    choosing.add_argument(
+        "--encoder",
+        default=PACKAGED_MODEL,
+        help="tells which texts are alike, as base_model",
+    )
     choosing.add_argument("--speaker", choices=(*SPEAKERS, "all"), default="customer")
     choosing.add_argument(
-        "--context", type=_whole_number, default=6, help="turns before it to show"
+        "--context", type=_whole_number(0), default=6, help="turns before it to show"
     )
     choosing.add_argument(
         "--label-context", action="store_true", help="also label what the model reads before it"

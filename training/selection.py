@@ -6,26 +6,18 @@ already, which is greedy k-centre weighted by interest. (Sener and Savarese, "Ac
 Convolutional Neural Networks: A Core-Set Approach", 2018, for k-centre; Settles, "Active
 Learning Literature Survey", 2009, for entropy and margin.)
 
-The distance is the cosine distance of TF-IDF vectors of words and pairs of words, reduced by SVD
-where there are more than `DIMENSIONS`. It is no embedding of the model: the bundle's network gives
-scores only. So it tells turns with other words apart, not those with another meaning.
+The distance is the cosine distance of `training.embeddings`, which read the text by itself.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
 
 from deesc_model.scoring import FloatArray, IntArray
 from deesc_model.types import Prediction
 
-DIMENSIONS = 100
 MEASURES = ("entropy", "margin")
-SEED = 2026
-_WORDS = r"\w+|[^\w\s]"
 
 
 def uncertainty(predictions: Sequence[Prediction], measure: str) -> FloatArray:
@@ -66,17 +58,6 @@ def disagreement(first: Sequence[Prediction], second: Sequence[Prediction]) -> F
     )
     labels = np.abs(_label_scores(first) - _label_scores(second))
     return np.asarray((np.abs(levels).sum(axis=1) / 2 + labels.max(axis=1)) / 2)
-
-
-def text_vectors(texts: Sequence[str]) -> FloatArray:
-    """Return a vector of length 1 for each text; see the module for what it is."""
-    # Marks are words too, so that no text is without any.
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORDS)
-    weights = vectorizer.fit_transform(texts)
-    if min(weights.shape) <= DIMENSIONS:
-        return np.asarray(weights.toarray(), dtype=np.float64)
-    reduced = TruncatedSVD(DIMENSIONS, random_state=SEED).fit_transform(weights)
-    return np.asarray(normalize(reduced), dtype=np.float64)
 
 
 def choose(interest: FloatArray, vectors: FloatArray, count: int) -> IntArray:

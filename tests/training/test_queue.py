@@ -1,6 +1,5 @@
 import csv
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,10 @@ from tiny_bundle import write_tiny_bundle
 from deesc_model import Level, Prediction
 from deesc_model.labels import SIGNALS, TRIGGERS
 from training import data, queue
-from training.corpus import load_corpus, read_corpus
+from training.corpus import load_corpus
+from training.embeddings import text_vectors
 from training.ingested import IngestedTurn, save_ingested
-from training.selection import choose, disagreement, rarity, text_vectors, uncertainty
+from training.selection import choose, disagreement, rarity, uncertainty
 
 
 def prediction(level_scores, triggers=(), signals=(), score=0.0):
@@ -56,15 +56,23 @@ def test_disagreement_is_half_the_levels_and_half_the_labels():
 
 
 def test_a_second_of_the_same_kind_gives_way():
-    texts = ["my parcel is late", "my parcel is late", "you are a liar", "👍"]
-    chosen = choose(np.array([0.9, 0.8, 0.3, 0.2]), text_vectors(texts), 9)
-    assert chosen.tolist() == [0, 2, 3, 1]
+    # After the first the others' distances are 0, 0.5 and 0.8: worth 0, 0.2 and 0.24.
+    vectors = np.array([[1, 0], [1, 0], [0.5, 0.75**0.5], [0.2, 0.96**0.5]])
+    assert choose(np.array([0.9, 0.8, 0.4, 0.3]), vectors, 9).tolist() == [0, 3, 2, 1]
+    assert choose(np.array([0.9, 0.8, 0.4, 0.3]), vectors, 2).tolist() == [0, 3]
 
 
-def test_many_texts_are_reduced():
-    words = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(300)]
-    vectors = text_vectors([f"{a} {b}" for a, b in pairwise(words)])
-    assert vectors.shape[1] == 100
+def test_texts_that_mean_alike_are_near_each_other():
+    texts = [
+        "Where is my parcel?",
+        "You took the money from my card twice.",
+        "The package has not arrived yet.",
+        "My credit card was charged two times. " + "Please look into it. " * 100,
+    ]
+    vectors = text_vectors(texts, batch_size=3)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(4))
+    alike = vectors @ vectors.T - np.eye(4)
+    assert alike.argmax(axis=1).tolist() == [2, 3, 0, 1]
 
 
 SAID = [
@@ -86,18 +94,29 @@ def ingested(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run(ingested, tiny_bundle, tmp_path):
-    def command(*options, out="q.csv", corpus="none"):
-        arguments = ["choose", ingested, "--out", tmp_path / out, "--bundle", tiny_bundle]
-        arguments += ["--corpus", tmp_path / corpus, *options]
-        assert queue.main([str(item) for item in arguments]) == 0
+def choosing(ingested, tiny_bundle, base_model, tmp_path):
+    """The command, with a corpus that has nothing of the set."""
+    corpus = write_rows(tmp_path / "other", [turn()])
+
+    def command(out, *options, corpus=corpus):
+        arguments = ["choose", ingested, "--out", out, "--bundle", tiny_bundle]
+        arguments += ["--encoder", base_model, "--corpus", corpus, *options]
+        return queue.main([str(item) for item in arguments])
+
+    return command
+
+
+@pytest.fixture
+def run(choosing, tmp_path):
+    def command(*options, out="q.csv", **corpus):
+        assert choosing(tmp_path / out, *options, **corpus) == 0
         return tmp_path / out
 
     return command
 
 
 def rows_of(path: Path) -> list[dict]:
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         if path.suffix == ".csv":
             return list(csv.DictReader(stream))
         return [json.loads(line) for line in stream]
@@ -134,9 +153,31 @@ def test_turns_of_customers_are_chosen_with_context(run):
     assert row["context"] == "customer: the parcel is late\nagent: fine ."
     assert row["disagreement"] == ""
     assert row["level"] == row["triggers"] == ""
-    assert len(rows_of(run("--count", 2))) == 2
-    assert len(rows_of(run("--speaker", "all"))) == 8
-    assert {row["context"] for row in rows_of(run("--context", 0))} == {""}
+    assert len(rows_of(run("--count", 2, out="two.csv"))) == 2
+    assert len(rows_of(run("--speaker", "all", out="all.csv"))) == 8
+    assert {row["context"] for row in rows_of(run("--context", 0, out="bare.csv"))} == {""}
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.jsonl"])
+def test_labels_that_somebody_filled_in_are_not_overwritten(choosing, run, tmp_path, capsys, name):
+    path = run(out=name)
+    fill(path, {("a", 0): {"level": "1"}})
+    filled = path.read_bytes()
+    assert choosing(path) == 1
+    assert f"{name} is there already" in capsys.readouterr().err
+    assert path.read_bytes() == filled
+    run("--overwrite", "--count", 1, out=name)
+    assert len(rows_of(path)) == 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [("q.xlsx", "must end in"), ("no/q.csv", "missing or read-only"), (".csv", "must end in")],
+)
+def test_a_file_that_cannot_be_written_is_refused_first(choosing, tmp_path, capsys, out, said):
+    assert choosing(tmp_path / out, "--bundle", "nowhere") == 1
+    assert said in capsys.readouterr().err
 
 
 def test_a_previous_bundle_that_agrees_has_no_say(run, tmp_path):
@@ -180,9 +221,27 @@ def test_labels_come_back_into_a_corpus_that_is_accepted(run, tmp_path, capsys):
     assert rows["a@2"].triggers == ("delay", "unresolved")
     assert rows["b@2"].arc == "abusive"
     # what is labelled is not asked again
-    assert sorted(places(run(out="next.csv", corpus="mine"))) == [("a", 0), ("c", 0)]
-    assert queue.main(["import", str(path), "--corpus", str(corpus)]) == 1
-    assert "already" in capsys.readouterr().err
+    assert sorted(places(run(out="next.csv", corpus=corpus))) == [("a", 0), ("c", 0)]
+
+
+def test_an_import_can_be_done_again_but_changes_nothing(run, tmp_path, capsys):
+    path, corpus = fill(run(), {("a", 2): {"level": "2"}}), tmp_path / "mine"
+
+    def take() -> int:
+        return queue.main(["import", str(path), "--corpus", str(corpus)])
+
+    assert take() == 0
+    before = (corpus / "delivery.jsonl").read_bytes()
+    assert take() == 0
+    assert "4 rows without labels, 1 that" in capsys.readouterr().out
+    assert (corpus / "delivery.jsonl").read_bytes() == before
+    fill(path, {("b", 0): {"level": "0"}})  # the labeller went on
+    assert take() == 0
+    assert [row.conversation_id for row in load_corpus(corpus)] == ["a@2", "b"]
+    fill(path, {("a", 2): {"level": "3"}})
+    assert take() == 1
+    assert "has other labels" in capsys.readouterr().err
+    assert [row.level for row in load_corpus(corpus)] == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +257,7 @@ def test_labels_come_back_into_a_corpus_that_is_accepted(run, tmp_path, capsys):
         ({"level": "0", "speaker": "agent", "signals": "churn_threat"}, "agent turns carry none"),
         ({"level": "0", "turn": "x"}, "turn: must be a whole number"),
         ({"level": "0", "domain": ""}, "domain: must be a word"),
+        ({"level": "0", "text": "#NAME?"}, "text: is not as it was queued"),
     ],
 )
 def test_illegal_labels_are_refused_by_line(run, tmp_path, capsys, labels, said):
@@ -215,7 +275,20 @@ def test_a_turn_labelled_twice_is_refused(run, tmp_path, capsys):
     fill(path, {places(path)[0]: {"level": 0}})
     path.write_text(path.read_text() * 2)
     assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
-    assert "q.jsonl:2: turn: this turn is also labelled in line 1" in capsys.readouterr().err
+    assert "q.jsonl:2: this turn is labelled in q.jsonl:1 too" in capsys.readouterr().err
+
+
+def test_what_a_spreadsheet_does_to_a_file_is_understood(run, tmp_path):
+    """Numbers with a point, other line breaks, empty rows at the end."""
+    path = fill(run("--count", 1), {})
+    [row] = rows_of(path)
+    row |= {"level": "2.0", "turn": f"{row['turn']}.0", "text": row["text"].replace(" ", " \n")}
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.DictWriter(stream, row, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([row, dict.fromkeys(row, "")])
+    assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 0
+    assert [labelled.level for labelled in load_corpus(tmp_path / "mine")] == [2]
 
 
 def studio_task(number, row, *results, cancelled=False):
@@ -281,25 +354,21 @@ def test_label_studio_faults_are_named_by_line(run, tmp_path, capsys):
     path = export(tmp_path / "export.json", tasks)
     assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
     lines = capsys.readouterr().err.splitlines()
-    text = path.read_text()
-    for number, said in enumerate(
-        ("annotations differ", "more than one", "4 goes", "not a task"), 1
-    ):
-        line = text[: text.index(f'"id": {number},')].count("\n")
-        assert lines[number - 1].startswith(f"export.json:{line}: ")
-        assert said in lines[number - 1]
-    path.write_text("{}")
-    assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
-    assert "must be a list of tasks" in capsys.readouterr().err
-    path.write_text('[{"data": ')
-    assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
-    assert "export.json:1: line: not JSON" in capsys.readouterr().err
+    wanted = ("annotations differ", "more than one", "level: 4 goes", "not a task")
+    for number, (line, said) in enumerate(zip(lines, wanted, strict=False), start=1):
+        assert line.startswith(f"export.json, task {number}: ")
+        assert said in line
+    assert "4 faults; nothing was written" in lines
+    for text, said in (("{}", "must be a list of tasks"), ('[{"data": ', "not JSON")):
+        path.write_text(text)
+        assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
+        assert said in capsys.readouterr().err
 
 
-def test_nothing_to_choose_or_no_set_is_an_error(ingested, tmp_path, tiny_bundle, capsys):
-    options = ["--out", str(tmp_path / "q.csv"), "--bundle", str(tiny_bundle)]
-    assert queue.main(["choose", str(tmp_path), *options]) == 1
-    assert "not a set that training.ingest wrote" in capsys.readouterr().err
+def test_nothing_to_choose_or_no_set_is_an_error(choosing, ingested, tmp_path, capsys):
+    out = tmp_path / "q.csv"
+    assert choosing(out, corpus=tmp_path / "nowhere") == 1
+    assert "no *.jsonl file in" in capsys.readouterr().err
     everything = [
         turn(
             conversation_id=name,
@@ -311,7 +380,10 @@ def test_nothing_to_choose_or_no_set_is_an_error(ingested, tmp_path, tiny_bundle
         for name, texts in SAID
         for n, text in enumerate(texts)
     ]
-    corpus = write_rows(tmp_path / "all", everything)
-    assert not read_corpus(corpus)[1]
-    assert queue.main(["choose", str(ingested), *options, "--corpus", str(corpus)]) == 1
+    assert choosing(out, corpus=write_rows(tmp_path / "all", everything)) == 1
     assert "no turn to label" in capsys.readouterr().err
+    assert queue.main(["choose", str(tmp_path), "--out", str(out)]) == 1
+    assert "not a set that training.ingest wrote" in capsys.readouterr().err
+    assert queue.main(["choose", str(ingested), str(ingested), "--out", str(out)]) == 1
+    assert "conversation a is in another set too" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,53 @@
+"""Vectors of texts, near each other where the texts mean something alike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import AutoModel, AutoTokenizer
+
+from deesc_model.scoring import FloatArray
+from training.base_model import PACKAGED_MODEL, resolve_base_model
+
+LONGEST = 128
+"""Tokens of a text that are read; what it is about shows in them."""
+
+
+def text_vectors(
+    texts: Sequence[str], encoder: str = PACKAGED_MODEL, batch_size: int = 32
+) -> FloatArray:
+    """Return a vector of length 1 for each text: the mean over its tokens in the last layer.
+
+    The packaged model was trained for just this mean. Source: Reimers and Gurevych,
+    "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019.
+
+    Args:
+        texts: At least one.
+        encoder: As `base_model` in `training.config`.
+        batch_size: Texts in one forward pass.
+
+    Returns:
+        Float, shape (texts, width of the encoder).
+    """
+    folder = resolve_base_model(encoder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+    longest = min(LONGEST, model.config.max_position_embeddings)
+    order = np.argsort([len(text) for text in texts])  # by length, to waste no padding
+    vectors = np.empty((len(texts), model.config.hidden_size))
+    with torch.inference_mode():
+        for start in tqdm(range(0, len(order), batch_size), "reading", leave=False):
+            part = order[start : start + batch_size]
+            inputs = tokenizer(
+                [texts[i] for i in part],
+                padding=True,
+                truncation=True,
+                max_length=longest,
+                return_tensors="pt",
+            )
+            mask = inputs["attention_mask"].unsqueeze(-1)
+            total = (model(**inputs).last_hidden_state * mask).sum(dim=1)
+            vectors[part] = functional.normalize(total, dim=1).numpy()
+    return vectors
