@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import AutoModel, AutoTokenizer
 
 from deesc_model.scoring import FloatArray
-from training.base_model import PACKAGED_MODEL, resolve_base_model
+from training.base_model import PACKAGED_MODEL
+from training.model import load_encoder
 
 LONGEST = 128
 """Tokens of a text that are read; what it is about shows in them."""
@@ -30,10 +30,12 @@ def text_vectors(
 
     Returns:
         Float, shape (texts, width of the encoder).
+
+    Raises:
+        DeescError: There is no such encoder.
     """
-    folder = resolve_base_model(encoder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder).eval()
+    model, tokenizer = load_encoder(encoder)
+    model.eval()
     longest = min(LONGEST, model.config.max_position_embeddings)
     order = np.argsort([len(text) for text in texts])  # by length, to waste no padding
     vectors = np.empty((len(texts), model.config.hidden_size))

@@ -324,7 +324,8 @@ def export(path: Path, tasks: list) -> Path:
 
 
 def test_label_studio_labels_come_back(run, tmp_path, capsys):
-    rows = dict(zip(places(run()), rows_of(run()), strict=True))
+    path = run()
+    rows = dict(zip(places(path), rows_of(path), strict=True))
     tasks = [
         studio_task(1, rows["a", 2], {"level": ["3"], "triggers": ["unresolved", "delay"]}),
         studio_task(2, rows["b", 2], {"level": ["abusive"], "signals": ["harm_threat"]}),
@@ -344,7 +345,8 @@ def test_label_studio_labels_come_back(run, tmp_path, capsys):
 
 
 def test_label_studio_faults_are_named_by_line(run, tmp_path, capsys):
-    row = rows_of(run("--count", 1))[0]
+    [row] = rows_of(run("--count", 1))
+    capsys.readouterr()
     tasks = [
         studio_task(1, row, {"level": ["0"]}, {"level": ["1"]}),
         studio_task(2, row, {"level": ["0", "1"]}),
