@@ -40,7 +40,7 @@ def text_vectors(
     order = np.argsort([len(text) for text in texts])  # by length, to waste no padding
     vectors = np.empty((len(texts), model.config.hidden_size))
     with torch.inference_mode():
-        for start in tqdm(range(0, len(order), batch_size), "reading", leave=False):
+        for start in tqdm(range(0, len(order), batch_size), "reading", leave=False, disable=None):
             part = order[start : start + batch_size]
             inputs = tokenizer(
                 [texts[i] for i in part],

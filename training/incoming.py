@@ -124,8 +124,8 @@ def read_mapping(
         return Mapped(
             named,
             {name.casefold(): role for name, role in roles.items()},
-            _place("channel", str(channel or values.get("channel", "")), "chat"),
-            _place("domain", str(domain or values.get("domain", "")), "general"),
+            _channel(str(channel or values.get("channel", "chat"))),
+            _domain(str(domain or values.get("domain", "general"))),
         )
     except InvalidInputError as error:
         raise DataError(str(error)) from None
@@ -240,11 +240,12 @@ def _new_turn(
     cells: Mapping[str, str | None], text: object, file: str, line: int, mapped: Mapped
 ) -> NewTurn:
     """Return what a row says; `text` is what was masked."""
+    if text is None:
+        raise InvalidInputError("text is missing")
     if not isinstance(text, str):
         raise InvalidInputError(f"text must be a string, not {type(text).__name__}")
-    channel, domain = (
-        _place(name, cells[name] or "", getattr(mapped, name)) for name in ("channel", "domain")
-    )
+    channel = _channel(cells["channel"] or mapped.channel)
+    domain = _domain(cells["domain"] or mapped.domain)
     turn = Turn(_speaker(cells["speaker"] or "", mapped), cells["text"] or "")
     return NewTurn(file, line, turn, channel, domain)
 
@@ -263,33 +264,26 @@ def _number(value: object) -> float:
 def _speaker(told: str, mapped: Mapped) -> str:
     """Return the role of a speaker; a row that names none is a customer's."""
     name = told.strip().casefold()
-    if not name:
-        return "customer"
-    # What is no role goes on to `Turn`, which refuses it by name.
-    return mapped.speakers.get(name) or role_of_name(name) or told
+    role = mapped.speakers.get(name) or role_of_name(name) if name else "customer"
+    if role is None:
+        raise InvalidInputError(
+            f"speaker must be customer or agent, not {told!r}; say which: --speaker {told!r}=ROLE"
+        )
+    return role
 
 
-def _place(name: str, value: str, default: str) -> str:
-    """Return a row's channel or domain; one that names none gets the default.
-
-    Raises:
-        InvalidInputError: It is none.
-    """
-    told = value.strip().lower() or default
-    if name == "channel" and told not in CHANNELS:
+def _channel(told: str) -> str:
+    name = told.strip().lower().replace("-", "")  # e-mail
+    if name not in CHANNELS:
         raise InvalidInputError(f"channel must be one of {', '.join(CHANNELS)}, not {told!r}")
-    if name == "domain" and not told.replace("_", "").isalpha():
-        raise InvalidInputError(f"domain must be a word such as food_delivery, not {told!r}")
-    return told
+    return name
 
 
-def _speaker(value: object, mapped: Mapped) -> str:
-    """Return the role of a speaker; a row that names none is a customer's."""
-    name = "" if value is None else str(value).strip().casefold()
-    if not name:
-        return "customer"
-    # What is no role goes on to `Turn`, which refuses it by name.
-    return mapped.speakers.get(name) or role_of_name(name) or str(value)
+def _domain(told: str) -> str:
+    name = "_".join(told.lower().replace("-", " ").split())
+    if not name.replace("_", "").isalpha():
+        raise InvalidInputError(f"domain must be a word or words without digits, not {told!r}")
+    return name
 
 
 def _table(values: Mapping[str, Any], name: str) -> dict[str, str]:

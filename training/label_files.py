@@ -134,13 +134,14 @@ def read_labelled(file: Path) -> Labelled:
     found = Labelled()
     first: dict[tuple[str, int], str] = {}
     try:
-        for place, item in (_tasks if file.suffix.lower() == ".json" else _rows)(file):
+        for where, item in (_tasks if file.suffix.lower() == ".json" else _rows)(file):
             if isinstance(item, str):
-                found.faults.append(f"{place}: {item}")
+                found.faults.append(f"{where}: {item}")
                 continue
             if all(item.get(name) in (None, "", []) for name in LABELS):
                 found.blank += 1
                 continue
+            place = f"{where} ({item.get('conversation_id')}, turn {item.get('turn')})"
             row, faults = _utterance(item)
             found.faults += [f"{place}: {fault}" for fault in faults]
             if row is None:

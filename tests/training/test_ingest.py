@@ -214,7 +214,7 @@ def test_rows_that_cannot_be_used_are_set_aside_with_reason_and_line(run, tmp_pa
         "channel": "[card]",
         "domain": None,
     }
-    assert rows[1]["reason"] == "speaker must be one of customer, agent, not '[email]'"
+    assert "speaker must be customer or agent, not '[email]'" in rows[1]["reason"]
     report = json.loads((folder / "report.json").read_text())
     assert report["rows"] == 7
     assert report["turns"] == 1
@@ -258,16 +258,17 @@ def test_rows_of_a_conversation_are_put_in_order(run, tmp_path):
     first, second = "+1 202 555 0147", "+1 202 555 0148"
     rows = [
         ["text", "conversation_id", "turn", "channel", "domain"],
-        ["then this", first, "4111111111111111", "Chat", "Food_Delivery"],
+        ["then this", first, "4111111111111111", "E-mail", "Food delivery"],
         ["and that", second, "4111111111111112", "", ""],
-        ["first this", first, "4111111111111110", "chat ", "food_delivery"],
+        ["first this", first, "4111111111111110", "email ", "food_delivery"],
     ]
     code, folder = run(write(tmp_path / "a.csv", table(rows)))
     assert code == 0
-    assert [(t.conversation_id, t.turn, t.text, t.domain) for t in load_ingested(folder)] == [
-        ("one-000001", 0, "first this", "food_delivery"),
-        ("one-000001", 1, "then this", "food_delivery"),
-        ("one-000002", 0, "and that", "general"),
+    turns = load_ingested(folder)
+    assert [(t.conversation_id, t.turn, t.text, t.channel, t.domain) for t in turns] == [
+        ("one-000001", 0, "first this", "email", "food_delivery"),
+        ("one-000001", 1, "then this", "email", "food_delivery"),
+        ("one-000002", 0, "and that", "chat", "general"),
     ]
 
 
@@ -334,7 +335,7 @@ def test_agents_may_greet_all_alike(run, tmp_path):
         (["--column", "text"], "takes NAME=VALUE"),
         (["--speaker", "bot=machine"], "must be customer or agent"),
         (["--channel", "fax"], "channel must be one of"),
-        (["--domain", "two words"], "domain must be a word"),
+        (["--domain", "24/7"], "domain must be a word"),
         (["--against", "nowhere"], "not a set that training.ingest wrote"),
         (["nowhere.csv"], "there is no file nowhere.csv"),
     ],

@@ -265,7 +265,7 @@ def test_illegal_labels_are_refused_by_line(run, tmp_path, capsys, labels, said)
     fill(path, {places(path)[0]: labels})
     assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
     error = capsys.readouterr().err
-    assert "q.csv:2: " in error
+    assert "q.csv:2 (" in error
     assert said in error
     assert not (tmp_path / "mine").exists()
 
@@ -275,7 +275,9 @@ def test_a_turn_labelled_twice_is_refused(run, tmp_path, capsys):
     fill(path, {places(path)[0]: {"level": 0}})
     path.write_text(path.read_text() * 2)
     assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
-    assert "q.jsonl:2: this turn is labelled in q.jsonl:1 too" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "q.jsonl:2 (" in error
+    assert "this turn is labelled in q.jsonl:1 (" in error
 
 
 def test_what_a_spreadsheet_does_to_a_file_is_understood(run, tmp_path):
@@ -358,7 +360,7 @@ def test_label_studio_faults_are_named_by_line(run, tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     wanted = ("annotations differ", "more than one", "level: 4 goes", "not a task")
     for number, (line, said) in enumerate(zip(lines, wanted, strict=False), start=1):
-        assert line.startswith(f"export.json, task {number}: ")
+        assert line.startswith(f"export.json, task {number}")
         assert said in line
     assert "4 faults; nothing was written" in lines
     for text, said in (("{}", "must be a list of tasks"), ('[{"data": ', "not JSON")):
