@@ -17,7 +17,6 @@ from transformers import (
     AutoModel,
     AutoTokenizer,
     PretrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -182,8 +181,10 @@ def corn_loss(logits: Tensor, levels: Tensor, level_weights: Tensor | None = Non
     return (losses * counts).sum() / counts.sum()
 
 
-def load_encoder(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a pre-trained encoder without a pooling layer, and its tokenizer.
+def new_model(
+    base_model: str, level_head: str, dropout: float, loss_weights: LossWeights
+) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
+    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
 
     Raises:
         DeescError: There is no such model, or it is not an encoder that transformers can load
@@ -204,18 +205,6 @@ def load_encoder(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerB
             f"base_model {base_model!r} lacks weights of its own encoder, {missing[0]} for one;"
             " is it a checkpoint of this project? Those are for evaluation, not to start from"
         )
-    return encoder, tokenizer
-
-
-def new_model(
-    base_model: str, level_head: str, dropout: float, loss_weights: LossWeights
-) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
-    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
-
-    Raises:
-        DeescError: As `load_encoder` says.
-    """
-    encoder, tokenizer = load_encoder(base_model)
     return EscalationModel(encoder, level_head, dropout, loss_weights), tokenizer
 
 

@@ -28,9 +28,8 @@ from deesc_model.labels import SPEAKERS
 from deesc_model.rendering import render_turn
 from deesc_model.types import Prediction, Turn
 from training.assembly import Place, assemble, origin
-from training.base_model import PACKAGED_MODEL
 from training.corpus import DataError, Utterance, load_corpus, write_corpus
-from training.embeddings import text_vectors
+from training.embeddings import embed
 from training.ingested import IngestedTurn, load_ingested
 from training.label_files import QueuedTurn, check_new, read_labelled, write_queue
 from training.selection import MEASURES, choose, disagreement, rarity, uncertainty
@@ -100,7 +99,7 @@ def _choose(options: argparse.Namespace) -> int:
         measures["disagreement"] = disagreement(predictions, predict(previous, turns, pool))
     chosen = choose(
         np.mean(list(measures.values()), axis=0),
-        text_vectors([turns[place].text for place in pool], options.encoder),
+        embed(classifier.bundle, [_said(turns[place]) for place in pool]),
         options.count,
     )
     values = {
@@ -197,11 +196,6 @@ def _parser() -> argparse.ArgumentParser:
     choosing.add_argument("--bundle", type=Path, help="default: the one of the package")
     choosing.add_argument("--previous", type=Path, metavar="FOLDER", help="an older bundle")
     choosing.add_argument("--measure", choices=MEASURES, default="entropy")
-    choosing.add_argument(
-        "--encoder",
-        default=PACKAGED_MODEL,
-        help="tells which texts are alike, as base_model",
-    )
     choosing.add_argument("--speaker", choices=(*SPEAKERS, "all"), default="customer")
     choosing.add_argument(
         "--context", type=_whole_number(0), default=6, help="turns before it to show"

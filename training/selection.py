@@ -6,7 +6,7 @@ already, which is greedy k-centre weighted by interest. (Sener and Savarese, "Ac
 Convolutional Neural Networks: A Core-Set Approach", 2018, for k-centre; Settles, "Active
 Learning Literature Survey", 2009, for entropy and margin.)
 
-The distance is the cosine distance of `training.embeddings`, which read the text by itself.
+The distance is the cosine distance of `training.embeddings`, of the text without its context.
 """
 
 from collections import Counter

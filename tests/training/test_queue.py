@@ -11,7 +11,6 @@ from deesc_model import Level, Prediction
 from deesc_model.labels import SIGNALS, TRIGGERS
 from training import data, queue
 from training.corpus import load_corpus
-from training.embeddings import text_vectors
 from training.ingested import IngestedTurn, save_ingested
 from training.selection import choose, disagreement, rarity, uncertainty
 
@@ -62,19 +61,6 @@ def test_a_second_of_the_same_kind_gives_way():
     assert choose(np.array([0.9, 0.8, 0.4, 0.3]), vectors, 2).tolist() == [0, 3]
 
 
-def test_texts_that_mean_alike_are_near_each_other():
-    texts = [
-        "Where is my parcel?",
-        "You took the money from my card twice.",
-        "The package has not arrived yet.",
-        "My credit card was charged two times. " + "Please look into it. " * 100,
-    ]
-    vectors = text_vectors(texts, batch_size=3)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(4))
-    alike = vectors @ vectors.T - np.eye(4)
-    assert alike.argmax(axis=1).tolist() == [2, 3, 0, 1]
-
-
 SAID = [
     ("a", ["the parcel is late", "fine .", "late again", "idiot"]),
     ("b", ["fine", "the parcel is fine", "furious !"]),
@@ -94,13 +80,13 @@ def ingested(tmp_path) -> Path:
 
 
 @pytest.fixture
-def choosing(ingested, tiny_bundle, base_model, tmp_path):
+def choosing(ingested, tiny_bundle, tmp_path):
     """The command, with a corpus that has nothing of the set."""
     corpus = write_rows(tmp_path / "other", [turn()])
 
     def command(out, *options, corpus=corpus):
         arguments = ["choose", ingested, "--out", out, "--bundle", tiny_bundle]
-        arguments += ["--encoder", base_model, "--corpus", corpus, *options]
+        arguments += ["--corpus", corpus, *options]
         return queue.main([str(item) for item in arguments])
 
     return command
