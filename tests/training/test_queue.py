@@ -234,7 +234,8 @@ def test_an_import_can_be_done_again_but_changes_nothing(run, tmp_path, capsys):
 
 def test_what_people_bring_and_label_is_what_training_reads(tiny_bundle, tmp_path):
     """From a file of tickets to the examples of a training run, by the commands alone."""
-    corpus = small_corpus(tmp_path / "corpus")
+    corpus = small_corpus(tmp_path / "corpus", conversations=20)
+    (corpus / "a.jsonl").rename(corpus / "delivery.jsonl")
     tickets = tmp_path / "tickets.csv"
     tickets.write_text(
         "text,speaker,conversation_id\n"
