@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def exact(trained, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def exported_once(monkeypatch, exact):
+    """For tests of what comes after torch's exporter, which takes seconds for one and the same."""
+    monkeypatch.setattr(export, "export_onnx", lambda model, path: shutil.copy(exact, path))
+
+
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
     rows = load_corpus(small_corpus(tmp_path_factory.mktemp("corpus") / "c"))
@@ -91,6 +98,7 @@ def test_the_bundle_answers_as_the_checkpoint_does(trained, views, tmp_path):
     assert sum(prediction.level_scores) == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "QUALITY_TOLERANCE", 1.0)
     exact = export_to(trained, views, tmp_path / "a", "fp32").path.stat().st_size
@@ -104,6 +112,7 @@ def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_quantisation_that_costs_quality_is_not_used(trained, views, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "QUALITY_TOLERANCE", -1.0)
     assert export_to(trained, views, tmp_path / "a").weights == "fp32"
@@ -150,6 +159,7 @@ def test_another_tokenizer_is_refused(trained, views, tmp_path, monkeypatch):
         export_to(trained, views, tmp_path / "staging")
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_failed_export_leaves_the_old_bundle(trained, views, tmp_path, monkeypatch):
     bundle_dir = tmp_path / "bundle"
     network = export_to(trained, views, tmp_path / "staging", "fp32")
