@@ -1,0 +1,41 @@
+"""What a run tells MLflow, in a real store."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+from runs import described
+
+from training.config import Config
+from training.tracking import Tracker
+
+pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+
+
+def test_an_interrupted_run_goes_on_without_doubling_what_it_said(tmp_path, caplog):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    config = dataclasses.replace(Config(), tracking_uri=uri, run_dir=str(tmp_path))
+    table = {"text": ["“no”", "<b>yes</b>"], "level": [3, 0]}
+    with pytest.raises(KeyboardInterrupt), Tracker(config, {}) as first:
+        first.log_table(table, "errors.json")
+        raise KeyboardInterrupt
+    client = mlflow.MlflowClient(uri)
+    assert client.get_run(first.run_id).info.status == "KILLED"
+    many = {f"test_slices/domain.d{n}/level_qwk": n / 2000 for n in range(1200)}
+    with Tracker(config, {}) as second:
+        second.log_table(table, "errors.json")
+        second.log_figures({**many, "test/unheard_of": 1.0})
+        second.log_note("# All is well")
+    assert second.run_id == first.run_id
+    file = Path(client.download_artifacts(second.run_id, "errors.json", tmp_path))
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found == {"columns": ["text", "level"], "data": [["“no”", 3], ["<b>yes</b>", 0]]}
+    run = client.get_run(second.run_id)
+    assert (run.info.status, len(run.data.metrics)) == ("FINISHED", 1201)
+    assert run.data.tags["mlflow.note.content"] == "# All is well"
+    words = described(client, second.run_id, tmp_path)
+    assert words["test/unheard_of"] == ""
+    assert all(said for name, said in words.items() if name != "test/unheard_of")
+    assert "test/unheard_of has no description" in caplog.text
