@@ -12,13 +12,16 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
-from runs import config_file
+from whole_runs import config_file
 
 from deesc_model.bundle import read_bundle
 from training import seeds
 from training.descriptions import describe
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
 
 SEVERAL = {
     7: {"test": {"level_qwk": 0.5, "level_mae": 1.0}},
