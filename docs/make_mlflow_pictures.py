@@ -7,6 +7,7 @@ python -m docs.make_mlflow_pictures --keep FOLDER      keep runs and server's fi
 import argparse
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,10 @@ PORT = 5055
 SIZE = {"width": 1280, "height": 800}
 SMALL = ("max_conversations=40", "epochs=3", "bootstrap_samples=200")
 """Enough for figures that differ; what a whole run gives is in the model card."""
+
+HIDDEN = ("Dataset", "Source", "Models")
+SHOWN = ("test/level_macro_f1", "test_seeds/level_macro_f1_mean", "test_seeds/level_macro_f1_std")
+"""Columns of the list of runs."""
 
 PREFERENCES = """
 localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
@@ -86,6 +91,22 @@ def draw(page: Page, address: str, first: str, second: str) -> None:
     page.goto(f"{address}/#/experiments/1/runs/{second}/artifacts/report/report.html")
     page.frame_locator("iframe").get_by_role("heading", level=1).wait_for()
     _save(page, "report")
+    chosen = f"runs=%5B%22{first}%22,%22{second}%22%5D&experiments=%5B%221%22%5D"
+    page.goto(f"{address}/#/compare-runs?{chosen}")
+    for name in ("Visualizations", "Run details"):
+        page.get_by_role("button", name=name).click()
+    for switch in page.get_by_role("switch").all()[-3:-1]:
+        switch.click()
+    _save(page, "compare")
+    page.goto(f"{address}/#/experiments/1/runs")
+    page.get_by_role("button", name="Columns").click()
+    for name in (*HIDDEN, *SHOWN):
+        page.get_by_placeholder("Search columns").fill(name)
+        found = page.locator("[class*=tree-treenode]").filter(has_text=re.compile(f"^{name}$"))
+        found.locator("[class*=tree-checkbox]").first.click()
+    page.keyboard.press("Escape")
+    page.locator(".ag-cell").get_by_role("button").first.click()
+    _save(page, "seeds")
 
 
 def _save(page: Page, name: str) -> None:

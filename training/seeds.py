@@ -14,7 +14,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +26,11 @@ from training.corpus import fingerprint
 from training.dataset import load_dataset
 from training.descriptions import EVALUATED
 from training.evaluate import HEADLINE, data_sets
-from training.tracking import RUN_ID_FILE, Tracker
+from training.tracking import RUN_ID_FILE, Tracker, settings
 from training.train import git_commit, train
 
 FEWEST = 2
 """Fewer seeds have no standard deviation."""
-
-OWN = ("seed", "run_name", "run_dir", "bundle_dir")
-"""Keys in which the runs differ."""
 
 Figures = dict[str, dict[str, float]]
 """Headline figures by data set, ``"test"`` and perhaps ``"test_public"``, and by metric."""
@@ -60,7 +57,7 @@ def train_seeds(config: Config, seeds: int, *, resume: bool = False) -> dict[int
     folder.mkdir(parents=True, exist_ok=True)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    shared = {key: value for key, value in asdict(config).items() if key not in OWN}
+    shared = {key: value for key, value in settings(config).items() if key != "seed"}
     state = {**shared, "data": data}
     done = _read_done(folder, state, resume=resume)
     _write_done(folder, state, done)

@@ -41,6 +41,16 @@ MODEL_VERSION_TAG = "model_version"
 """Tag of a registered version: `Manifest.model_version` of its bundle."""
 METRICS_AT_ONCE = 500
 """MLflow refuses more than 1,000 in one request."""
+BOOKKEEPING = (
+    "run_name",
+    "run_dir",
+    "bundle_dir",
+    "tracking_uri",
+    "experiment",
+    "registered_model",
+    "alias",
+)
+"""Keys of the configuration that say where a run leaves what it made."""
 METRICS_FILE = "metrics.json"
 """The table that says what each figure of a run means."""
 
@@ -83,11 +93,11 @@ class Tracker:
         Args:
             config: Where MLflow is, and the names of experiment and run.
             tags: What the run belongs to.
-            params: What the run was told; None for the whole configuration.
+            params: What the run was told; None for the configuration without `BOOKKEEPING`.
             child: Whether the run belongs to the one that is open, if there is one.
         """
         self._config = config
-        self._params = asdict(config) if params is None else dict(params)
+        self._params = settings(config) if params is None else dict(params)
         self._alive = True
         self.run_id = UNTRACKED
         self._call("open a run", lambda: self._open(tags, child))
@@ -209,6 +219,11 @@ class Tracker:
         except Exception as error:  # whatever MLflow raises must not end a training run
             self._alive = False
             log.warning("cannot %s in MLflow (%s); going on without", what, str(error)[:300])
+
+
+def settings(config: Config) -> dict[str, object]:
+    """Return what a comparison of two runs should show: what a model may depend on."""
+    return {key: value for key, value in asdict(config).items() if key not in BOOKKEEPING}
 
 
 def register_bundle(bundle_dir: Path, config: Config) -> str:

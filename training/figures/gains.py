@@ -6,7 +6,7 @@ from typing import Any
 from training.figures.picture import BLUE, ORANGE, Picture, drawing
 from training.figures.whiskers import Dots, draw_whiskers
 
-AXIS = "challenger minus champion; right of the line: better"
+AXIS = "gained on the champion (right: better)"
 
 
 def gains_picture(checks: Sequence[Mapping[str, Any]], name: str, title: str) -> Picture:

@@ -55,7 +55,8 @@ def draw_whiskers(
                 [place + dots.below for place, _ in shown],
                 dots.marker,
                 color=dots.colour,
-                markersize=6,
+                markersize=7,
+                markeredgewidth=1.5,
                 label=dots.label,
             )
         if label in lines:
