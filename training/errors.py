@@ -17,10 +17,11 @@ ErrorTable = dict[str, list[Any]]
 
 
 def worst_errors(rows: Sequence[Utterance], scores: Scores) -> ErrorTable:
-    """Return the rows whose level is furthest from the score's expectation, worst first."""
+    """Return the rows whose level was missed, the furthest from the score's mean level first."""
     levels = np.array([row.level for row in rows])
-    order = np.argsort(-np.abs(_frustration(scores) - levels))[:MOST]
-    return _table(rows, scores, order)
+    missed = np.flatnonzero(predicted_levels(scores) != levels)
+    distance = np.abs(_frustration(scores) - levels)[missed]
+    return _table(rows, scores, missed[np.argsort(-distance, kind="stable")][:MOST])
 
 
 def newly_wrong(rows: Sequence[Utterance], ours: Scores, champions: Scores) -> ErrorTable:

@@ -204,7 +204,8 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
 def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | None = None) -> bool:
     """Judge, print, write verdict and page, log them to MLflow; return whether it passed.
 
-    Both are in ``run_dir/gate``: ``gate.json`` and ``report.html``.
+    Both are in ``run_dir/gate``: ``gate.json`` and ``report.html``. In MLflow the verdict is a run
+    below the one that trained the challenger.
 
     Args:
         challenger: Its bundle.
@@ -226,7 +227,8 @@ def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | No
         stream.write(gate_page(verdict))
     own = replace(config, run_name="gate", run_dir=str(folder))
     tags = {key: str(verdict[key]) for key in ("challenger", "champion", "passed")}
-    with Tracker(own, tags, asdict(gates)) as tracker:
+    made_by = read_bundle(challenger).manifest.training_run
+    with Tracker(own, tags, asdict(gates), parent=made_by) as tracker:
         figures = {"passed": float(verdict["passed"])}
         failed = sum(not check["passed"] for check in verdict["checks"])
         tracker.log_figures(figures | {"failed_checks": float(failed)})

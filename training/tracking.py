@@ -21,10 +21,11 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
 from datasets import Dataset
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from deesc_model.bundle import read_bundle
 from deesc_model.errors import RegistryError
@@ -87,6 +88,7 @@ class Tracker:
         params: Mapping[str, object] | None = None,
         *,
         child: bool = False,
+        parent: str = UNTRACKED,
     ) -> None:
         """Open the run.
 
@@ -95,21 +97,24 @@ class Tracker:
             tags: What the run belongs to.
             params: What the run was told; None for the configuration without `BOOKKEEPING`.
             child: Whether the run belongs to the one that is open, if there is one.
+            parent: Id of the closed run that it belongs to; one that this server does not know
+                is passed over.
         """
         self._config = config
         self._params = settings(config) if params is None else dict(params)
         self._alive = True
         self.run_id = UNTRACKED
-        self._call("open a run", lambda: self._open(tags, child))
+        self._call("open a run", lambda: self._open(tags, child, parent))
 
-    def _open(self, tags: Mapping[str, str], child: bool) -> None:
+    def _open(self, tags: Mapping[str, str], child: bool, parent: str) -> None:
         check_reachable(self._config.tracking_uri)
         mlflow.set_tracking_uri(self._config.tracking_uri)
         mlflow.set_experiment(self._config.experiment)
         note = Path(self._config.run_dir) / RUN_ID_FILE
         unfinished = note.read_text(encoding="utf-8") if note.is_file() else None
+        above = {MLFLOW_PARENT_RUN_ID: parent} if _is_known(parent) else {}
         run = mlflow.start_run(
-            unfinished, run_name=self._config.run_name, tags=dict(tags), nested=child
+            unfinished, run_name=self._config.run_name, tags={**tags, **above}, nested=child
         )
         self.run_id = run.info.run_id
         note.write_text(self.run_id, encoding="utf-8")
@@ -224,6 +229,15 @@ class Tracker:
 def settings(config: Config) -> dict[str, object]:
     """Return what a comparison of two runs should show: what a model may depend on."""
     return {key: value for key, value in asdict(config).items() if key not in BOOKKEEPING}
+
+
+def _is_known(run_id: str) -> bool:
+    """Return whether the server has the run; the UI would hide what hangs below another."""
+    try:
+        mlflow.MlflowClient().get_run(run_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def register_bundle(bundle_dir: Path, config: Config) -> str:

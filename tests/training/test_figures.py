@@ -16,7 +16,7 @@ from training.figures.coverage import coverage_picture
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import close_pictures, save_pictures, to_svg
 from training.figures.ranking import ranking_picture
-from training.figures.reliability import score_bins
+from training.figures.reliability import score_bins, share_interval
 from training.figures.slices import slices_picture
 
 
@@ -64,6 +64,19 @@ def test_risk_falls_with_coverage_where_scores_know_it(kept):
     picture = kept(coverage_picture(gold, scores, answer()([]).calibration))
     assert ("50 %", "0.0 %") in picture.rows
     assert ("100 %", "50.0 %") in picture.rows
+
+
+def test_equally_certain_rows_are_answered_together(kept):
+    gold = gold_labels(rows_of([1, 1, 0, 0]))  # in any order of theirs, half is wrong
+    picture = kept(coverage_picture(gold, with_scores([0] * 4), answer()([]).calibration))
+    assert {row[1] for row in picture.rows} == {"50.0 %"}
+
+
+def test_the_interval_of_a_share():
+    # Wilson's for 8 of 10: (0.8 + 0.19208 ± 1.96 · √(0.016 + 0.0096040)) / 1.38416
+    assert share_interval(0.8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-4)
+    assert share_interval(0.0, 10)[0] == 0
+    assert share_interval(1.0, 10)[1] == 1
 
 
 def test_a_trigger_is_shown_at_the_threshold_in_use(kept):

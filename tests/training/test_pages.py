@@ -18,6 +18,7 @@ from training.pages.gate_page import gate_page
 from training.pages.parts import judgement
 from training.pages.run_page import run_page
 
+LONG = "far " * 3000 + "end"
 HOSTILE = '<script>alert("x")</script> & <img src=https://example.org/x.png>'
 DATA = [DataVersion("test", "corpus", 80, 80, "0123456789abcdef")]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -32,13 +33,8 @@ def rows_of_a_test():
     return [dataclasses.replace(row, text=f"text {n}") for n, row in enumerate(rows)]
 
 
-@pytest.fixture(scope="module")
-def page():
-    """The page of a model that misses two of 80, one of them hostile; the baseline misses 20."""
-    rows = rows_of_a_test()
-    rows[7] = dataclasses.replace(rows[7], text=HOSTILE)
-    wrong = {HOSTILE, "text 12"}
-    report = measured(rows, wrong, {f"text {n}" for n in range(20, 40)})
+def page_of(rows, wrong=frozenset(), baseline_wrong=frozenset()):
+    report = measured(rows, wrong, baseline_wrong)
     candidate = answer(wrong)(rows)
     pictures = draw_pictures(rows, candidate.scores, candidate.calibration, report)
     origin = {"model_version": "deesc-tiny", "git_commit": "abc"}
@@ -46,6 +42,15 @@ def page():
     made = run_page(report, {"corpus": pictures}, worst, origin, DATA, Config(epochs=9))
     close_pictures(pictures)
     return made
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The page of a model that misses three of 80, two of them hostile; the baseline misses 20."""
+    rows = rows_of_a_test()
+    rows[7] = dataclasses.replace(rows[7], text=HOSTILE)
+    rows[17] = dataclasses.replace(rows[17], text=LONG)
+    return page_of(rows, {HOSTILE, LONG, "text 12"}, {f"text {n}" for n in range(20, 40)})
 
 
 def check(name, value, bound, passed, **changes):
@@ -90,6 +95,25 @@ def test_texts_of_customers_cannot_become_markup(page):
     assert "&lt;script&gt;alert(" in page
 
 
+def test_of_a_very_long_text_the_rest_opens_with_a_click(page):
+    shown, rest = page.split("<summary>… ")[0], page.split("<summary>… ")[1]
+    assert shown.endswith("far far<details>")
+    assert 300 < len(shown.rpartition("customer:</strong>")[2]) < 420
+    assert rest.startswith("11,604 more characters</summary> far")  # 12,003 without the first 399
+
+
+def test_a_model_without_errors_says_so_and_what_cannot_be_measured_has_no_figure():
+    calm = [dataclasses.replace(row, level=0) for row in rows_of_a_test()[:20]]
+    made = page_of(calm)  # one level, no signal, every slice too small
+    assert "No level was missed." in made
+    assert "Read twenty" not in made
+    assert "Too few utterances for a figure" in made
+    assert "Parts of the test utterances" not in made
+    assert "angry or abusive utterances are found" not in made
+    assert made.count("<td>–</td><td>–</td><td>–</td><td>–</td>") == 5  # qwk, heated, signals
+    assert "nan" not in made
+
+
 @pytest.mark.parametrize(
     ("low", "high", "name", "said"),
     [
@@ -112,6 +136,7 @@ def test_the_worst_errors_are_furthest_off_and_come_first():
     # True 4, given 0: four levels off; true 2, given 3: one.
     assert worst["text"][:2] == ["text 14", "text 12"]
     assert (worst["level"][0], worst["predicted_level"][0]) == (4, 0)
+    assert len(worst["text"]) == 2  # what is right is no error, however uncertain
 
 
 def test_newly_wrong_is_what_only_the_champion_has_right():
@@ -124,6 +149,7 @@ def test_a_verdict_is_told_with_failures_first(verdict):
     made = gate_page(verdict)
     assert "<h1>The challenger is refused</h1>" in made
     assert "2 of 3 checks failed." in made
+    assert "<summary>The 1 that passed</summary>" in made
     assert "No public texts were here" in made
     assert made.index("level_qwk gained") < made.index("robustness: typo")
     assert "not recorded" in made

@@ -84,7 +84,9 @@ def test_the_gate_decides_who_becomes_champion(tiny_config, lenient, tmp_path, c
     assert "<h1>The challenger is refused</h1>" in page
     client = mlflow.MlflowClient(worse.tracking_uri)
     run_id = (Path(worse.run_dir) / "gate" / RUN_ID_FILE).read_text()
-    assert client.get_run(run_id).data.tags["passed"] == "False"
+    tags = client.get_run(run_id).data.tags
+    assert tags["passed"] == "False"
+    assert tags["mlflow.parentRunId"] == (Path(worse.run_dir) / RUN_ID_FILE).read_text()
     words = described(client, run_id, tmp_path)
     assert words.keys() == {"passed", "failed_checks"}
     assert all(words.values())

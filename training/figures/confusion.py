@@ -22,7 +22,8 @@ def confusion_picture(gold: Gold, scores: Scores) -> Picture:
     axes.pcolormesh(100 * shares, cmap="Blues", vmin=0, vmax=100, edgecolors="white", linewidth=1)
     for true in Level:
         for given in Level:
-            cell = (f"{counts[true, given]:,}", f"{shares[true, given]:.0%}")
+            share = f"{100 * shares[true, given]:.0f} %" if counts[true].any() else "–"
+            cell = (f"{counts[true, given]:,}", share)
             colour = LIGHT if shares[true, given] > 0.55 else DARK
             for text, y in zip(cell, (true + 0.38, true + 0.64), strict=True):
                 axes.text(given + 0.5, y, text, ha="center", va="center", color=colour)

@@ -16,16 +16,18 @@ def coverage_picture(gold: Gold, scores: Scores, calibration: Calibration) -> Pi
     confidence = scores.level.max(axis=1)
     wrong = predicted_levels(scores) != gold.levels
     order = np.argsort(-confidence, kind="stable")
-    counts = np.arange(1, len(order) + 1)
-    risks = 100 * np.cumsum(wrong[order]) / counts
+    # Equally certain rows are answered together: the curve has a point at the last of each tie.
+    last = np.append(np.flatnonzero(np.diff(confidence[order])), len(order) - 1)
+    counts = last + 1
+    risks = 100 * np.cumsum(wrong[order])[last] / counts
     certain = confidence >= calibration.certain_from
     figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     axes.plot(100 * counts / len(order), risks, color=BLUE)
     if certain.any():
         point = (100 * certain.mean(), 100 * wrong[certain].mean())
         label = f"not marked uncertain: {point[0]:.0f} %, {point[1]:.1f} % of them wrong"
-        axes.plot(*point, "o", color=ORANGE, label=label)
-        axes.legend(loc="upper left")
+        axes.plot(*point, "o", color=ORANGE, label=label, clip_on=False, zorder=3)
+        figure.legend(loc="outside upper right")
     axes.set(xlim=(0, 100), ylim=(0, None))
     axes.set(xlabel="coverage: most certain share of utterances (%)", ylabel="wrong levels (%)")
     axes.grid()
@@ -39,7 +41,7 @@ def coverage_picture(gold: Gold, scores: Scores, calibration: Calibration) -> Pi
         figure=figure,
         columns=("answered", "of them wrong"),
         rows=tuple(
-            (f"{share} %", f"{risks[place]:.1f} %")
+            (f"{share} %", f"{risks[np.searchsorted(last, place)]:.1f} %")
             for share, place in zip(SHARES, places, strict=True)
         ),
     )

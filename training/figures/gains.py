@@ -17,7 +17,9 @@ def gains_picture(checks: Sequence[Mapping[str, Any]], name: str, title: str) ->
         name: Of the picture.
         title: Of the picture.
     """
-    names = [check["name"].removesuffix(" gained") for check in checks]
+    # “corpus, channel=chat: level_qwk gained”; what all of them say is in the title.
+    names = [check["name"].partition(", ")[2].removesuffix(" gained") for check in checks]
+    names = [shown.removeprefix("overall: ").replace("=", " ") for shown in names]
     bounds = [
         {"value": check["bound"], "low": check["bound"], "high": check["bound"]} for check in checks
     ]

@@ -26,7 +26,7 @@ def ranking_picture(gold: Gold, scores: Scores, calibration: Calibration) -> Pic
         point = (_share(hits, positives), _share(hits, int(given.sum())))
         axes.plot(*point, "o", color=ORANGE)
         axes.set_title(f"{name.replace('_', ' ')} (n = {positives})", fontsize=10)
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1))
         axes.grid()
         rows.append(
             (name.replace("_", " "), f"{positives:,}", *map(_text, (*point, ranking[column])))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from training.descriptions import EVALUATED
 from training.evaluate import SLICE_METRICS, figure_cell
 from training.figures.picture import BLUE, GREY, Picture
 from training.figures.whiskers import Dots, draw_whiskers
@@ -21,8 +22,9 @@ def slices_picture(part: Mapping[str, Any]) -> Picture | None:
         f"{name.replace('=', ': ').replace('_', ' ')} ({found['rows']:,})"
         for name, found in slices.items()
     ]
+    axis = {metric: f"{metric} (best {EVALUATED[metric].best})" for metric in SLICE_METRICS}
     panels = {
-        metric: [
+        axis[metric]: [
             Dots(
                 label, colour, marker, [found[who].get(metric) for found in slices.values()], below
             )
@@ -34,7 +36,7 @@ def slices_picture(part: Mapping[str, Any]) -> Picture | None:
         for metric in SLICE_METRICS
     }
     overall = {
-        metric: part["metrics"][metric]["value"]
+        axis[metric]: part["metrics"][metric]["value"]
         for metric in SLICE_METRICS
         if metric in part["metrics"]
     }
@@ -48,7 +50,7 @@ def slices_picture(part: Mapping[str, Any]) -> Picture | None:
         figure=figure,
         columns=(
             "slice",
-            *(f"{metric}, {who}" for metric in panels for who in ("model", "TF-IDF")),
+            *(f"{metric}, {who}" for metric in SLICE_METRICS for who in ("model", "TF-IDF")),
         ),
         rows=tuple(
             (

@@ -60,12 +60,26 @@ def _sentence(verdict: Mapping[str, Any]) -> str:
 
 
 def _checks(verdict: Mapping[str, Any]) -> str:
-    """Show failures first."""
+    """Show what failed; what passed opens with a click."""
+    failed = [check for check in verdict["checks"] if not check["passed"]]
+    passed = [check for check in verdict["checks"] if check["passed"]]
+    shown = _check_table("Failed; in brackets 95 % intervals", failed) if failed else ""
+    if passed:
+        inner = _check_table("Passed; in brackets 95 % intervals", passed)
+        summary = f"<summary>The {len(passed)} that passed</summary>"
+        shown += f"<details>{summary}{inner}</details>"
+    return shown
+
+
+def _check_table(caption: str, checks: Sequence[Mapping[str, Any]]) -> str:
     rows = []
-    for check in sorted(verdict["checks"], key=lambda check: check["passed"]):
+    for check in checks:
         state = "passed" if check["passed"] else "failed"
-        sign = "at least" if check["at_least"] else "at most"
-        found = "not recorded" if check["value"] is None else f"{check['value']:+.4f}"
+        gain = check["at_least"]
+        asked = f"at least {check['bound']:+.4f}" if gain else f"at most {check['bound']:.4f}"
+        found = "not recorded"
+        if check["value"] is not None:
+            found = f"{check['value']:{'+' if gain else ''}.4f}"
         interval = (
             f' <span class="interval">({check["low"]:+.4f} to {check["high"]:+.4f})</span>'
             if check["low"] is not None
@@ -73,9 +87,8 @@ def _checks(verdict: Mapping[str, Any]) -> str:
         )
         rows.append(
             f'<tr><th scope="row">{escaped(check["name"])}</th><td class="{state}">{state}</td>'
-            f"<td>{found}{interval}</td><td>{sign} {check['bound']:.4f}</td></tr>"
+            f"<td>{found}{interval}</td><td>{asked}</td></tr>"
         )
-    caption = "What was asked, failures first; in brackets 95 % intervals"
     return table(caption, ("check", "", "found", "asked"), rows)
 
 

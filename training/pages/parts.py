@@ -18,6 +18,9 @@ _STYLE = STYLE + Path(__file__).with_name("style.css").read_text(encoding="utf-8
 DATA_SETS = {"corpus": "Our corpus", "public": "Real customers’ public texts"}
 """Data sets of an evaluation, as headings."""
 
+LONGEST = 400
+"""Characters of a text in a table; the rest of it opens with a click."""
+
 Section = tuple[str, str, Sequence[str]]
 """Id, heading, and parts as HTML."""
 
@@ -124,19 +127,21 @@ def figure(picture: Picture, place: str) -> str:
 
 
 def errors(found: ErrorTable, caption: str) -> str:
-    """Return utterances with true and given labels as a table."""
+    """Return utterances with true and given labels as a table, or a sentence if there are none."""
+    if not found["text"]:
+        return "<p>No level was missed.</p>"
     rows = []
     for row in zip(*found.values(), strict=True):
         cell = dict(zip(found, row, strict=True))
-        before = f'<div class="quiet">before it: {escaped(cell["before"])}</div>'
+        before = f'<div class="quiet">before it: {_text(cell["before"])}</div>'
         strongest = f"{label(cell['top_trigger'])} {cell['top_trigger_score']:.2f}"
         rows.append(
             f'<tr><td class="text" dir="auto">{before if cell["before"] else ""}'
-            f"<strong>{escaped(cell['speaker'])}:</strong> {escaped(cell['text'])}</td>"
+            f"<strong>{escaped(cell['speaker'])}:</strong> {_text(cell['text'])}</td>"
             f"<td>{_level(cell['level'])}</td><td>{_level(cell['predicted_level'])}</td>"
             f"<td>{cell['frustration']:.2f}</td>"
             f"<td>{', '.join(map(label, cell['triggers'].split())) or 'none'}</td>"
-            f"<td>{strongest}</td><td>{escaped(cell['turn'])}</td></tr>"
+            f'<td>{strongest}</td><td class="where">{escaped(cell["turn"])}</td></tr>'
         )
     columns = ("utterance", "true level", "predicted", "score 0–4", "true triggers")
     return table(caption, (*columns, "strongest trigger", "where"), rows)
@@ -168,6 +173,18 @@ def _figure(found: Mapping[str, float] | None, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     value, low, high = (f"{found[key]:{sign}.3f}" for key in ("value", "low", "high"))
     return f'{value} <span class="interval">({low} to {high})</span>'
+
+
+def _text(text: str) -> str:
+    """Return a text, of a long one its beginning with the rest folded away."""
+    if len(text) <= LONGEST:
+        return escaped(text)
+    space = text.rfind(" ", LONGEST // 2, LONGEST)
+    end = LONGEST if space < 0 else space
+    return (
+        f"{escaped(text[:end])}<details><summary>… {len(text) - end:,} more characters</summary>"
+        f"{escaped(text[end:])}</details>"
+    )
 
 
 def _hundred(share: float) -> str:

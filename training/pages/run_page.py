@@ -84,18 +84,23 @@ def _robustness(found: Mapping[str, Any]) -> str:
     rows = [
         f'<tr><th scope="row">{name}'
         f'<span class="words">fails if {escaped(PROBED[name])}</span></th>'
-        f"<td>{result['rows']}</td><td>{result['failures']:.1%}</td></tr>"
+        f"<td>{result['rows']:,}</td><td>{_failures(result)}</td></tr>"
         for name, result in found.items()
     ]
     caption = "Texts were changed in ways that should not matter, or should matter one way only"
     return table(caption, ("change", "texts", "failures"), rows)
 
 
+def _failures(result: Mapping[str, Any]) -> str:
+    return f"{100 * result['failures']:.1f} %" if result["rows"] else "–"
+
+
 def _errors(worst: ErrorTable) -> str:
-    return "<p>Read twenty before you trust an average.</p>" + errors(
+    advice = "<p>Read twenty before you trust an average.</p>" if worst["text"] else ""
+    return advice + errors(
         worst,
-        "The utterances whose level was missed by most, worst first; the score is the mean of the"
-        " levels, weighted by how likely the model finds each",
+        "Utterances whose level was missed, worst first; the score is the mean of the levels,"
+        " weighted by how likely the model finds each",
     )
 
 
