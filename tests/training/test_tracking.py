@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -14,14 +15,35 @@ from training.tracking import Tracker
 pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
 
 
-def test_an_interrupted_run_goes_on_without_doubling_what_it_said(tmp_path, caplog):
+@pytest.fixture
+def config(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    config = dataclasses.replace(Config(), tracking_uri=uri, run_dir=str(tmp_path))
+    return dataclasses.replace(Config(), tracking_uri=uri, run_dir=str(tmp_path))
+
+
+def test_runs_of_one_name_are_two_and_hang_below_what_the_server_knows(config, tmp_path):
+    (tmp_path / "other").mkdir()
+    same = dataclasses.replace(config, run_dir=str(tmp_path / "other"))
+    with Tracker(config, {}) as first:
+        pass
+    with Tracker(same, {}, parent=first.run_id) as second:
+        pass
+    (tmp_path / "mlflow_run_id").unlink()
+    with Tracker(config, {}, parent="0123456789abcdef0123456789abcdef") as third:
+        pass
+    found = mlflow.MlflowClient(config.tracking_uri).search_runs(["1"])
+    assert {run.info.run_name for run in found} == {config.run_name}
+    parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in found}
+    assert parents == {first.run_id: None, second.run_id: first.run_id, third.run_id: None}
+
+
+def test_an_interrupted_run_goes_on_without_doubling_what_it_said(config, tmp_path, caplog):
     table = {"text": ["“no”", "<b>yes</b>"], "level": [3, 0]}
     first = Tracker(config, {})
     first.log_table(table, "errors.json")
     first.__exit__(KeyboardInterrupt, None, None)
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(config.tracking_uri)
     assert client.get_run(first.run_id).info.status == "KILLED"
     many = {f"test_slices/domain.d{n}/level_qwk": n / 2000 for n in range(1200)}
     with Tracker(config, {}) as second:
