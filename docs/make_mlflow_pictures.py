@@ -57,10 +57,12 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{PORT}"
     try:
-        for _ in range(240):
+        for _ in range(600):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health"):  # noqa: S310
                 break
             time.sleep(0.5)
+        else:
+            raise TimeoutError(f"MLflow does not answer; see {folder / 'server.log'}")
         yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)
