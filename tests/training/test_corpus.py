@@ -1,11 +1,14 @@
 import json
+from itertools import combinations
 
 import pytest
 from conversations import turn, utterance, write_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training import data
 from training.corpus import DataError, fingerprint, load_corpus, read_corpus, select_split, to_json
-from training.near_duplicates import find_near_duplicates
+from training.near_duplicates import find_near_duplicates, shingles
 from training.splits import assign_splits
 
 
@@ -175,6 +178,15 @@ def test_near_duplicates_at_the_edge_are_not_missed():
     pair = [utterance(text=text, conversation_id=text[:14]) for text in texts]
     (found,) = find_near_duplicates(pair)
     assert found.similarity == pytest.approx(0.75)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=6, max_size=9), max_size=12))
+def test_no_near_duplicate_is_missed(word_lists):
+    rows = [utterance(text=" ".join(words)) for words in word_lists]
+    found = sorted(pair.similarity for pair in find_near_duplicates(rows))
+    pairs = [(shingles(a.text), shingles(b.text)) for a, b in combinations(rows, 2)]
+    everything = [len(a & b) / len(a | b) for a, b in pairs]
+    assert found == sorted(value for value in everything if value >= 0.7)
 
 
 def test_bytes_that_are_not_utf8_are_a_fault_of_their_line(tmp_path):
