@@ -12,7 +12,7 @@ FULL := .venv
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check train retrain gate promote rollback serve ui proto bench-serve mlflow clean
+.PHONY: demo test check train seeds retrain gate promote rollback serve ui proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -31,6 +31,9 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
 	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+
+seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'
+	$(FULL)/bin/python -m training.seeds --config $(CONFIG) $(ARGS)
 
 retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
 	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)
