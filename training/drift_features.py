@@ -4,7 +4,8 @@ Everything here is the same whichever conversations are called current, so that 
 test of it is exact: bins are quantiles of both sets together, text features are fitted to both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -12,7 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.scoring import FloatArray
+from deesc_model.scoring import BoolArray, FloatArray, Scores
 from training.expected_performance import expected_counts
 from training.scored_files import ScoredRows
 
@@ -74,7 +75,7 @@ def build_features(rows: ScoredRows) -> DriftFeatures:
         (np.ones(count), (rows.conversations, np.arange(count))),
         shape=(rows.conversation_count, count),
     )
-    counter = CountVectorizer(token_pattern=r"\w+")
+    counter = CountVectorizer(token_pattern=r"\w+")  # noqa: S106
     words = counter.fit_transform([turn.text for turn in rows.turns] + ["a"])[:-1]
     contents = {
         "text": _text_features(words),
@@ -89,6 +90,41 @@ def build_features(rows: ScoredRows) -> DriftFeatures:
         kernels={name: member @ fourier_features(part) for name, part in contents.items()},
         expected=member @ expected_counts(rows),
         sizes=np.asarray(member.sum(axis=1)).ravel(),
+    )
+
+
+def keep_conversations(features: DriftFeatures, kept: BoolArray) -> DriftFeatures:
+    """Return the features without some conversations; bins and bases stay as they were fitted.
+
+    Args:
+        features: Of all conversations.
+        kept: Which of them stay, bool (conversations,).
+    """
+    rows = features.rows
+    inside = kept[rows.conversations]
+    numbers = np.cumsum(kept) - 1
+    return DriftFeatures(
+        rows=ScoredRows(
+            turns=tuple(compress(rows.turns, inside)),
+            conversations=numbers[rows.conversations[inside]],
+            scores=Scores(
+                rows.scores.level[inside], rows.scores.triggers[inside], rows.scores.signals[inside]
+            ),
+            levels=rows.levels[inside],
+            triggers=rows.triggers[inside],
+            signals=rows.signals[inside],
+            model_version=rows.model_version,
+        ),
+        binned=tuple(
+            replace(part, counts=part.counts[kept], sums=part.sums[kept])
+            for part in features.binned
+        ),
+        words=features.words[kept],
+        vocabulary=features.vocabulary,
+        contents={name: part[inside] for name, part in features.contents.items()},
+        kernels={name: part[kept] for name, part in features.kernels.items()},
+        expected=features.expected[kept],
+        sizes=features.sizes[kept],
     )
 
 
