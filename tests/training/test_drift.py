@@ -22,7 +22,10 @@ from training.expected_performance import expected_counts, expected_metrics
 from training.scored_files import ScoredRows, read_scored
 
 THRESHOLDS = read_thresholds()
-WORDS = "order parcel refund late card screen bill agent line phone waiting tomorrow".split()
+WORDS = (
+    *("order", "parcel", "refund", "late", "card", "screen"),
+    *("bill", "agent", "line", "phone", "waiting", "tomorrow"),
+)
 
 
 def prediction(random, level, triggers=(), version="m-1"):
