@@ -69,8 +69,12 @@ class DriftReport:
         return [shift.name for shift in self.shifts if shift.drifted]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {"drifted": self.drifted, **asdict(self)}
+        """Return plain JSON types; what is undefined is None."""
+        shifts = [
+            {name: None if _is_nan(value) else value for name, value in asdict(shift).items()}
+            for shift in self.shifts
+        ]
+        return {"drifted": self.drifted, **asdict(self), "shifts": shifts}
 
 
 def compare(
@@ -80,6 +84,7 @@ def compare(
 
     Raises:
         ScoredFileError: They are by different models, or a set has too few conversations.
+        ConfigError: The thresholds allow too few permutations.
     """
     sides = {"reference": reference, "current": current}
     for name, rows in sides.items():
@@ -161,6 +166,10 @@ def drift_figures(report: DriftReport) -> dict[str, float]:
         values |= {"p_value": shift.p_value, "drifted": float(shift.drifted)}
         found |= {f"drift/{shift.name}/{name}": value for name, value in values.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and bool(np.isnan(value))
 
 
 def _shown(name: str, value: float) -> str:

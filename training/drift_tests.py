@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deesc_model.scoring import BoolArray, FloatArray
+from training.config import ConfigError
 from training.drift_features import DriftFeatures
 from training.drift_thresholds import DriftThresholds
 from training.expected_performance import EXPECTED, expected_metrics
@@ -87,10 +88,18 @@ def find_shifts(
         current: Which conversations are current, bool (conversations,).
         thresholds: What counts as drift, and the number of permutations.
         seed: Of the permutations.
+
+    Raises:
+        ConfigError: With so few permutations nothing could ever count as drift.
     """
     deals = _deals(current, thresholds.permutations, seed)
     values = np.concatenate([_statistics(features, deal) for deal in deals])
     observed, dealt = values[0], values[1:]
+    if len(observed) / (1 + len(dealt)) >= thresholds.significance:
+        raise ConfigError(
+            f"permutations: {len(dealt)} are too few for {len(observed)} tests at significance"
+            f" {thresholds.significance:g}"
+        )
     reached = (dealt >= observed - 1e-12).sum(axis=0)
     p_values = corrected((1 + reached) / (1 + len(dealt)))
     found = _describe(features, current, observed, dealt.mean(axis=0))

@@ -1,7 +1,7 @@
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import matplotlib.image
 import mlflow
@@ -16,7 +16,7 @@ from training.config import ConfigError
 from training.drift import compare, main
 from training.drift_false_alarms import measure_alarms, wilson_interval
 from training.drift_features import build_features
-from training.drift_tests import corrected, stability_index
+from training.drift_tests import corrected, find_shifts, stability_index
 from training.drift_thresholds import DRIFT_FILE, read_thresholds
 from training.expected_performance import expected_counts, expected_metrics
 from training.scored_files import ScoredRows, read_scored
@@ -226,6 +226,13 @@ def test_other_faults_are_refused(command, tmp_path, capsys):
     ):
         assert command(good, file) == 1
         assert message in capsys.readouterr().err
+
+
+def test_too_few_permutations_to_find_anything_are_refused():
+    features = build_features(rows(1))
+    current = np.arange(len(features.sizes)) % 2 == 0
+    with pytest.raises(ConfigError, match="99 are too few"):
+        find_shifts(features, current, replace(THRESHOLDS, permutations=99))
 
 
 @pytest.mark.parametrize(
