@@ -128,7 +128,7 @@ def format_report(report: DriftReport, thresholds: DriftThresholds) -> str:
     )
     lines.append("")
     lines += _table(
-        ("what", "reference", "current", "size", "counts from", "p", ""),
+        ("what", "reference", "current", "size", "counts from", "p", "verdict"),
         [
             (
                 shift.name,

@@ -96,7 +96,8 @@ def test_two_halves_of_one_set_are_quiet():
 
 
 def test_a_shift_of_known_size_is_found_and_named():
-    report, _ = compare(rows(1, heated=0.2), rows(2, heated=0.6), THRESHOLDS)
+    many = {"conversations": 200}
+    report, _ = compare(rows(1, heated=0.2, **many), rows(2, heated=0.6, **many), THRESHOLDS)
     assert {"level", "trigger.delay", "content.scores"} <= set(report.drifted)
     assert "words.unseen" not in report.drifted
     shares = {shift.name: (shift.reference, shift.current) for shift in report.shifts}
@@ -157,7 +158,7 @@ def test_wilsons_interval():
 def test_the_command_prints_writes_draws_and_tracks(suffix, command, tmp_path, capsys):
     one, other = (tmp_path / f"{name}.{suffix}" for name in ("one", "other"))
     write(one, 1)
-    write(other, 2, heated=0.7)
+    write(other, 2, heated=0.95)
     assert command(one, other, "--json", tmp_path / "out.json") == 3
     shown = capsys.readouterr().out
     assert "drift: level, trigger.delay" in shown
