@@ -23,8 +23,8 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(FULL)/bin/mypy deesc_model serve
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
-	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket hypothesis onnx
-	$(DEMO)/bin/python -m pytest tests/deesc_model $(ARGS)
+	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket pytest-xdist hypothesis onnx
+	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile tests/deesc_model $(ARGS)
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
 	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)

@@ -26,7 +26,7 @@ def fit_calibration(
     gold: Gold,
     level_head: str,
     error_rate: float,
-    public: BoolArray | None = None,
+    public: BoolArray,
 ) -> Calibration:
     """Return the calibration that fits these logits to the true labels.
 
@@ -36,18 +36,17 @@ def fit_calibration(
         level_head: ``"softmax"`` or ``"corn"``.
         error_rate: Share 0–1 of wrong levels that is allowed among those that are certain: of
             the corpus, and of public texts, which are harder. The stricter threshold holds.
-        public: Which rows are public texts, bool (n,); None if none are.
+        public: Which rows are public texts, bool (n,).
     """
     temperature = _fit_temperature(logits.level, gold.levels, level_head)
     scores = level_scores(logits.level, level_head, temperature)
     confidence, correct = scores.max(axis=1), scores.argmax(axis=1) == gold.levels
-    kinds = [np.ones_like(correct)] if public is None else [public, ~public]
     return Calibration(
         level_head=level_head,
         temperature=temperature,
         certain_from=max(
             certainty_threshold(confidence[kind], correct[kind], error_rate)
-            for kind in kinds
+            for kind in (public, ~public)
             if kind.any()
         ),
         triggers={

@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from deesc_model.bundle import default_bundle_path
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import DeescError
+from deesc_model.files import open_output
 from deesc_model.labels import Level
 from deesc_model.monitor import ConversationState, follow_conversation
 from deesc_model.policy import POLICY_FILE, EscalationPolicy
@@ -99,8 +100,17 @@ def fit_risk(
         validation: What they are calibrated on.
         model_version: The classifier's.
         left_out: Features that get no weight.
+
+    Raises:
+        DeescError: One of the splits has nothing that escalates, or nothing that stays calm.
     """
     used = np.array([name not in left_out for name in FEATURES])
+    for split, members in (("train", train), ("validation", validation)):
+        if len(np.unique(risk_data(members)[1])) < 2:
+            raise DeescError(
+                f"the {split} split needs conversations of several turns that escalate, and such"
+                " that do not"
+            )
     features, targets = risk_data(train)
     weights = LogisticRegression(C=1.0, max_iter=2000).fit(features * used, targets)
     features, targets = risk_data(validation)
@@ -291,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = load_corpus(Path(config.corpus))
         classifier = EscalationClassifier.from_pretrained(options.bundle)
         courses = build_courses(rows, predict_rows(rows, classifier, options.cache))
+        train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
+        risk = fit_risk(train, validation, classifier.model_version)
     except DeescError as error:
         print(error, file=sys.stderr)
         return 1
@@ -300,13 +312,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tags = {"model_version": classifier.model_version, "data_fingerprint": fingerprint(rows)}
     params = {"budget": options.budget, "horizon": HORIZON}
     with Tracker(config, tags, params) as tracker:
-        train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
-        risk = fit_risk(train, validation, classifier.model_version)
         policy = fit_policy(validation, risk, options.budget)
         deaf = fit_risk(train, validation, classifier.model_version, left_out=AGENT_FEATURES)
         deaf_policy = fit_policy(validation, deaf, options.budget)
-        options.risk.write_text(json.dumps(risk.to_dict(), indent=1) + "\n", encoding="utf-8")
-        options.policy.write_text(policy.to_toml(), encoding="utf-8")
         parts = []
         for split, members in (("validation", validation), ("test", test)):
             reports = measure_rules(members, risk, policy)
@@ -315,6 +323,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             quality = measure_risk(members, risk)
             tracker.log_figures(policy_figures(split, reports, interval, quality))
             parts.append(format_policy_report(split, len(members), reports, interval, quality))
+        for file, text in (
+            (options.risk, json.dumps(risk.to_dict(), indent=1) + "\n"),
+            (options.policy, policy.to_toml()),
+        ):
+            with open_output(file) as stream:
+                stream.write(text)
         report = "\n\n".join(parts)
         report_file = run_dir / "policy.md"
         report_file.write_text(report + "\n", encoding="utf-8")

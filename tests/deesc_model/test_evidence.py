@@ -23,11 +23,9 @@ def test_each_label_is_carried_by_its_word(classifier):
     assert found["delay"].score == pytest.approx(0.98, abs=0.02)
 
 
-@given(st.text(min_size=1, max_size=40).filter(lambda text: text.strip().isprintable()))
+@given(st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable() and text.strip()))
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 def test_spans_are_substrings_in_order(classifier, text):
-    if not text.strip():
-        return
     (found,) = find_evidence(classifier, Turn("customer", text))
     end = 0
     for word in found.words:

@@ -152,7 +152,7 @@ def test_calibration_recovers_a_known_distortion():
         np.repeat(label_logits * 4 + 2, 11, axis=1),
         np.repeat(label_logits, 5, axis=1),
     )
-    calibration = fit_calibration(distorted, gold, "softmax", 0.1)
+    calibration = fit_calibration(distorted, gold, "softmax", 0.1, np.zeros(len(gold.levels), bool))
     assert calibration.temperature == pytest.approx(3, rel=0.05)
     assert calibration.triggers["billing"].slope == pytest.approx(1 / 4, rel=0.1)
     assert calibration.triggers["billing"].intercept == pytest.approx(-1 / 2, abs=0.1)
@@ -177,7 +177,7 @@ def test_certainty_is_fitted_to_the_harder_kind_of_text():
     gold = Gold(levels, np.zeros((40, 11), bool), np.zeros((40, 5), bool))
     logits = Logits(level_logits, np.zeros((40, 11)), np.zeros((40, 5)))
     public = np.arange(40) < 20
-    mixed = fit_calibration(logits, gold, "softmax", 0.2)
+    mixed = fit_calibration(logits, gold, "softmax", 0.2, ~public & public)
     apart = fit_calibration(logits, gold, "softmax", 0.2, public)
     assert mixed.certain_from == 0.0  # 5 of 40 are wrong
     assert apart.certain_from > 0.0  # 5 of 20 are
@@ -203,7 +203,11 @@ def test_the_error_rate_holds_on_the_rows_it_was_fitted_to(seed, error_rate):
 def test_a_label_too_rare_to_calibrate_stays_plain():
     gold = Gold(np.arange(20) % 5, np.zeros((20, 11), bool), np.zeros((20, 5), bool))
     calibration = fit_calibration(
-        Logits(np.eye(5)[gold.levels], np.zeros((20, 11)), np.zeros((20, 5))), gold, "softmax", 0.1
+        Logits(np.eye(5)[gold.levels], np.zeros((20, 11)), np.zeros((20, 5))),
+        gold,
+        "softmax",
+        0.1,
+        np.zeros(20, bool),
     )
     assert (calibration.triggers["other"].slope, calibration.triggers["other"].threshold) == (
         1.0,

@@ -1,12 +1,15 @@
 import math
 
+import mlflow
 import numpy as np
 import pytest
 from conversations import utterance
 
-from deesc_model import EscalationClassifier, Level, Turn
+from deesc_model import EscalationClassifier, EscalationPolicy, Level, Turn
+from deesc_model.risk import RiskModel
+from training.corpus import SPLITS, write_corpus
 from training.courses import Course, build_courses, predict_rows
-from training.fit_policy import fit_policy, fit_risk, measure_risk, measure_rules
+from training.fit_policy import fit_policy, fit_risk, main, measure_risk, measure_rules
 from training.policy_metrics import keyword_alarms, last_level_alarms, measure_alarms
 
 
@@ -119,3 +122,51 @@ def test_predictions_are_kept_by_model_and_data(classifier, tmp_path, monkeypatc
 def test_a_course_knows_where_it_starts():
     course = Course("c", "test", (), (), np.array([False, True, True]), ends_calm=False)
     assert course.start == 1
+
+
+@pytest.mark.filterwarnings("ignore", "error:::training")  # MLflow's own
+def test_the_command_writes_risk_and_policy_and_logs_every_figure(tiny_bundle, tmp_path, capsys):
+    said = [
+        turn
+        for split in SPLITS
+        for number in range(12)
+        for turn in (
+            *rows([0, 0, 2, 0, 2, 0, 3, 0], f"{split} hot {number}", split=split),
+            *rows([0, 0, 0, 0, 1, 0, 0, 0], f"{split} cold {number}", split=split),
+        )
+    ]
+    (tmp_path / "corpus").mkdir()
+    write_corpus(said, tmp_path / "corpus")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    settings = {
+        "corpus": tmp_path / "corpus",
+        "run_dir": tmp_path / "run",
+        "tracking_uri": uri,
+    }
+    arguments = [
+        *("--bundle", str(tiny_bundle), "--cache", str(tmp_path / "cache")),
+        *("--risk", str(tmp_path / "risk.json"), "--policy", str(tmp_path / "policy.toml")),
+        *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
+    ]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "test: 24 conversations, 12 build up" in printed
+    assert EscalationPolicy.read(tmp_path / "policy.toml").de_escalate_at < 1
+    RiskModel.read(tmp_path / "risk.json")
+    (run,) = mlflow.MlflowClient(uri).search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"budget": "5.0", "horizon": "6"}
+    assert run.data.metrics["test/policy/recall"] == 1
+    assert run.data.metrics["test/policy/recall_low"] == 1
+    assert run.data.metrics["test/last_level_3_or_more/recall"] == 0
+    assert 0 <= run.data.metrics["validation/risk/brier"] <= 1
+    assert all(math.isfinite(value) for value in run.data.metrics.values())
+
+
+def test_a_corpus_in_which_nothing_escalates_is_refused(tiny_bundle, tmp_path, capsys):
+    (tmp_path / "corpus").mkdir()
+    write_corpus(rows([0, 0, 0, 0]), tmp_path / "corpus")
+    corpus = f"corpus={tmp_path / 'corpus'}"
+    cache = str(tmp_path / "cache")
+    assert main(["--bundle", str(tiny_bundle), "--cache", cache, "--set", corpus]) == 1
+    assert "the train split needs conversations" in capsys.readouterr().err
