@@ -3,9 +3,9 @@
 import argparse
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from deesc_model.errors import DeescError
 from deesc_model.scoring import LEVEL_HEADS
@@ -179,19 +179,29 @@ def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from None
-        _check_types(values, str(path))
+        values = read_toml(path)
+        check_types(values, get_type_hints(Config), str(path))
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
             raise ConfigError(f"--set takes key=value, not {override!r}")
-        values |= _check_types({key.strip(): _parse_value(text.strip())}, "--set")
+        value = {key.strip(): _parse_value(text.strip())}
+        values |= check_types(value, get_type_hints(Config), "--set")
     return Config(**values)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -214,14 +224,24 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _check_types(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    hints = get_type_hints(Config)
-    known = [field.name for field in fields(Config)]
+def check_types(
+    values: Mapping[str, Any], hints: Mapping[str, type], source: str
+) -> dict[str, Any]:
+    """Return the values with whole numbers made floats where a float is wanted.
+
+    Args:
+        values: What was read.
+        hints: The type of every known key.
+        source: Where the values come from, for messages.
+
+    Raises:
+        ConfigError: A key is unknown or its value has another type.
+    """
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(known)}")
-        wanted = hints[key]
+        if key not in hints:
+            raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(hints)}")
+        wanted = get_origin(hints[key]) or hints[key]
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ConfigError(
                 f"{source}: {key} must be {wanted.__name__}, not {type(value).__name__} {value!r}"

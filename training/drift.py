@@ -11,30 +11,37 @@ to MLflow. Exit codes: 0 no drift, 3 drift, 1 an error, 2 wrong usage.
 import argparse
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.errors import DeescError
-from deesc_model.files import check_writable
+from deesc_model.files import check_writable, open_output
 from deesc_model.labels import Level
+from deesc_model.scoring import BoolArray
 from training.config import add_config_arguments, read_config
-from training.drift_features import DriftFeatures, build_features
+from training.drift_features import ExpectedDrop, Feature, UnseenWords, build_features, sides
 from training.drift_figures import draw_drift_figures
-from training.drift_tests import FEWEST_CONVERSATIONS, Shift, find_shifts, unseen_words
-from training.drift_thresholds import DRIFT_FILE, DriftThresholds, read_thresholds
+from training.drift_shifts import (
+    THRESHOLDS_FILE,
+    DriftThresholds,
+    Shift,
+    find_shifts,
+    read_thresholds,
+)
 from training.expected_performance import expected_intervals
 from training.metrics import Interval
-from training.scored_files import ScoredFileError, ScoredRows, pool, read_scored
+from training.scored_files import ScoredFileError, ScoredRows, read_scored
 from training.tracking import RUN_ID_FILE, Tracker
 
 DRIFT = 3
 """Exit code if there is drift."""
+FEWEST_CONVERSATIONS = 20
+"""In each set; fewer show nothing."""
 UNSEEN_SHOWN = 20
 AS_SHARE = ("trigger.", "signal.", "speaker.", "words.")
 CAUTION = (
@@ -48,15 +55,14 @@ class DriftReport:
     """The comparison of two sets of labelled rows.
 
     Attributes:
-        model_version: What both were labelled by.
         sizes: Rows and conversations of ``"reference"`` and ``"current"``.
         levels: Share 0–1 of each level in both.
-        shifts: Every test.
+        shifts: What the test says of every feature.
         expected: Expected metrics with intervals: reference, current, difference.
-        unseen: Words of the current set that the reference lacks, most frequent first.
+        unseen: The most frequent words of the current set that the reference lacks, and in how
+            many conversations they are.
     """
 
-    model_version: str
     sizes: dict[str, dict[str, int]]
     levels: dict[str, dict[str, float]]
     shifts: list[Shift]
@@ -68,48 +74,47 @@ class DriftReport:
         """Names of what has drifted."""
         return [shift.name for shift in self.shifts if shift.drifted]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; what is undefined is None."""
-        shifts = [
-            {name: None if _is_nan(value) else value for name, value in asdict(shift).items()}
-            for shift in self.shifts
-        ]
-        return {"drifted": self.drifted, **asdict(self), "shifts": shifts}
-
 
 def compare(
-    reference: ScoredRows, current: ScoredRows, thresholds: DriftThresholds
-) -> tuple[DriftReport, DriftFeatures]:
-    """Compare two sets of rows that one model labelled; return also what they are compared by.
+    rows: ScoredRows,
+    features: Sequence[Feature],
+    current: BoolArray,
+    thresholds: DriftThresholds,
+) -> DriftReport:
+    """Compare the current conversations with the others.
+
+    Args:
+        rows: Both sets.
+        features: Theirs.
+        current: Which conversations are current, bool (conversations,).
+        thresholds: What counts as drift.
 
     Raises:
-        ScoredFileError: They are by different models, or a set has too few conversations.
-        ConfigError: The thresholds allow too few permutations.
+        ScoredFileError: A set has too few conversations.
     """
-    sides = {"reference": reference, "current": current}
-    for name, rows in sides.items():
-        if rows.conversation_count < FEWEST_CONVERSATIONS:
+    named = dict(zip(("reference", "current"), sides(current), strict=True))
+    for name, side in named.items():
+        if side.sum() < FEWEST_CONVERSATIONS:
             raise ScoredFileError(
-                f"{name} holds {rows.conversation_count} conversations; a comparison needs at"
-                f" least {FEWEST_CONVERSATIONS}"
+                f"{name} holds {side.sum()} conversations; a comparison needs at least"
+                f" {FEWEST_CONVERSATIONS}"
             )
-    features = build_features(pool(reference, current))
-    is_current = np.arange(len(features.sizes)) >= reference.conversation_count
-    report = DriftReport(
-        model_version=reference.model_version,
+    unseen = next(part for part in features if isinstance(part, UnseenWords))
+    counts = next(part for part in features if isinstance(part, ExpectedDrop)).counts
+    inside = {name: side[rows.conversations] for name, side in named.items()}
+    return DriftReport(
         sizes={
-            name: {"rows": len(rows.turns), "conversations": rows.conversation_count}
-            for name, rows in sides.items()
+            name: {"rows": int(inside[name].sum()), "conversations": int(side.sum())}
+            for name, side in named.items()
         },
         levels={
-            name: {level.label: float((rows.levels == level).mean()) for level in Level}
-            for name, rows in sides.items()
+            name: {level.label: float((rows.levels[mask] == level).mean()) for level in Level}
+            for name, mask in inside.items()
         },
-        shifts=find_shifts(features, is_current, thresholds),
-        expected=expected_intervals(features.expected[~is_current], features.expected[is_current]),
-        unseen=unseen_words(features, is_current),
+        shifts=find_shifts(features, current, thresholds),
+        expected=expected_intervals(*(counts[side] for side in sides(current))),
+        unseen=unseen.most_frequent(current, UNSEEN_SHOWN),
     )
-    return report, features
 
 
 def format_report(report: DriftReport, thresholds: DriftThresholds) -> str:
@@ -118,58 +123,44 @@ def format_report(report: DriftReport, thresholds: DriftThresholds) -> str:
         f"{name}: {size['rows']:,} rows, {size['conversations']:,} conversations"
         for name, size in report.sizes.items()
     )
-    lines = [f"{report.model_version}\n{sizes}", ""]
-    lines += _table(
-        ("level", "reference", "current"),
-        [
-            (level, f"{share:.1%}", f"{report.levels['current'][level]:.1%}")
-            for level, share in report.levels["reference"].items()
-        ],
-    )
-    lines.append("")
-    lines += _table(
-        ("what", "reference", "current", "size", "counts from", "p", "verdict"),
-        [
-            (
-                shift.name,
-                _shown(shift.name, shift.reference),
-                _shown(shift.name, shift.current),
-                f"{shift.size:.3f}",
-                f"{getattr(thresholds, shift.kind):g} {shift.kind}",
-                f"{shift.p_value:.3f}",
-                "DRIFT" if shift.drifted else "",
-            )
-            for shift in report.shifts
-        ],
-    )
+    levels = [
+        (level, f"{share:.1%}", f"{report.levels['current'][level]:.1%}")
+        for level, share in report.levels["reference"].items()
+    ]
+    shifts = [
+        (
+            shift.name,
+            _shown(shift.name, shift.reference),
+            _shown(shift.name, shift.current),
+            f"{shift.size:.3f}",
+            f"{getattr(thresholds, shift.threshold):g} {shift.threshold}",
+            f"{shift.p_value:.3f}",
+            "DRIFT" if shift.drifted else "",
+        )
+        for shift in report.shifts
+    ]
+    expected = [
+        (name, *(_with_interval(parts[part]) for part in ("reference", "current")),
+         _with_interval(parts["difference"], "+"))
+        for name, parts in report.expected.items()
+    ]  # fmt: skip
+    lines = [sizes, "", *_table(("level", "reference", "current"), levels), ""]
+    header = ("what", "reference", "current", "size", "counts from", "p", "verdict")
+    lines += _table(header, shifts)
     if report.unseen:
-        words = ", ".join(islice(report.unseen, UNSEEN_SHOWN))
-        lines += ["", f"Most frequent words that the reference lacks: {words}"]
-    lines.append("")
-    lines += _table(
-        ("expected", "reference", "current", "difference"),
-        [
-            (name, *(_with_interval(parts[part]) for part in ("reference", "current")),
-             _with_interval(parts["difference"], "+"))
-            for name, parts in report.expected.items()
-        ],
-    )  # fmt: skip
-    lines += [CAUTION, "", f"drift: {', '.join(report.drifted) or 'none'}"]
-    return "\n".join(lines)
+        words = ", ".join(report.unseen)
+        lines += ["", f"Words of most conversations that the reference lacks: {words}"]
+    lines += ["", *_table(("expected", "reference", "current", "difference"), expected), CAUTION]
+    return "\n".join([*lines, "", f"drift: {', '.join(report.drifted) or 'none'}"])
 
 
 def drift_figures(report: DriftReport) -> dict[str, float]:
-    """Return every figure under the name that MLflow shows."""
-    found: dict[str, float] = {"drift/count": float(len(report.drifted))}
+    """Return every figure under the name that MLflow shows; what is undefined is left out."""
+    found = {"drift/count": float(len(report.drifted))}
     for shift in report.shifts:
-        values = {name: getattr(shift, name) for name in ("reference", "current", "size")}
-        values |= {"p_value": shift.p_value, "drifted": float(shift.drifted)}
-        found |= {f"drift/{shift.name}/{name}": value for name, value in values.items()}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and bool(np.isnan(value))
+        for name in ("reference", "current", "size", "p_value", "drifted"):
+            found[f"drift/{shift.name}/{name}"] = float(getattr(shift, name))
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _shown(name: str, value: float) -> str:
@@ -195,9 +186,21 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(header), line(rule), *map(line, rows)]
 
 
-def _write_json(report: DriftReport, files: Mapping[str, str], out: Path) -> None:
-    text = json.dumps({"files": files, **report.to_dict()}, indent=1, ensure_ascii=False)
-    out.write_text(text + "\n", encoding="utf-8")
+def _write(text: str, out: Path) -> None:
+    with open_output(out) as stream:
+        stream.write(text + "\n")
+
+
+def _to_json(report: DriftReport, about: Mapping[str, str]) -> str:
+    shifts = [
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(shift).items()
+        }
+        for shift in report.shifts
+    ]
+    content: dict[str, Any] = {**about, "drifted": report.drifted, **asdict(report)}
+    return json.dumps({**content, "shifts": shifts}, indent=1, ensure_ascii=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,8 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--reference", type=Path, required=True, metavar="FILE")
     parser.add_argument("--current", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER",
+                        help="what both were labelled by; default: the shipped one")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    parser.add_argument("--thresholds", type=Path, default=DRIFT_FILE, metavar="FILE")
+    parser.add_argument("--thresholds", type=Path, default=THRESHOLDS_FILE, metavar="FILE")
     add_config_arguments(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
@@ -217,25 +222,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         thresholds = read_thresholds(options.thresholds)
         if options.json:
             check_writable(options.json)
-        reference, current = read_scored(options.reference), read_scored(options.current)
-        report, features = compare(reference, current, thresholds)
+        bundle = read_bundle(options.bundle)
+        rows, files = read_scored([options.reference, options.current], bundle)
+        current = files == 1
+        features = build_features(rows)
+        report = compare(rows, features, current, thresholds)
     except DeescError as error:
         print(error, file=sys.stderr)
         return 1
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
-    files = {"reference": str(options.reference), "current": str(options.current)}
+    about = {
+        "reference": str(options.reference),
+        "current": str(options.current),
+        "model_version": bundle.manifest.model_version,
+    }
     text = format_report(report, thresholds)
-    (run_dir / "drift.md").write_text(text + "\n", encoding="utf-8")
     written = [run_dir / "drift.md", run_dir / "drift.json"]
-    for out in filter(None, (run_dir / "drift.json", options.json)):
-        _write_json(report, files, out)
-    written += draw_drift_figures(
-        features, report.sizes["reference"]["conversations"], report.expected, run_dir / "figures"
-    )
+    _write(text, written[0])
+    for out in filter(None, (written[1], options.json)):
+        _write(_to_json(report, about), out)
+    written += draw_drift_figures(features, current, report.expected, run_dir / "figures")
     with Tracker(
-        config, {"model_version": report.model_version}, {**files, **asdict(thresholds)}
+        config, {"model_version": about["model_version"]}, about | asdict(thresholds)
     ) as tracker:
         tracker.log_figures(drift_figures(report))
         tracker.log_files(written, "drift")

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from training.drift_features import Binned, DriftFeatures
+from deesc_model.scoring import BoolArray
+from training.drift_features import Binned, Feature
 from training.figures import BLUE, GREY, ORANGE
 from training.metrics import Interval
 
@@ -15,24 +16,24 @@ SETS = (("reference", BLUE, -1), ("current", ORANGE, 1))
 
 
 def draw_drift_figures(
-    features: DriftFeatures,
-    reference_conversations: int,
+    features: Sequence[Feature],
+    current: BoolArray,
     expected: Mapping[str, Mapping[str, Interval]],
     folder: Path,
 ) -> list[Path]:
     """Write one PNG file for each figure.
 
     Args:
-        features: Of both sets; the reference's conversations come first.
-        reference_conversations: How many they are.
+        features: Of both sets.
+        current: Which conversations are current, bool (conversations,).
         expected: Expected metrics with intervals of ``"reference"`` and ``"current"``.
         folder: Where to write; made if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {part.name: part for part in features.binned}
+    parts = {part.name: part for part in features if isinstance(part, Binned)}
     figures = {
-        "drift_labels": _labels(parts, reference_conversations),
-        "drift_lengths": _lengths(parts, reference_conversations),
+        "drift_labels": _labels(parts, current),
+        "drift_lengths": _lengths(parts, current),
         "drift_expected": _expected(expected),
     }
     paths = []
@@ -44,14 +45,14 @@ def draw_drift_figures(
     return paths
 
 
-def _labels(parts: Mapping[str, Binned], split: int) -> Figure:
+def _labels(parts: Mapping[str, Binned], current: BoolArray) -> Figure:
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(10, 5), width_ratios=(1, 1.3), layout="constrained"
     )
-    _bars(left, parts["level"], split)
+    _bars(left, parts["level"], current)
     left.set(title="levels", xlabel="predicted level", ylabel="share of utterances (%)")
     names = [name for name in parts if name.startswith(("trigger.", "signal."))][::-1]
-    shares = [100 * _shares(parts[name], split)[:, 1] for name in names]
+    shares = [100 * parts[name].shares(current)[:, 1] for name in names]
     rows = np.arange(len(names))
     right.hlines(rows, *np.transpose(shares), color=GREY, linewidth=2)
     for (label, color, _), values in zip(SETS, np.transpose(shares), strict=True):
@@ -65,11 +66,11 @@ def _labels(parts: Mapping[str, Binned], split: int) -> Figure:
     return figure
 
 
-def _lengths(parts: Mapping[str, Binned], split: int) -> Figure:
+def _lengths(parts: Mapping[str, Binned], current: BoolArray) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
-    _bars(left, parts["length.words"], split)
+    _bars(left, parts["length.words"], current)
     left.set(title="utterances", xlabel="words in an utterance", ylabel="share of utterances (%)")
-    _bars(right, parts["length.turns"], split)
+    _bars(right, parts["length.turns"], current)
     right.set(title="conversations", xlabel="turns in a conversation")
     right.set_ylabel("share of conversations (%)")
     figure.suptitle("Lengths in reference and current", fontsize=11)
@@ -97,9 +98,9 @@ def _expected(expected: Mapping[str, Mapping[str, Interval]]) -> Figure:
     return figure
 
 
-def _bars(axes: plt.Axes, part: Binned, split: int) -> None:
+def _bars(axes: plt.Axes, part: Binned, current: BoolArray) -> None:
     places = np.arange(len(part.bins))
-    for (name, color, side), shares in zip(SETS, _shares(part, split), strict=True):
+    for (name, color, side), shares in zip(SETS, part.shares(current), strict=True):
         axes.bar(places + 0.2 * side, 100 * shares, width=0.4, color=color, label=name)
     _tick_labels(axes, places, part.bins)
     axes.grid(alpha=0.3, axis="y")
@@ -108,9 +109,3 @@ def _bars(axes: plt.Axes, part: Binned, split: int) -> None:
 
 def _tick_labels(axes: plt.Axes, places: np.ndarray, labels: Sequence[str]) -> None:
     axes.set_xticks(places, labels, rotation=30 if len(labels) > 4 else 0, ha="right")
-
-
-def _shares(part: Binned, split: int) -> np.ndarray:
-    """Return the share of each bin in reference and current, shape (2, bins)."""
-    counts = np.stack([part.counts[:split].sum(axis=0), part.counts[split:].sum(axis=0)])
-    return np.asarray(counts / counts.sum(axis=1, keepdims=True))

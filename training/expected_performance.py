@@ -1,4 +1,4 @@
-"""How well a model is expected to do on unlabelled rows, after its own calibrated scores.
+"""How well a model is expected to do on unlabelled rows, by its own calibrated scores.
 
 Confidence-based performance estimation: a level that is given with a probability of 0.8 is right
 in 80 of 100 rows, so the scores themselves say how many hits and misses to expect. **This assumes
@@ -11,7 +11,7 @@ Guillory et al., "Predicting with Confidence on Unseen Distributions", 2021, on 
 import numpy as np
 
 from deesc_model.labels import TRIGGERS
-from deesc_model.scoring import FloatArray
+from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
 from training.metrics import (
     LEVELS,
     Interval,
@@ -22,7 +22,6 @@ from training.metrics import (
     intervals,
     nanmean,
 )
-from training.scored_files import ScoredRows
 
 EXPECTED = (
     "level_accuracy",
@@ -37,16 +36,24 @@ RESAMPLES = 500
 _CELLS = LEVELS * LEVELS
 
 
-def expected_counts(rows: ScoredRows) -> FloatArray:
+def expected_counts(scores: Scores, levels: IntArray, triggers: BoolArray) -> FloatArray:
     """Return what each row adds to the expected counts, shape (n, 58).
 
-    The level's expected confusion matrix (true by given, 25 cells), then for each trigger the
-    expected hits, how often it is given, and its expected occurrences.
+    Args:
+        scores: Probabilities of the true labels; with ones and zeros for true labels that are
+            known, what is expected is what is measured.
+        levels: Given levels 0–4, int64 (n,).
+        triggers: Given triggers, bool (n, 11).
+
+    Returns:
+        The level's confusion matrix (true by given, 25 cells), then for each trigger the hits,
+        how often it is given, and its occurrences.
     """
-    given = np.eye(LEVELS)[rows.levels]
-    confusion = rows.scores.level[:, :, None] * given[:, None, :]
-    probabilities, chosen = rows.scores.triggers, rows.triggers.astype(np.float64)
-    return np.hstack([confusion.reshape(-1, _CELLS), probabilities * chosen, chosen, probabilities])
+    given = np.eye(LEVELS)[levels]
+    confusion = scores.level[:, :, None] * given[:, None, :]
+    chosen = triggers.astype(np.float64)
+    parts = [confusion.reshape(-1, _CELLS), scores.triggers * chosen, chosen, scores.triggers]
+    return np.hstack(parts)
 
 
 def expected_metrics(counts: FloatArray) -> Replicates:

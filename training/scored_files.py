@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.files import open_input
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.records import BadRecord, Record, format_of, read_records
-from deesc_model.scoring import BoolArray, IntArray, Scores
+from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
 from deesc_model.types import Prediction, Turn
+from training.embeddings import embed
 
 SUM_TOLERANCE = 0.01
-"""Scores are written with four decimals."""
+"""Scores in a table are written with four decimals."""
 
 
 class ScoredFileError(DeescError, ValueError):
@@ -34,7 +37,7 @@ class ScoredRows:
         levels: Predicted level 0–4, int64 (n,).
         triggers: Predicted triggers, bool (n, 11).
         signals: Predicted signals, bool (n, 5).
-        model_version: What all rows were labelled by.
+        embeddings: See `training.embeddings.embed`, shape (n, width).
     """
 
     turns: tuple[Turn, ...]
@@ -43,7 +46,7 @@ class ScoredRows:
     levels: IntArray
     triggers: BoolArray
     signals: BoolArray
-    model_version: str
+    embeddings: FloatArray
 
     @property
     def conversation_count(self) -> int:
@@ -51,24 +54,18 @@ class ScoredRows:
         return int(self.conversations.max()) + 1
 
     @classmethod
-    def from_predictions(
-        cls, turns: Sequence[Turn], names: Sequence[str], predictions: Sequence[Prediction]
+    def gather(
+        cls,
+        turns: Sequence[Turn],
+        names: Sequence[object],
+        predictions: Sequence[Prediction],
+        embeddings: FloatArray,
     ) -> Self:
-        """Gather predictions of one model; equal `names` are one conversation, ``""`` is none.
-
-        Raises:
-            ScoredFileError: There are none, or they are by more than one model.
-        """
-        if not turns:
-            raise ScoredFileError("no rows")
-        versions = sorted({prediction.model_version for prediction in predictions})
-        if len(versions) > 1:
-            raise ScoredFileError(f"rows of several models: {', '.join(versions)}; score it anew")
-        keys = [name or f"\0{row}" for row, name in enumerate(names)]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        """Turn at least one prediction into arrays; rows of equal `names` are one conversation."""
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         return cls(
             turns=tuple(turns),
-            conversations=np.array([numbers[key] for key in keys], dtype=np.int64),
+            conversations=np.array([numbers[name] for name in names], dtype=np.int64),
             scores=Scores(
                 np.array([item.level_scores for item in predictions], dtype=np.float64),
                 np.array([[item.trigger_scores[k] for k in TRIGGERS] for item in predictions]),
@@ -77,83 +74,101 @@ class ScoredRows:
             levels=np.array([int(item.level) for item in predictions], dtype=np.int64),
             triggers=np.array([[k in item.triggers for k in TRIGGERS] for item in predictions]),
             signals=np.array([[k in item.signals for k in SIGNALS] for item in predictions]),
-            model_version=versions[0],
+            embeddings=embeddings,
+        )
+
+    def keep(self, kept: BoolArray) -> Self:
+        """Return the rows of some conversations, which are numbered anew in their order.
+
+        Args:
+            kept: Which conversations stay, bool (conversations,).
+        """
+        inside = kept[self.conversations]
+        scores = self.scores
+        return type(self)(
+            turns=tuple(compress(self.turns, inside)),
+            conversations=(np.cumsum(kept) - 1)[self.conversations[inside]],
+            scores=Scores(scores.level[inside], scores.triggers[inside], scores.signals[inside]),
+            levels=self.levels[inside],
+            triggers=self.triggers[inside],
+            signals=self.signals[inside],
+            embeddings=self.embeddings[inside],
         )
 
 
-def read_scored(file: Path) -> ScoredRows:
-    """Read a file of `deesc score`, JSON Lines or CSV.
+def read_scored(files: Sequence[Path], bundle: Bundle) -> tuple[ScoredRows, IntArray]:
+    """Read files of `deesc score`, JSON Lines or CSV, and embed their texts.
+
+    Args:
+        files: One or more; equal ids in two of them are two conversations.
+        bundle: What they were labelled by.
+
+    Returns:
+        The rows of all files, and for each conversation the number of its file from 0.
 
     Raises:
-        ScoredFileError: It cannot be read, is empty or not scored, or mixes models; the message
-            says where.
+        ScoredFileError: A file cannot be read, is empty, not scored, or scored by another
+            bundle; the message says where.
     """
-    turns, names, predictions = [], [], []
-    try:
-        with open_input(file) as stream:
-            for record in read_records(stream, format_of(file), context_turns=0):
-                if isinstance(record, BadRecord):
-                    raise InvalidInputError(str(record))
-                turns.append(record.turn)
-                named = record.row.get("conversation_id")
-                names.append("" if named is None else str(named))
-                predictions.append(_prediction(record))
-        return ScoredRows.from_predictions(turns, names, predictions)
-    except OSError as error:
-        raise ScoredFileError(f"cannot read {file}: {error.strerror}") from None
-    except DeescError as error:
-        raise ScoredFileError(f"{file}: {error}") from None
+    records: list[Record] = []
+    names: list[tuple[int, object]] = []
+    predictions: list[Prediction] = []
+    for number, file in enumerate(files):
+        try:
+            found = _read_file(file, bundle)
+        except OSError as error:
+            raise ScoredFileError(f"cannot read {file}: {error.strerror}") from None
+        except DeescError as error:
+            raise ScoredFileError(f"{file}: {error}") from None
+        for record, prediction in found:
+            records.append(record)
+            named = record.row.get("conversation_id")
+            names.append((number, record.line if named in (None, "") else str(named)))
+            predictions.append(prediction)
+    turns = [record.turn for record in records]
+    embeddings = embed(bundle, turns, [record.context for record in records])
+    homes = np.array([number for number, _ in dict.fromkeys(names)], dtype=np.int64)
+    return ScoredRows.gather(turns, names, predictions, embeddings), homes
 
 
-def pool(reference: ScoredRows, current: ScoredRows) -> ScoredRows:
-    """Return both one after the other; conversations of the two stay apart.
-
-    Raises:
-        ScoredFileError: They are by different models.
-    """
-    if reference.model_version != current.model_version:
-        raise ScoredFileError(
-            f"reference is labelled by {reference.model_version}, current by"
-            f" {current.model_version}; label both with one model"
-        )
-
-    def both(name: str, of: str | None = None) -> Any:
-        parts = [getattr(rows, of) if of else rows for rows in (reference, current)]
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    shifted = current.conversations + reference.conversation_count
-    return ScoredRows(
-        turns=reference.turns + current.turns,
-        conversations=np.concatenate([reference.conversations, shifted]),
-        scores=Scores(*(both(name, "scores") for name in ("level", "triggers", "signals"))),
-        levels=both("levels"),
-        triggers=both("triggers"),
-        signals=both("signals"),
-        model_version=reference.model_version,
-    )
+def _read_file(file: Path, bundle: Bundle) -> list[tuple[Record, Prediction]]:
+    wanted = bundle.manifest.model_version
+    found = []
+    with open_input(file) as stream:
+        for record in read_records(stream, format_of(file), bundle.config.encoder.context_turns):
+            if isinstance(record, BadRecord):
+                raise InvalidInputError(str(record))
+            try:
+                prediction = _prediction(record.row)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"line {record.line}: {error}") from None
+            if prediction.model_version != wanted:
+                raise InvalidInputError(
+                    f"line {record.line}: labelled by {prediction.model_version}, while the bundle"
+                    f" {bundle.path} is {wanted}; name the other bundle, or label the file anew"
+                )
+            found.append((record, prediction))
+    if not found:
+        raise InvalidInputError("no rows")
+    return found
 
 
-def _prediction(record: Record) -> Prediction:
-    row = record.row
+def _prediction(row: Mapping[str, Any]) -> Prediction:
     if "deesc" in row:
         data = row["deesc"]
-    elif any(name.startswith("deesc_") for name in row):
-        data = _unflatten(row, record.line)
+    elif "deesc_level" in row:
+        data = _unflatten(row)
     else:
         raise InvalidInputError(
-            f"line {record.line}: not scored, there is neither a field deesc nor deesc_level;"
-            " run: deesc score"
+            "not scored, there is neither a field deesc nor deesc_level; run: deesc score"
         )
-    try:
-        prediction = Prediction.from_dict(data)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"line {record.line}: {error}") from None
+    prediction = Prediction.from_dict(data)
     if fault := _fault(prediction):
-        raise InvalidInputError(f"line {record.line}: {fault}")
+        raise InvalidInputError(fault)
     return prediction
 
 
-def _unflatten(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+def _unflatten(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the prediction of a CSV row as `Prediction.to_dict` has it."""
     try:
         return {
@@ -168,9 +183,9 @@ def _unflatten(row: Mapping[str, Any], line: int) -> dict[str, Any]:
             "model_version": row["deesc_model_version"],
         }
     except KeyError as error:
-        raise InvalidInputError(f"line {line}: no column {error.args[0]}") from None
+        raise InvalidInputError(f"no column {error.args[0]}") from None
     except ValueError as error:
-        raise InvalidInputError(f"line {line}: not a prediction: {error}") from None
+        raise InvalidInputError(f"not a prediction: {error}") from None
 
 
 def _fault(prediction: Prediction) -> str:
