@@ -243,7 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _write(text, written[0])
     for out in filter(None, (written[1], options.json)):
         _write(_to_json(report, about), out)
-    written += draw_drift_figures(features, current, report.expected, run_dir / "figures")
+    written += draw_drift_figures(
+        features, current, report.expected, report.drifted, run_dir / "figures"
+    )
     with Tracker(
         config, {"model_version": about["model_version"]}, about | asdict(thresholds)
     ) as tracker:
