@@ -35,19 +35,19 @@ def test_they_are_the_mean_of_what_the_encoder_makes_of_the_utterances_tokens(ba
 
 
 def test_the_shipped_bundle_puts_texts_about_one_thing_close_to_each_other():
-    parcel, package, room, long = embed(
-        read_bundle(default_bundle_path()),
-        [
-            Turn("customer", "Where is my parcel?"),
-            Turn("customer", "Any news on the package that I ordered?"),
-            Turn("customer", "I would like a double room with a view of the sea."),
-            Turn("customer", "Where is my parcel? " * 200),
-        ],
-        [(), (), (), ()],
+    texts = (
+        "Where is my parcel?",
+        "Any news on the package that I ordered?",
+        "I would like a double room with a view of the sea.",
+        "Is breakfast included in the room rate?",
+        "Is breakfast included in the room rate? " * 40,  # read in windows
     )
-    assert parcel @ package > parcel @ room + 0.1
-    assert parcel @ long > parcel @ room + 0.1  # read in windows
-    assert np.linalg.norm(long) == pytest.approx(1)
+    turns = [Turn("customer", text) for text in texts]
+    found = embed(read_bundle(default_bundle_path()), turns, [()] * len(turns))
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5))
+    parcel, package, room, breakfast, _ = found
+    assert parcel @ package > parcel @ room
+    assert room @ breakfast > package @ breakfast
 
 
 def test_a_network_of_another_make_is_refused(tiny_bundle):
