@@ -10,6 +10,9 @@ from typing import Any, get_origin, get_type_hints
 from deesc_model.errors import DeescError
 from deesc_model.scoring import LEVEL_HEADS
 
+CHAMPION = "champion"
+"""Alias of the version that is in use: only gate, promotion and rollback move it."""
+
 
 class ConfigError(DeescError, ValueError):
     """The configuration is wrong; the message names file and key."""
@@ -40,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1),
     "dropout": (0, 0.95),
     "encoder_dropout": (0, 0.95),
+    "frozen_blocks": (0, 1_000),
     "trigger_loss_weight": (0, 1_000),
     "signal_loss_weight": (0, 1_000),
     "imbalance_power": (0, 1),
@@ -87,7 +91,8 @@ class Config:
         warmup: Share 0–1 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
         encoder_dropout: Dropout inside of the encoder, 0–1.
-        freeze_embeddings: Whether the vectors of words stay as they came.
+        frozen_blocks: Lowest blocks of the encoder that stay as they came: the embeddings, then
+            layers from below.
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
         signal_loss_weight: Weight of the signal loss beside the level loss.
         imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
@@ -101,7 +106,7 @@ class Config:
         tracking_uri: MLflow server or SQLite store.
         experiment: MLflow experiment.
         registered_model: Name in the model registry.
-        alias: Alias that the registered version gets.
+        alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
     """
 
     name: str = "deesc-minilm"
@@ -131,7 +136,7 @@ class Config:
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
-    freeze_embeddings: bool = True
+    frozen_blocks: int = 3
     trigger_loss_weight: float = 5.0
     signal_loss_weight: float = 2.5
     imbalance_power: float = 0.5
@@ -145,7 +150,7 @@ class Config:
     tracking_uri: str = "sqlite:///mlflow.db"
     experiment: str = "deesc"
     registered_model: str = "deesc"
-    alias: str = "newest"
+    alias: str = "challenger"
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""
@@ -159,6 +164,8 @@ class Config:
                 raise ConfigError(
                     f"{key} must be from {low:g} to {high:g}, not {getattr(self, key)!r}"
                 )
+        if self.alias == CHAMPION:
+            raise ConfigError(f"alias must not be {CHAMPION!r}: a version earns it at the gate")
         if self.window_overlap > self.max_length // 2:
             raise ConfigError(
                 f"window_overlap must be at most half of max_length {self.max_length},"
