@@ -253,6 +253,7 @@ def command(scored, tmp_path):
     return run
 
 
+@pytest.mark.filterwarnings("ignore", "error:::training")  # MLflow's own
 def test_the_command_prints_writes_draws_and_tracks(scored, command, tmp_path, capsys):
     assert command(scored / "hotter.csv", "--json", tmp_path / "out.json") == 3
     shown = capsys.readouterr().out
@@ -271,6 +272,7 @@ def test_the_command_prints_writes_draws_and_tracks(scored, command, tmp_path, c
     assert run.data.params["significance"] == "0.05"
 
 
+@pytest.mark.filterwarnings("ignore", "error:::training")  # MLflow's own
 def test_the_command_is_quiet_about_another_sample_of_the_same(scored, command, capsys):
     assert command(scored / "same.csv") == 0
     assert "drift: none" in capsys.readouterr().out
