@@ -17,19 +17,25 @@ from deesc_model.types import Turn
 BATCH = 32
 
 
-def embed(bundle: Bundle, turns: Sequence[Turn], contexts: Sequence[Sequence[Turn]]) -> FloatArray:
+def embed(
+    bundle: Bundle, turns: Sequence[Turn], contexts: Sequence[Sequence[Turn]] | None = None
+) -> FloatArray:
     """Return the mean vector of each utterance's tokens, of length 1, shape (n, width).
+
+    A long text is read in windows, whose vectors are summed. Like scores, vectors of a bundle in
+    int8 depend a little on the batch.
 
     Args:
         bundle: Whose encoder reads the texts, as it reads them to label them.
-        turns: The utterances.
-        contexts: The turns before each of them, oldest first.
+        turns: The utterances, at least one.
+        contexts: The turns before each of them, oldest first; None means no context.
 
     Raises:
         BundleError: The bundle's network is not built as `training.export` builds it.
     """
     encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
-    windows = [encoder.encode(*pair) for pair in zip(turns, contexts, strict=True)]
+    before = [()] * len(turns) if contexts is None else contexts
+    windows = [encoder.encode(*pair) for pair in zip(turns, before, strict=True)]
     owners = np.repeat(np.arange(len(turns)), [len(group) for group in windows])
     flat = [window for group in windows for window in group]
     vectors = embed_windows(bundle.model_path, encoder, flat)
@@ -41,7 +47,16 @@ def embed(bundle: Bundle, turns: Sequence[Turn], contexts: Sequence[Sequence[Tur
 def embed_windows(
     model_path: Path, encoder: InputEncoder, windows: Sequence[EncodedInput]
 ) -> FloatArray:
-    """Return the mean vector of the utterance's tokens in each window, shape (n, width)."""
+    """Return the mean vector of the utterance's tokens in each window, shape (n, width).
+
+    Args:
+        model_path: The ONNX file.
+        encoder: Collates windows into the model's inputs.
+        windows: At least one.
+
+    Raises:
+        BundleError: The network is not built as `training.export` builds it.
+    """
     session, output = _open(model_path)
     order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
     parts = []

@@ -1,8 +1,10 @@
 import numpy as np
+import onnx
 import pytest
 import torch
+from tiny_bundle import WIDTH, tiny_network, tiny_tokenizer
 
-from deesc_model import Turn
+from deesc_model import TRIGGERS, Turn
 from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.encoding import EncoderSettings, InputEncoder
 from deesc_model.errors import BundleError
@@ -50,6 +52,25 @@ def test_the_shipped_bundle_puts_texts_about_one_thing_close_to_each_other():
     assert room @ breakfast > package @ breakfast
 
 
-def test_a_network_of_another_make_is_refused(tiny_bundle):
+def test_a_texts_vector_is_that_of_its_words_whatever_is_beside_it(tiny_bundle):
+    """In the tiny network a word's vector is what it adds to the logits; its heads add nothing."""
+    late = np.zeros(WIDTH)
+    late[[1, 5 + TRIGGERS.index("delay")]] = 30, 60
+    again = np.zeros(WIDTH)
+    again[[2, 5 + TRIGGERS.index("unresolved")]] = 60
+    turns = [Turn("customer", text) for text in ("late", "late again", "again and again " * 9)]
+    found = embed(read_bundle(tiny_bundle), turns)
+    wanted = [late, late + again, again]
+    assert found == pytest.approx(np.array([row / np.linalg.norm(row) for row in wanted]), abs=1e-6)
+    assert embed(read_bundle(tiny_bundle), turns, [turns] * 3) == pytest.approx(found, abs=1e-6)
+
+
+def test_a_network_of_another_make_is_refused(tmp_path):
+    network = tiny_network()
+    [product] = [node for node in network.graph.node if node.op_type == "MatMul"]
+    product.op_type = "Identity"
+    product.input.pop()
+    onnx.save(network, tmp_path / "model.onnx")
+    encoder = InputEncoder(tiny_tokenizer(), SETTINGS)
     with pytest.raises(BundleError, match=r"training\.export"):
-        embed(read_bundle(tiny_bundle), TALK, [(), (), ()])
+        embed_windows(tmp_path / "model.onnx", encoder, encoder.encode(TALK[0]))
