@@ -222,17 +222,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         thresholds = read_thresholds(options.thresholds)
         if options.json:
             check_writable(options.json)
+            if options.json.resolve() in {
+                options.reference.resolve(), options.current.resolve()
+            }:  # fmt: skip
+                raise ScoredFileError(f"--json {options.json} is a file to read; name another one")
         bundle = read_bundle(options.bundle)
         rows, files = read_scored([options.reference, options.current], bundle)
         current = files == 1
         features = build_features(rows)
         report = compare(rows, features, current, thresholds)
-    except DeescError as error:
+        run_dir = Path(config.run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
+    except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    run_dir = Path(config.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
     about = {
         "reference": str(options.reference),
         "current": str(options.current),

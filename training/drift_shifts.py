@@ -4,7 +4,7 @@ Rows of one conversation are not independent, so whole conversations are dealt o
 and current anew. If both come from one source, every deal is as likely as the one at hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -28,6 +28,8 @@ RANGES: dict[str, tuple[float, float]] = {
 """Smallest and largest value; the stability indices may be 0 to 100."""
 
 CHUNK = 100
+CELLS = 1_000_000
+"""Deals that are judged at once, and conversations in all of them together; what is more waits."""
 ROUNDING = 1e-9
 SEED = 7
 
@@ -165,14 +167,19 @@ def _deal_out(
     features: Sequence[Feature], current: BoolArray, permutations: int, seed: int
 ) -> FloatArray:
     """Return distances by deal and feature; row 0 is the deal at hand."""
-    random = np.random.default_rng(seed)
-    deals = [current[None]]
-    for start in range(0, permutations, CHUNK):
-        count = min(CHUNK, permutations - start)
-        deals.append(random.permuted(np.tile(current, (count, 1)), axis=1))
     return np.concatenate(
         [
-            np.stack([feature.distances(deal.astype(np.float64)) for feature in features], axis=1)
-            for deal in deals
+            np.stack([feature.distances(deals) for feature in features], axis=1)
+            for deals in _deals(current, permutations, seed)
         ]
     )
+
+
+def _deals(current: BoolArray, permutations: int, seed: int) -> Iterator[FloatArray]:
+    """Yield the deal at hand, then others in chunks: many at once would fill the memory."""
+    yield current[None].astype(np.float64)
+    random = np.random.default_rng(seed)
+    chunk = max(1, min(CHUNK, CELLS // len(current)))
+    for start in range(0, permutations, chunk):
+        count = min(chunk, permutations - start)
+        yield random.permuted(np.tile(current, (count, 1)), axis=1).astype(np.float64)

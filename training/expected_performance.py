@@ -32,6 +32,7 @@ EXPECTED = (
 )
 """What is estimated."""
 RESAMPLES = 500
+CHUNK = 50
 
 _CELLS = LEVELS * LEVELS
 
@@ -84,8 +85,7 @@ def expected_intervals(
         By metric: ``"reference"``, ``"current"`` and ``"difference"`` (current less reference).
     """
     before, after = (
-        expected_metrics(_resamples(len(sums), seed) @ sums)
-        for seed, sums in enumerate((reference, current))
+        expected_metrics(_resampled(sums, seed)) for seed, sums in enumerate((reference, current))
     )
     parts = {
         "reference": intervals(before),
@@ -99,5 +99,11 @@ def expected_intervals(
     }
 
 
-def _resamples(conversations: int, seed: int) -> FloatArray:
-    return bootstrap_weights([str(number) for number in range(conversations)], RESAMPLES, seed)
+def _resampled(sums: FloatArray, seed: int) -> FloatArray:
+    """Return the sum over all conversations, then those over `RESAMPLES` draws of them."""
+    names = [str(number) for number in range(len(sums))]
+    parts = [  # the weights of all draws at once would fill the memory
+        bootstrap_weights(names, CHUNK, seed * RESAMPLES + start) @ sums
+        for start in range(0, RESAMPLES, CHUNK)
+    ]
+    return np.concatenate([parts[0], *(part[1:] for part in parts[1:])])

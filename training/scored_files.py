@@ -12,7 +12,7 @@ from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.files import open_input
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.records import BadRecord, Record, format_of, read_records
+from deesc_model.records import BadRecord, Record, format_of, read_prediction, read_records
 from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
 from deesc_model.types import Prediction, Turn
 from training.embeddings import embed
@@ -154,48 +154,22 @@ def _read_file(file: Path, bundle: Bundle) -> list[tuple[Record, Prediction]]:
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
-    if "deesc" in row:
-        data = row["deesc"]
-    elif "deesc_level" in row:
-        data = _unflatten(row)
-    else:
-        raise InvalidInputError(
-            "not scored, there is neither a field deesc nor deesc_level; run: deesc score"
-        )
-    prediction = Prediction.from_dict(data)
+    prediction = read_prediction(row)
     if fault := _fault(prediction):
         raise InvalidInputError(fault)
     return prediction
 
 
-def _unflatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the prediction of a CSV row as `Prediction.to_dict` has it."""
-    try:
-        return {
-            "level": int(row["deesc_level"]),
-            "frustration": row["deesc_frustration"],
-            "uncertain": bool(int(row["deesc_uncertain"])),
-            "triggers": row["deesc_triggers"].split(),
-            "signals": row["deesc_signals"].split(),
-            "level_scores": [row[f"deesc_level_{int(level)}"] for level in Level],
-            "trigger_scores": {name: row[f"deesc_{name}"] for name in TRIGGERS},
-            "signal_scores": {name: row[f"deesc_{name}"] for name in SIGNALS},
-            "model_version": row["deesc_model_version"],
-        }
-    except KeyError as error:
-        raise InvalidInputError(f"no column {error.args[0]}") from None
-    except ValueError as error:
-        raise InvalidInputError(f"not a prediction: {error}") from None
-
-
 def _fault(prediction: Prediction) -> str:
-    """Return what is wrong with a prediction's scores, or an empty string."""
-    for kind, scores, labels in (
-        ("trigger", prediction.trigger_scores, TRIGGERS),
-        ("signal", prediction.signal_scores, SIGNALS),
+    """Return what is wrong with a prediction's labels or scores, or an empty string."""
+    for kind, given, scores, labels in (
+        ("trigger", prediction.triggers, prediction.trigger_scores, TRIGGERS),
+        ("signal", prediction.signals, prediction.signal_scores, SIGNALS),
     ):
         if odd := sorted(set(scores) ^ set(labels)):
             return f"{kind}_scores must have each {kind} once; see {odd[0]}"
+        if unknown := [name for name in given if name not in labels]:
+            return f"{unknown[0]!r} is no {kind}"
     if len(prediction.level_scores) != len(Level):
         return f"level_scores must be {len(Level)} numbers"
     values = [*prediction.level_scores, *prediction.trigger_scores.values()]

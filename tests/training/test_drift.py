@@ -1,18 +1,21 @@
 import csv
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import matplotlib.image
 import mlflow
 import numpy as np
 import pytest
-from command import deesc, write_jsonl
+from command import write_jsonl
 from conversations import utterance
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from deesc_model import Level, Prediction, Turn
 from deesc_model.bundle import default_bundle_path, read_bundle
+from deesc_model.files import open_output
 from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.records import Record, format_of, record_writer
 from training.config import ConfigError
 from training.drift import main
 from training.drift_features import build_features, stability_index
@@ -205,17 +208,13 @@ def test_thresholds_are_validated_by_name(change, message, tmp_path):
         read_thresholds(file)
 
 
-# From here on real texts, labelled by the shipped bundle through the command.
+# From here on files, labelled by a tiny bundle whose answers follow from the words.
 
-CALM = (
-    "Hi, could you tell me where parcel {} is?",
-    "Thanks, the {} o'clock slot works for me.",
-    "Please change my address to {} Mill Lane.",
-)
+CALM = ("the parcel {} is fine", "fine the {} !", "the {} is fine , hoping .")
 LATE = (
-    "This is outrageous, parcel {} is late again!",
-    "I am furious. Order {} should have come weeks ago!",
-    "You promised it for the {}th and it is still not here!!",
+    "parcel {} is late , furious furious !",
+    "late ! furious , {} .",
+    "furious ! the {} is late",
 )
 
 
@@ -229,32 +228,39 @@ def talks(seed, heated, conversations=60):
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory):
+def scored(tmp_path_factory, classifier):
     folder = tmp_path_factory.mktemp("scored")
-    for name, seed, heated, out in (
-        ("reference", 1, 0.2, "reference.jsonl"),
-        ("same", 2, 0.2, "same.csv"),
-        ("hotter", 3, 0.6, "hotter.jsonl"),
-        ("hotter", 3, 0.6, "hotter.csv"),
+    for name, seed, heated in (
+        ("reference.jsonl", 1, 0.2),
+        ("same.csv", 2, 0.2),
+        ("hotter.jsonl", 3, 0.6),
+        ("hotter.csv", 3, 0.6),
     ):
-        raw = write_jsonl(folder / f"{name}-raw.jsonl", talks(seed, heated))
-        deesc("score", raw, "-o", folder / out, check=0)
+        rows = list(talks(seed, heated))
+        turns = [Turn(row["speaker"], row["text"]) for row in rows]
+        found = zip(rows, turns, classifier.predict_batch(turns), strict=True)
+        with open_output(folder / name) as stream:
+            write = record_writer(stream, format_of(folder / name))
+            for line, (row, turn, said) in enumerate(found, start=1):
+                write(Record(line, row, turn, ()), said)
     return folder
 
 
 @pytest.fixture
-def command(scored, tmp_path):
-    def run(current, *more, reference=scored / "reference.jsonl"):
+def command(scored, tmp_path, tiny_bundle, empty_store):
+    shutil.copy(empty_store, tmp_path / "m.db")
+
+    def run(current, *more, reference=scored / "reference.jsonl", bundle=tiny_bundle):
         changes = [f"run_dir={tmp_path / 'run'}", f"tracking_uri=sqlite:///{tmp_path / 'm.db'}"]
         settings = [part for change in changes for part in ("--set", change)]
-        files = ["--reference", str(reference), "--current", str(current)]
-        return main([*files, *settings, *map(str, more)])
+        files = ["--reference", reference, "--current", current, "--bundle", bundle]
+        return main([*map(str, files), *settings, *map(str, more)])
 
     return run
 
 
 @pytest.mark.filterwarnings("ignore", "error:::training")  # MLflow's own
-def test_the_command_prints_writes_draws_and_tracks(scored, command, tmp_path, capsys):
+def test_the_command_prints_writes_draws_and_tracks(scored, command, classifier, tmp_path, capsys):
     assert command(scored / "hotter.csv", "--json", tmp_path / "out.json") == 3
     shown = capsys.readouterr().out
     assert "drift: level, trigger.delay" in shown
@@ -262,7 +268,7 @@ def test_the_command_prints_writes_draws_and_tracks(scored, command, tmp_path, c
     report = json.loads((tmp_path / "out.json").read_text())
     assert {"level", "trigger.delay", "content.text"} <= set(report["drifted"])
     assert report["sizes"]["current"]["conversations"] == 60
-    assert report["model_version"] == read_bundle(default_bundle_path()).manifest.model_version
+    assert report["model_version"] == classifier.model_version
     figures = sorted((tmp_path / "run/figures").iterdir())
     assert len(figures) == 3
     assert all(matplotlib.image.imread(figure).std() > 0.05 for figure in figures)
@@ -278,12 +284,46 @@ def test_the_command_is_quiet_about_another_sample_of_the_same(scored, command, 
     assert "drift: none" in capsys.readouterr().out
 
 
-def test_a_table_gives_the_rows_that_json_lines_give(scored):
+def test_one_set_with_itself_is_quiet_whatever_the_chance(scored, command, capsys):
+    assert command(scored / "hotter.csv", reference=scored / "hotter.jsonl") == 0
+    assert "drift: none" in capsys.readouterr().out
+
+
+def test_a_file_to_read_is_not_written_over(scored, command, capsys):
+    before = (scored / "same.csv").read_bytes()
+    assert command(scored / "same.csv", "--json", scored / "same.csv") == 1
+    assert "is a file to read; name another" in capsys.readouterr().err
+    assert (scored / "same.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"level": 7}, "7 is not a valid Level"),
+        ({"triggers": ["weather"]}, "'weather' is no trigger"),
+        ({"signals": ["tears"]}, "'tears' is no signal"),
+        ({"trigger_scores": {"weather": 0.5}}, "trigger_scores must have each trigger once"),
+        ({"level_scores": [0.5, 0.5]}, "level_scores must be 5 numbers"),
+        ({"level_scores": [0.5] * 5}, "level_scores do not sum to 1"),
+        ({"level_scores": ["nan"] * 5}, "a score is not from 0 to 1"),
+        ({"level_scores": [2, 0, 0, 0, 0]}, "a score is not from 0 to 1"),
+        ({"level_scores": None}, "not a prediction"),
+    ],
+)
+def test_scores_that_cannot_be_are_refused_by_line(change, message, scored, command, capsys):
+    row = json.loads((scored / "hotter.jsonl").read_text().splitlines()[0])
+    wrong = write_jsonl(scored / "wrong.jsonl", [row, {**row, "deesc": row["deesc"] | change}])
+    assert command(wrong) == 1
+    assert f"wrong.jsonl: line 2: {message}" in capsys.readouterr().err
+
+
+def test_a_table_gives_the_rows_that_json_lines_give(scored, tiny_bundle):
     files = [scored / "hotter.jsonl", scored / "hotter.csv"]
-    both, homes = read_scored(files, read_bundle(default_bundle_path()))
+    both, homes = read_scored(files, read_bundle(tiny_bundle))
     half = len(both.turns) // 2
     assert homes.tolist() == [0] * 60 + [1] * 60
     assert both.turns[:half] == both.turns[half:]
+    assert both.embeddings[:half] == pytest.approx(both.embeddings[half:])
     assert (both.conversations[:half] + 60).tolist() == both.conversations[half:].tolist()
     assert both.scores.triggers[:half] == pytest.approx(both.scores.triggers[half:], abs=1e-4)
     assert both.levels[:half].tolist() == both.levels[half:].tolist()
@@ -296,6 +336,10 @@ def test_a_table_gives_the_rows_that_json_lines_give(scored):
         ('{"text": "hello"}\n', "line 1: not scored"),
         ('{"text": "hello", "deesc": {"level": 1}}\n', "line 1: prediction lacks the field"),
         ('{"deesc": {}}\n', "line 1: the field text is missing"),
+        ('{"text": "hello", "deesc": 3}\n', "line 1: not a prediction"),
+        ('{"text": "hello", "deesc_level": null}\n', "line 1: not a prediction"),
+        ('{"text": "hello", "deesc_level": 1}\n', "line 1: no column deesc_frustration"),
+        ('{"text": NaN}\n', "line 1: not JSON"),
         ("not json\n", "line 1: not JSON"),
     ],
 )
@@ -306,22 +350,22 @@ def test_files_that_cannot_be_used_are_refused(content, message, command, tmp_pa
     assert message in capsys.readouterr().err
 
 
-def test_other_faults_are_refused(scored, command, tmp_path, tiny_bundle, capsys):
+def test_other_faults_are_refused(scored, command, tmp_path, capsys):
     lines = (scored / "same.csv").read_text().splitlines()
-    few, narrow = tmp_path / "few.csv", tmp_path / "narrow.csv"
-    few.write_text("\n".join(lines[:12]))
+    few, one, header, narrow = (tmp_path / f"{k}.csv" for k in ("few", "one", "header", "narrow"))
+    for file, count in ((few, 12), (one, 2), (header, 1)):
+        file.write_text("\n".join(lines[:count]))
     with narrow.open("w", newline="") as stream:
         csv.writer(stream).writerows(cells[:-1] for cells in csv.reader(lines))
-    row = json.loads((scored / "hotter.jsonl").read_text().splitlines()[0])
-    row["deesc"]["level_scores"][0] = 2
-    wrong = write_jsonl(tmp_path / "wrong.jsonl", [row])
     for file, message in (
         (few, "a comparison needs at least 20"),
-        (wrong, "wrong.jsonl: line 1: a score is not from 0 to 1"),
+        (one, "current holds 1 conversations"),
+        (header, "no rows"),
+        (tmp_path, "cannot read"),
         (narrow, "line 2: no column deesc_model_version"),
         (tmp_path / "none.jsonl", "cannot read"),
     ):
         assert command(file) == 1
         assert message in capsys.readouterr().err
-    assert command(scored / "same.csv", "--bundle", tiny_bundle) == 1
-    assert "line 1: labelled by deesc-minilm@" in capsys.readouterr().err
+    assert command(scored / "same.csv", bundle=default_bundle_path()) == 1
+    assert "line 1: labelled by tiny" in capsys.readouterr().err
