@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from deesc_model.errors import InvalidInputError
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.types import Prediction, Turn
 
 FORMATS: Final = ("jsonl", "csv")
@@ -251,3 +252,34 @@ def flat_prediction(prediction: Prediction) -> dict[str, str | int | float]:
         **{f"deesc_{k}": round(v, 4) for k, v in prediction.signal_scores.items()},
         "deesc_model_version": prediction.model_version,
     }
+
+
+def read_prediction(row: Mapping[str, Any]) -> Prediction:
+    """Return the prediction that `record_writer` put into a row of either format.
+
+    Raises:
+        InvalidInputError: There is none, or a field of it is missing or has the wrong form.
+    """
+    if "deesc" in row:
+        return Prediction.from_dict(row["deesc"])
+    if "deesc_level" not in row:
+        raise InvalidInputError(
+            "not scored, there is neither a field deesc nor deesc_level; run: deesc score"
+        )
+    try:
+        data = {
+            "level": int(row["deesc_level"]),
+            "frustration": row["deesc_frustration"],
+            "uncertain": bool(int(row["deesc_uncertain"])),
+            "triggers": row["deesc_triggers"].split(),
+            "signals": row["deesc_signals"].split(),
+            "level_scores": [row[f"deesc_level_{int(level)}"] for level in Level],
+            "trigger_scores": {name: row[f"deesc_{name}"] for name in TRIGGERS},
+            "signal_scores": {name: row[f"deesc_{name}"] for name in SIGNALS},
+            "model_version": row["deesc_model_version"],
+        }
+    except KeyError as error:
+        raise InvalidInputError(f"no column {error.args[0]}") from None
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"not a prediction: {error}") from None
+    return Prediction.from_dict(data)
