@@ -25,7 +25,6 @@ from deesc_model.labels import Level
 from deesc_model.scoring import BoolArray
 from training.config import add_config_arguments, read_config
 from training.drift_features import ExpectedDrop, Feature, UnseenWords, build_features, sides
-from training.drift_figures import draw_drift_figures
 from training.drift_shifts import (
     THRESHOLDS_FILE,
     DriftThresholds,
@@ -34,6 +33,7 @@ from training.drift_shifts import (
     read_thresholds,
 )
 from training.expected_performance import expected_intervals
+from training.figures.drift import draw_drift_figures
 from training.metrics import Interval
 from training.scored_files import ScoredFileError, ScoredRows, read_scored
 from training.tracking import RUN_ID_FILE, Tracker

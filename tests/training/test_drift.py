@@ -299,7 +299,7 @@ def test_a_file_to_read_is_not_written_over(scored, command, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"level": 7}, "7 is not a valid Level"),
+        ({"level": 7}, "not a prediction: 7 is not a valid Level"),
         ({"triggers": ["weather"]}, "'weather' is no trigger"),
         ({"signals": ["tears"]}, "'tears' is no signal"),
         ({"trigger_scores": {"weather": 0.5}}, "trigger_scores must have each trigger once"),

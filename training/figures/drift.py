@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from deesc_model.scoring import BoolArray
 from training.drift_features import Binned, Feature, sides
-from training.figures import BLUE, GREY, ORANGE
+from training.figures.picture import BLUE, GREY, ORANGE, drawing
 from training.metrics import Interval
 
 SETS = (("reference", BLUE, -1), ("current", ORANGE, 1))
@@ -35,11 +35,12 @@ def draw_drift_figures(
     folder.mkdir(parents=True, exist_ok=True)
     parts = {part.name: part for part in features if isinstance(part, Binned)}
     marks = {part.name: " (DRIFT)" if part.name in drifted else "" for part in features}
-    figures = {
-        "drift_labels": _labels(parts, current, marks),
-        "drift_lengths": _lengths(parts, current, marks),
-        "drift_expected": _expected(expected, marks),
-    }
+    with drawing():
+        figures = {
+            "drift_labels": _labels(parts, current, marks),
+            "drift_lengths": _lengths(parts, current, marks),
+            "drift_expected": _expected(expected, marks),
+        }
     rows = [parts["level"].counts[side].sum() for side in sides(current)]
     sizes = [f"{n:,.0f} utterances" for n in rows]
     paths = []
@@ -115,4 +116,3 @@ def _bars(axes: plt.Axes, part: Binned, current: BoolArray) -> None:
         axes.bar(places + 0.2 * side, 100 * shares, width=0.4, color=color, label=name)
     axes.set_xticks(places, part.bins, rotation=30, ha="right")
     axes.grid(alpha=0.3, axis="y")
-    axes.set_axisbelow(True)
