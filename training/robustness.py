@@ -135,8 +135,7 @@ def robustness_table(found: dict[str, dict[str, Any]]) -> str:
     """Return what `measure_robustness` found as a Markdown table."""
     lines = ["| change | rows | failures |", "| --- | ---: | ---: |"]
     lines += [
-        f"| {name} | {part['rows']} | {part['failures']:.1%} |"
-        for name, part in found.items()
+        f"| {name} | {part['rows']} | {part['failures']:.1%} |" for name, part in found.items()
     ]
     return "\n".join(lines)
 

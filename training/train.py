@@ -3,6 +3,7 @@
 python -m training.train
 python -m training.train --config training/configs/smoke.toml --set epochs=2
 python -m training.train --resume          go on after a kill
+torchrun --standalone --nproc_per_node 2 -m training.train     share the fine-tuning
 """
 
 import argparse
@@ -41,6 +42,7 @@ from training.figures import draw_figures
 from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
+from training.processes import is_first, process_count, wait_for_all
 from training.tracking import RUN_ID_FILE, Tracker
 
 WORST_ERRORS = 100
@@ -69,9 +71,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
-    with Tracker(config, {"git_commit": commit, "data_fingerprint": data}) as tracker:
+    tags = {"git_commit": commit, "data_fingerprint": data, "processes": str(process_count())}
+    with Tracker(config, tags) as tracker:
         for split, members in splits.items():
             tracker.log_data(split, members)
+        wait_for_all()  # the others begin here, see take_part
         if not checkpoint.is_dir():
             log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
             fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
@@ -105,6 +109,19 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         tracker.log_bundle(bundle_dir)
     log.info("%s is in %s", manifest.model_version, bundle_dir)
     return report
+
+
+def take_part(config: Config) -> None:
+    """Do this process's share of the fine-tuning; `train` runs in the first process.
+
+    Raises:
+        DeescError: The data cannot be read or the base model cannot be loaded.
+    """
+    wait_for_all()  # until the first has checked the data and prepared the run folder
+    checkpoint = Path(config.run_dir) / "checkpoint"
+    if not checkpoint.is_dir():
+        splits = load_dataset(config)
+        fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:
@@ -201,11 +218,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if is_first() else logging.WARNING)
     # Hints for people at a notebook, about things that are meant here.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
     try:
-        report = train(read_config(options.config, options.overrides), resume=options.resume)
+        config = read_config(options.config, options.overrides)
+        if not is_first():
+            take_part(config)
+            return 0
+        report = train(config, resume=options.resume)
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

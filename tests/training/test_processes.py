@@ -1,0 +1,102 @@
+"""Training by two real processes that torchrun starts, over loopback."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from runs import config_file
+
+from deesc_model.bundle import read_bundle
+from training import train
+
+pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def command(config, path: Path) -> list[str]:
+    return [*TORCHRUN, "-m", "training.train", "--config", str(config_file(config, path))]
+
+
+def runs(config):
+    """The MLflow runs of an experiment."""
+    client = mlflow.MlflowClient(config.tracking_uri)
+    return client.search_runs([client.get_experiment_by_name(config.experiment).experiment_id])
+
+
+def curve(config, figure: str) -> dict[int, float]:
+    """A figure by step, of the only run that trained this configuration."""
+    (run,) = (run for run in runs(config) if run.info.run_name == config.run_name)
+    client = mlflow.MlflowClient(config.tracking_uri)
+    history = client.get_metric_history(run.info.run_id, figure)
+    assert len({point.step for point in history}) == len(history)  # the other process is silent
+    return {point.step: point.value for point in history}
+
+
+def test_two_processes_train_what_one_does(tiny_config, tmp_path):
+    # Without dropout and with even weights the mean of two halves is the whole, and an epoch of
+    # 320 turns is made of whole batches: the two differ by rounding.
+    alone = dataclasses.replace(
+        tiny_config, dropout=0.0, imbalance_power=0.0, precision="fp32", run_name="alone"
+    )
+    together = dataclasses.replace(
+        alone,
+        run_name="together",
+        run_dir=str(tmp_path / "together"),
+        bundle_dir=str(tmp_path / "together-bundle"),
+    )
+    expected = train.train(alone)
+    found = subprocess.run(
+        command(together, tmp_path / "c.toml"), capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("95 % bootstrap intervals by conversation") == 1
+    report = json.loads((Path(together.run_dir) / "report.json").read_text(encoding="utf-8"))
+    for name in ("level_macro_f1", "level_qwk", "trigger_macro_ap"):
+        value = report["metrics"][name]["value"]
+        assert value == pytest.approx(expected["metrics"][name]["value"], abs=0.02)
+    assert report["metrics"]["level_macro_f1"]["value"] > 0.9  # this corpus is easy
+    for figure in ("train/loss", "validation/selection"):
+        assert curve(together, figure) == pytest.approx(curve(alone, figure), abs=0.02)
+    assert max(curve(together, "train/loss")) % 40 == 0  # 320 turns in steps of 8, not of 16
+    run = mlflow.MlflowClient(together.tracking_uri).get_run(
+        read_bundle(Path(together.bundle_dir)).manifest.training_run
+    )
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["processes"] == "2"
+    assert len(runs(together)) == 2
+    assert not (Path(together.run_dir) / "trainer").exists()
+
+
+def test_a_run_of_two_processes_that_was_killed_is_finished_by_one(tiny_config, tmp_path):
+    slow = dataclasses.replace(tiny_config, epochs=12, patience=12, learning_rate=1e-5)
+    path, trainer = tmp_path / "c.toml", Path(slow.run_dir) / "trainer"
+    with (tmp_path / "first.log").open("wb") as log:
+        process = subprocess.Popen(command(slow, path), stdout=log, stderr=log, env=ENVIRONMENT)
+        deadline = time.monotonic() + 180
+        while not list(trainer.glob("checkpoint-*/trainer_state.json")):
+            assert process.poll() is None, (tmp_path / "first.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()  # torchrun kills the two
+        process.wait()
+    done = max(int(path.name.split("-")[1]) for path in trainer.glob("checkpoint-*"))
+    train.train(slow, resume=True)
+    steps = curve(slow, "validation/selection")
+    assert min(steps) <= done < max(steps) == 480
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tiny_config, tmp_path):
+    odd = dataclasses.replace(tiny_config, batch_size=7)
+    found = subprocess.run(
+        command(odd, tmp_path / "c.toml"), capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert found.returncode == 1
+    assert "batch_size 7 cannot be shared evenly by 2 processes" in found.stderr
