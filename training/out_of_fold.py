@@ -1,0 +1,84 @@
+"""What simple models say of utterances whose conversation's labels they did not see.
+
+Not the shipped model: it has seen the labels of training and validation.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from sklearn.model_selection import GroupKFold
+from tqdm import tqdm
+
+from deesc_model.scoring import Calibration, IntArray, Logits, Scores, calibrated_scores
+from training.baseline import STRENGTH, TfidfFeatures
+from training.config import Config
+from training.corpus import Utterance
+from training.embeddings import text_vectors
+from training.linear_heads import Features, LinearHeads
+from training.metrics import Gold
+
+MODELS: Final = ("tfidf", "encoder", "both")
+"""TF-IDF, vectors of the untouched base encoder, the mean of both models' probabilities."""
+
+ENCODER_STRENGTH = 10.0
+"""Inverse of the L2 penalty on vectors of length 1."""
+
+
+def conversation_folds(rows: Sequence[Utterance], count: int, seed: int) -> IntArray:
+    """Return the fold of each row, 0 to `count` - 1; a conversation is in one."""
+    groups = [row.conversation_id for row in rows]
+    parts = GroupKFold(count, shuffle=True, random_state=seed).split(rows, groups=groups)
+    folds = np.zeros(len(rows), dtype=np.int64)
+    for number, (_, members) in enumerate(parts):
+        folds[members] = number
+    return folds
+
+
+def features_of(rows: Sequence[Utterance], config: Config) -> dict[str, Features]:
+    """Return the features that each model reads; they come from texts alone, not from labels.
+
+    Raises:
+        DeescError: The base model cannot be loaded.
+    """
+    size = config.evaluation_batch_size
+    before = [row.context[-1].text if row.context else "" for row in rows]
+    speakers = np.array([[float(row.speaker == "customer")] for row in rows])
+    vectors = text_vectors([*before, *(row.text for row in rows)], config.base_model, size)
+    return {
+        "tfidf": TfidfFeatures(config.context_turns).fit_transform(rows),
+        "encoder": np.hstack([vectors[len(rows) :], vectors[: len(rows)], speakers]),
+    }
+
+
+def out_of_fold(features: dict[str, Features], gold: Gold, folds: IntArray) -> dict[str, Scores]:
+    """Return each model's probabilities of every row, learned from the other folds."""
+    strengths = {"tfidf": STRENGTH, "encoder": ENCODER_STRENGTH}
+    found = {name: _predict(features[name], gold, folds, strengths[name]) for name in strengths}
+    first, second = found.values()
+    mean = Scores(
+        *(
+            (getattr(first, part) + getattr(second, part)) / 2
+            for part in ("level", "triggers", "signals")
+        )
+    )
+    return found | {"both": mean}
+
+
+def _predict(features: Features, gold: Gold, folds: IntArray, strength: float) -> Scores:
+    parts: list[Logits] = []
+    places = []
+    for number in tqdm(range(int(folds.max()) + 1), "folds", leave=False):
+        inside = folds == number
+        learned = Gold(gold.levels[~inside], gold.triggers[~inside], gold.signals[~inside])
+        heads = LinearHeads(strength, balanced=False).fit(features[~inside], learned)
+        parts.append(heads.logits(features[inside]))
+        places.append(np.flatnonzero(inside))
+    back = np.argsort(np.concatenate(places))
+    logits = Logits(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])[back]
+            for name in ("level", "triggers", "signals")
+        )
+    )
+    return calibrated_scores(logits, Calibration(LinearHeads.level_head))
