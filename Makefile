@@ -3,10 +3,12 @@ PYTHON ?= python3
 CONFIG ?= training/configs/default.toml
 PORT ?= 5000
 ARGS ?=
+PROCESSES ?=
 
 DEMO := .venv-demo
 SERVE := .venv-serve
 FULL := .venv
+LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),python)
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
 .PHONY: demo test check train retrain gate promote rollback serve proto bench-serve mlflow clean
@@ -26,8 +28,8 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket pytest-xdist hypothesis onnx
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile tests/deesc_model $(ARGS)
 
-train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
-	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
+	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
 
 retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
 	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)
