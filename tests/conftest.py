@@ -1,4 +1,9 @@
+import os
 from pathlib import Path
+
+# Tests run side by side: threads of numerical libraries would wait for each other. They read it
+# when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -9,6 +14,10 @@ from deesc_model import EscalationClassifier
 # A busy machine must not fail a test: speed is for the benchmarks.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture

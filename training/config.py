@@ -43,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1),
     "dropout": (0, 0.95),
     "encoder_dropout": (0, 0.95),
+    "frozen_blocks": (0, 1_000),
     "trigger_loss_weight": (0, 1_000),
     "signal_loss_weight": (0, 1_000),
     "imbalance_power": (0, 1),
@@ -90,7 +91,8 @@ class Config:
         warmup: Share 0–1 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
         encoder_dropout: Dropout inside of the encoder, 0–1.
-        freeze_embeddings: Whether the vectors of words stay as they came.
+        frozen_blocks: Lowest blocks of the encoder that stay as they came: the embeddings, then
+            layers from below.
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
         signal_loss_weight: Weight of the signal loss beside the level loss.
         imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
@@ -134,7 +136,7 @@ class Config:
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
-    freeze_embeddings: bool = True
+    frozen_blocks: int = 3
     trigger_loss_weight: float = 5.0
     signal_loss_weight: float = 2.5
     imbalance_power: float = 0.5

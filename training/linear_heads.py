@@ -3,10 +3,12 @@
 from typing import Self
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from deesc_model.labels import Level
+from deesc_model.network import available_cpus
 from deesc_model.scoring import BoolArray, FloatArray, IntArray, Logits
 from training.metrics import Gold
 
@@ -37,9 +39,11 @@ class LinearHeads:
 
     def fit(self, features: Features, gold: Gold) -> Self:
         """Learn from rows of features and their labels."""
-        self._level = self._fit(features, gold.levels)
-        self._triggers = [self._fit(features, column) for column in gold.triggers.T]
-        self._signals = [self._fit(features, column) for column in gold.signals.T]
+        targets = [gold.levels, *gold.triggers.T, *gold.signals.T]
+        workers = Parallel(n_jobs=available_cpus(), prefer="threads")
+        self._level, *others = workers(delayed(self._fit)(features, target) for target in targets)
+        count = gold.triggers.shape[1]
+        self._triggers, self._signals = others[:count], others[count:]
         return self
 
     def logits(self, features: Features) -> Logits:

@@ -13,14 +13,17 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from runs import config_file, mlflow_server
+from whole_runs import config_file, mlflow_server
 
 from deesc_model import EscalationClassifier
 from deesc_model.bundle import read_bundle
 from training import evaluate, train
 from training.tracking import UNTRACKED
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
 
 
 def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):
