@@ -1,44 +1,55 @@
-"""Vectors of texts by the base encoder as it came, before any fine-tuning."""
+"""Vectors of texts, near each other where the texts mean something alike."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 from tqdm import tqdm
 
-from training.model import load_base
+from deesc_model.scoring import FloatArray
+from training.base_model import PACKAGED_MODEL
+from training.model import load_encoder
 
-LONGEST = 256
-"""Tokens of a text that are read at most."""
+LONGEST = 128
+"""Tokens of a text that are read; what it is about shows in them."""
 
 
-def text_vectors(texts: Sequence[str], base_model: str, batch_size: int) -> np.ndarray:
-    """Return the mean of each text's token vectors, float32 (n, width), of length 1.
+def text_vectors(
+    texts: Sequence[str], encoder: str = PACKAGED_MODEL, batch_size: int = 32
+) -> FloatArray:
+    """Return a vector of length 1 for each text: the mean over its tokens in the last layer.
+
+    The packaged model was trained for just this mean. Source: Reimers and Gurevych,
+    "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019.
 
     Args:
-        texts: What to read; the same text is computed once.
-        base_model: See `training.config.Config`.
+        texts: At least one.
+        encoder: As `base_model` in `training.config`.
         batch_size: Texts in one forward pass.
 
+    Returns:
+        Float, shape (texts, width of the encoder).
+
     Raises:
-        DeescError: The base model cannot be loaded.
+        DeescError: There is no such encoder.
     """
-    encoder, tokenizer = load_base(base_model)
-    encoder.eval()
-    longest = min(LONGEST, getattr(encoder.config, "max_position_embeddings", LONGEST))
-    distinct = sorted(set(texts), key=len)  # like lengths together waste no padding
-    vectors = []
+    model, tokenizer = load_encoder(encoder)
+    model.eval()
+    longest = min(LONGEST, model.config.max_position_embeddings)
+    order = np.argsort([len(text) for text in texts])  # by length, to waste no padding
+    vectors = np.empty((len(texts), model.config.hidden_size))
     with torch.inference_mode():
-        for start in tqdm(range(0, len(distinct), batch_size), "vectors", leave=False):
-            batch = tokenizer(
-                distinct[start : start + batch_size],
+        for start in tqdm(range(0, len(order), batch_size), "reading", leave=False, disable=None):
+            part = order[start : start + batch_size]
+            inputs = tokenizer(
+                [texts[i] for i in part],
+                padding=True,
                 truncation=True,
                 max_length=longest,
-                padding="longest",
                 return_tensors="pt",
             )
-            hidden = encoder(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1)
-            vectors.append(torch.nn.functional.normalize((hidden * mask).sum(dim=1)))
-    place = {text: number for number, text in enumerate(distinct)}
-    return torch.cat(vectors).numpy()[[place[text] for text in texts]]
+            mask = inputs["attention_mask"].unsqueeze(-1)
+            total = (model(**inputs).last_hidden_state * mask).sum(dim=1)
+            vectors[part] = functional.normalize(total, dim=1).numpy()
+    return vectors

@@ -17,6 +17,7 @@ from transformers import (
     AutoModel,
     AutoTokenizer,
     PretrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -181,8 +182,8 @@ def corn_loss(logits: Tensor, levels: Tensor, level_weights: Tensor | None = Non
     return (losses * counts).sum() / counts.sum()
 
 
-def load_base(base_model: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    """Return a pre-trained encoder without its pooling layer, and its tokenizer.
+def load_encoder(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a pre-trained encoder without a pooling layer, and its tokenizer.
 
     Raises:
         DeescError: There is no such model, or it is not an encoder that transformers can load
@@ -212,9 +213,9 @@ def new_model(
     """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
 
     Raises:
-        DeescError: `load_base` cannot load it.
+        DeescError: As `load_encoder` says.
     """
-    encoder, tokenizer = load_base(base_model)
+    encoder, tokenizer = load_encoder(base_model)
     return EscalationModel(encoder, level_head, dropout, loss_weights), tokenizer
 
 

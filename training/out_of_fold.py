@@ -41,13 +41,16 @@ def features_of(rows: Sequence[Utterance], config: Config) -> dict[str, Features
     Raises:
         DeescError: The base model cannot be loaded.
     """
-    size = config.evaluation_batch_size
+    texts = [row.text for row in rows]
     before = [row.context[-1].text if row.context else "" for row in rows]
+    # Nearly every text comes twice, by itself and before the next one, and is read once.
+    place = {text: number for number, text in enumerate(dict.fromkeys([*texts, *before]))}
+    vectors = text_vectors(list(place), config.base_model, config.evaluation_batch_size)
     speakers = np.array([[float(row.speaker == "customer")] for row in rows])
-    vectors = text_vectors([*before, *(row.text for row in rows)], config.base_model, size)
+    parts = [vectors[[place[text] for text in column]] for column in (texts, before)]
     return {
         "tfidf": TfidfFeatures(config.context_turns).fit_transform(rows),
-        "encoder": np.hstack([vectors[len(rows) :], vectors[: len(rows)], speakers]),
+        "encoder": np.hstack([*parts, speakers]),
     }
 
 

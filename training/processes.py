@@ -7,6 +7,7 @@ import os
 
 import torch
 from accelerate import PartialState
+from torch import distributed
 
 from deesc_model.network import available_cpus
 
@@ -35,5 +36,11 @@ def wait_for_all() -> None:
 def part() -> None:
     """Wait for all a last time: from here on each process may end when it likes."""
     wait_for_all()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Return whether an error means that another process ended while this one waited for it."""
+    # What gloo raises has no type of its own, but names the file of gloo that raised it.
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)

@@ -42,7 +42,7 @@ from training.figures import draw_figures
 from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
-from training.processes import is_first, process_count, wait_for_all
+from training.processes import is_first, lost_another, part, process_count, wait_for_all
 from training.tracking import RUN_ID_FILE, Tracker
 
 WORST_ERRORS = 100
@@ -76,7 +76,9 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         for split, members in splits.items():
             tracker.log_data(split, members)
         wait_for_all()  # the others begin here, see take_part
-        if not checkpoint.is_dir():
+        if checkpoint.is_dir():
+            part()
+        else:
             log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
             fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
@@ -119,9 +121,11 @@ def take_part(config: Config) -> None:
     """
     wait_for_all()  # until the first has checked the data and prepared the run folder
     checkpoint = Path(config.run_dir) / "checkpoint"
-    if not checkpoint.is_dir():
-        splits = load_dataset(config)
-        fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
+    if checkpoint.is_dir():
+        part()
+        return
+    splits = load_dataset(config)
+    fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:
@@ -229,6 +233,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = train(config, resume=options.resume)
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        print(
+            f"another of the {process_count()} processes was killed or failed; torchrun says"
+            " which. Go on with --resume",
+            file=sys.stderr,
+        )
         return 1
     print(format_report(report))
     return 0

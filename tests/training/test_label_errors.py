@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conversations import MOODS, utterance, write_rows
-from runs import config_file
+from whole_runs import config_file
 
 from training import label_errors, label_noise
 from training.evaluate import gold_labels

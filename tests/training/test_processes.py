@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,12 +11,19 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from runs import config_file
+from torch import distributed
+from whole_runs import config_file
 
 from deesc_model.bundle import read_bundle
+from deesc_model.errors import DeescError
 from training import train
+from training.fine_tuning import fine_tune
+from training.processes import cpus_of_each, lost_another
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
@@ -23,6 +31,11 @@ ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
 
 def command(config, path: Path) -> list[str]:
     return [*TORCHRUN, "-m", "training.train", "--config", str(config_file(config, path))]
+
+
+def rank_of(process: Path) -> str | None:
+    variables = (process / "environ").read_bytes().split(b"\0")
+    return next((line[5:].decode() for line in variables if line.startswith(b"RANK=")), None)
 
 
 def runs(config):
@@ -44,7 +57,7 @@ def test_two_processes_train_what_one_does(tiny_config, tmp_path):
     # Without dropout and with even weights the mean of two halves is the whole, and an epoch of
     # 320 turns is made of whole batches: the two differ by rounding.
     alone = dataclasses.replace(
-        tiny_config, dropout=0.0, imbalance_power=0.0, precision="fp32", run_name="alone"
+        tiny_config, dropout=0.0, imbalance_power=0.0, precision="fp32", run_name="alone", epochs=5
     )
     together = dataclasses.replace(
         alone,
@@ -53,6 +66,7 @@ def test_two_processes_train_what_one_does(tiny_config, tmp_path):
         bundle_dir=str(tmp_path / "together-bundle"),
     )
     expected = train.train(alone)
+    assert not distributed.is_initialized()
     found = subprocess.run(
         command(together, tmp_path / "c.toml"), capture_output=True, text=True, env=ENVIRONMENT
     )
@@ -75,28 +89,56 @@ def test_two_processes_train_what_one_does(tiny_config, tmp_path):
     assert not (Path(together.run_dir) / "trainer").exists()
 
 
-def test_a_run_of_two_processes_that_was_killed_is_finished_by_one(tiny_config, tmp_path):
-    slow = dataclasses.replace(tiny_config, epochs=12, patience=12, learning_rate=1e-5)
-    path, trainer = tmp_path / "c.toml", Path(slow.run_dir) / "trainer"
-    with (tmp_path / "first.log").open("wb") as log:
+def test_a_killed_process_ends_the_others_with_an_error_and_one_alone_resumes(
+    tiny_config, tmp_path
+):
+    slow = dataclasses.replace(tiny_config, epochs=6, patience=6, learning_rate=1e-5)
+    path, trainer, said = tmp_path / "c.toml", Path(slow.run_dir) / "trainer", tmp_path / "log"
+    with said.open("wb") as log:
         process = subprocess.Popen(command(slow, path), stdout=log, stderr=log, env=ENVIRONMENT)
         deadline = time.monotonic() + 180
         while not list(trainer.glob("checkpoint-*/trainer_state.json")):
-            assert process.poll() is None, (tmp_path / "first.log").read_text()
+            assert process.poll() is None, said.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.terminate()  # torchrun kills the two
-        process.wait()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (second,) = (pid for pid in children if rank_of(Path("/proc", pid)) == "1")
+        os.kill(int(second), signal.SIGKILL)
+        assert process.wait(timeout=60) == 1
+    assert f"Signal 9 (SIGKILL) received by PID {second}" in said.read_text()
+    assert not Path(slow.bundle_dir).exists()
     done = max(int(path.name.split("-")[1]) for path in trainer.glob("checkpoint-*"))
     train.train(slow, resume=True)
+    assert len(runs(slow)) == 1
     steps = curve(slow, "validation/selection")
-    assert min(steps) <= done < max(steps) == 480
+    assert min(steps) <= done < max(steps) == 240
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tiny_config, tmp_path):
+def test_a_lost_process_is_told_from_any_other_error(tiny_config, tmp_path, monkeypatch, capsys):
+    said = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"
+    assert lost_another(RuntimeError(said))
+    assert lost_another(distributed.DistBackendError("NCCL"))
+    assert not lost_another(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+    def lose(*_, **__):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(train, "load_dataset", lose)
+    assert train.main(["--config", str(config_file(tiny_config, tmp_path / "c.toml"))]) == 1
+    assert "was killed or failed; torchrun says which" in capsys.readouterr().err
+
+
+def test_the_processes_of_one_machine_divide_its_cpus(monkeypatch):
+    monkeypatch.setattr("training.processes.available_cpus", lambda: 7)
+    assert cpus_of_each() == 7
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert cpus_of_each() == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert cpus_of_each() == 1
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
     odd = dataclasses.replace(tiny_config, batch_size=7)
-    found = subprocess.run(
-        command(odd, tmp_path / "c.toml"), capture_output=True, text=True, env=ENVIRONMENT
-    )
-    assert found.returncode == 1
-    assert "batch_size 7 cannot be shared evenly by 2 processes" in found.stderr
+    with pytest.raises(DeescError, match="batch_size 7 cannot be shared evenly by 2 processes"):
+        fine_tune(odd, [], [], None, tmp_path / "checkpoint")
