@@ -58,7 +58,9 @@ def read_labels(path: Path) -> dict[str, Labels]:
 
 
 def ordinal_alpha(ratings: npt.ArrayLike) -> float:
-    """Return Krippendorff's alpha for ordinal data: 1 is perfect, 0 is chance.
+    """Return Krippendorff's alpha for ordinal data: 1 is perfect, 0 is chance, nan undefined.
+
+    It is undefined where the units that were rated twice have one and the same value throughout.
 
     Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, with the ordinal
     metric. The package ``krippendorff`` computes the same, but its licence does not fit here.
@@ -75,6 +77,8 @@ def ordinal_alpha(ratings: npt.ArrayLike) -> float:
     totals = observed.sum(axis=0)
     middles = np.cumsum(totals) - totals / 2
     distance = np.subtract.outer(middles, middles) ** 2
+    if np.count_nonzero(totals) < 2:
+        return float("nan")
     expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
     return float(1 - (observed * distance).sum() / (expected * distance).sum())
 

@@ -182,7 +182,7 @@ def corn_loss(logits: Tensor, levels: Tensor, level_weights: Tensor | None = Non
     return (losses * counts).sum() / counts.sum()
 
 
-def load_encoder(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_base(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return a pre-trained encoder without a pooling layer, and its tokenizer.
 
     Raises:
@@ -213,9 +213,9 @@ def new_model(
     """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
 
     Raises:
-        DeescError: As `load_encoder` says.
+        DeescError: As `load_base` says.
     """
-    encoder, tokenizer = load_encoder(base_model)
+    encoder, tokenizer = load_base(base_model)
     return EscalationModel(encoder, level_head, dropout, loss_weights), tokenizer
 
 

@@ -14,7 +14,7 @@ from deesc_model.scoring import Calibration, IntArray, Logits, Scores, calibrate
 from training.baseline import STRENGTH, TfidfFeatures
 from training.config import Config
 from training.corpus import Utterance
-from training.embeddings import text_vectors
+from training.base_vectors import text_vectors
 from training.linear_heads import Features, LinearHeads
 from training.metrics import Gold
 

@@ -36,6 +36,11 @@ def test_alpha_is_one_for_equal_and_near_zero_for_shuffled_ratings():
     assert ordinal_alpha([ratings, shuffled]) == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("ratings", [[[2, 2, 1], [2, 2, NAN]], [[1, NAN], [NAN, 3]]])
+def test_alpha_is_undefined_where_nothing_varies(ratings):
+    assert np.isnan(ordinal_alpha(ratings))
+
+
 def test_labellings_are_compared_where_both_have_a_row(tmp_path, capsys):
     turn = {"conversation_id": "a", "turn": 0, "level": 2, "triggers": ["delay"], "signals": []}
     folder = tmp_path / "corpus"
