@@ -86,10 +86,9 @@ def read_records(
     Raises:
         InvalidInputError: A CSV file has no column ``text``.
     """
-    rows = _jsonl_rows(stream) if file_format == "jsonl" else _csv_rows(stream)
     conversation: object = None
     before: deque[Turn] = deque(maxlen=context_turns)
-    for item in rows:
+    for item in read_rows(stream, file_format):
         if isinstance(item, BadRecord):
             yield item
             continue
@@ -106,6 +105,22 @@ def read_records(
         conversation = named
         yield Record(line, row, turn, tuple(before))
         before.append(turn)
+
+
+def read_rows(
+    stream: TextIO, file_format: str, text_column: str = "text"
+) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
+    """Yield line number and fields of each row, whatever they say.
+
+    Args:
+        stream: Open as for `read_records`.
+        file_format: One of `FORMATS`.
+        text_column: What a CSV file must have a column of.
+
+    Raises:
+        InvalidInputError: A CSV file has no such column, or is no CSV file.
+    """
+    return _jsonl_rows(stream) if file_format == "jsonl" else _csv_rows(stream, text_column)
 
 
 def _text(row: Mapping[str, Any]) -> Any:
@@ -133,7 +148,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _csv_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
+def _csv_rows(stream: TextIO, text_column: str) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
     reader = csv.reader(stream, strict=True)
     try:
         header = next((cells for cells in reader if cells), None)
@@ -141,9 +156,11 @@ def _csv_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord
         raise InvalidInputError(f"line 1: {error}; is it a CSV file?") from None
     if header is None:
         return
-    if "text" not in header:
+    if text_column not in header:
         shown = ", ".join(header)[:200].encode("unicode_escape").decode()
-        raise InvalidInputError(f"line {reader.line_num}: no column named text among {shown}")
+        raise InvalidInputError(
+            f"line {reader.line_num}: no column named {text_column} among {shown}"
+        )
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")
     end = reader.line_num

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from datasketch import MinHash, MinHashLSH
 
@@ -45,24 +46,44 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(" ".join(pair) for pair in pairwise(words))
 
 
-def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
-    """Return all pairs of near-duplicates, the most similar first.
+class SimilarTexts:
+    """Texts seen so far, and which of them a new one nearly repeats.
 
     Source: Broder, "On the resemblance and containment of documents", 1997.
     """
-    index = MinHashLSH(threshold=CANDIDATES, num_perm=PERMUTATIONS)
-    seen: dict[int, frozenset[str]] = {}
-    pairs = []
-    for position, row in enumerate(rows):
-        if len(row.text.split()) < SHORTEST:
-            continue
-        mine = shingles(row.text)
+
+    def __init__(self) -> None:
+        self._index = MinHashLSH(threshold=CANDIDATES, num_perm=PERMUTATIONS)
+        self._seen: list[tuple[object, frozenset[str]]] = []
+
+    def add(self, text: str, name: object) -> list[tuple[Any, float]]:
+        """Remember a text by a name, unless it is too short to compare.
+
+        Returns:
+            Name and similarity of each earlier text that it nearly repeats.
+        """
+        if len(text.split()) < SHORTEST:
+            return []
+        mine = shingles(text)
         sketch = MinHash(num_perm=PERMUTATIONS)
         sketch.update_batch([shingle.encode() for shingle in mine])
-        for other in index.query(sketch):
-            similarity = len(mine & seen[other]) / max(len(mine | seen[other]), 1)
+        found = []
+        for position in self._index.query(sketch):
+            other, theirs = self._seen[position]
+            similarity = len(mine & theirs) / max(len(mine | theirs), 1)
             if similarity >= SIMILARITY:
-                pairs.append(NearDuplicate(rows[other], row, similarity))
-        index.insert(position, sketch)
-        seen[position] = mine
+                found.append((other, similarity))
+        self._index.insert(len(self._seen), sketch)
+        self._seen.append((name, mine))
+        return found
+
+
+def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
+    """Return all pairs of near-duplicates, the most similar first."""
+    seen = SimilarTexts()
+    pairs = [
+        NearDuplicate(other, row, similarity)
+        for row in rows
+        for other, similarity in seen.add(row.text, row)
+    ]
     return sorted(pairs, key=lambda pair: -pair.similarity)
