@@ -1,6 +1,6 @@
 """List labels that are probably wrong, for somebody to read again.
 
-python -m training.label_errors --out runs/label_errors.csv
+python -m training.label_errors --out suspects.csv
 python -m training.label_errors --out suspects.jsonl --top 300 --split train validation
 
 The rows are the corpus and the public texts that are here, each scored by a simple model that did
@@ -10,26 +10,23 @@ Columns ``suspected`` and ``suggested_…`` say what is doubted. Fill ``level``,
 """
 
 import argparse
-import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from deesc_model.errors import DeescError
-from deesc_model.files import check_writable, open_output
 from deesc_model.labels import SIGNALS, TRIGGERS
-from deesc_model.records import format_of
 from deesc_model.rendering import render_turn
 from deesc_model.scoring import Scores, predicted_levels
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import SPLITS, Utterance
 from training.dataset import load_dataset
 from training.evaluate import gold_labels
+from training.label_files import TurnToLabel, check_new, write_queue
 from training.metrics import Gold
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
 from training.suspicion import KINDS, error_counts, suspicion
@@ -43,17 +40,10 @@ CONTEXT_TURNS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(TurnToLabel):
     """One utterance to read again.
 
     Attributes:
-        conversation_id: As in the corpus; the id of a public text.
-        turn: Position in its conversation, from 0.
-        speaker: ``"customer"`` or ``"agent"``.
-        context: The turns before it, a line each.
-        text: What to label.
-        channel: As in the corpus.
-        domain: As in the corpus.
         split: As in the corpus.
         suspected: What is doubted, the most doubtful first: ``level 3→1``, ``+delay`` for a label
             that seems to lack, ``-delay`` for one that seems too much.
@@ -64,18 +54,8 @@ class Suspect:
         suggested_level: The level with what is doubted changed.
         suggested_triggers: The triggers with what is doubted changed.
         suggested_signals: The signals with what is doubted changed.
-        level: Empty, for the reader.
-        triggers: Empty, for the reader.
-        signals: Empty, for the reader.
     """
 
-    conversation_id: str
-    turn: int
-    speaker: str
-    context: str
-    text: str
-    channel: str
-    domain: str
     split: str
     suspected: str
     score: float
@@ -85,9 +65,6 @@ class Suspect:
     suggested_level: int
     suggested_triggers: tuple[str, ...]
     suggested_signals: tuple[str, ...]
-    level: int | None = None
-    triggers: tuple[str, ...] = ()
-    signals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,30 +154,6 @@ def make_suspect(row: Utterance, doubts: Sequence[Doubt], predicted_level: int) 
     )
 
 
-def write_suspects(suspects: Sequence[Suspect], out: Path) -> None:
-    """Write rows to read again as CSV or JSON Lines, whole or not at all.
-
-    In CSV several labels are separated by spaces.
-
-    Raises:
-        InvalidInputError: The name ends in neither, or the file cannot be written.
-    """
-    kind = format_of(out)
-    rows = [asdict(suspect) for suspect in suspects]
-    with open_output(out) as stream:
-        if kind == "jsonl":
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            return
-        names = [field.name for field in fields(Suspect)]
-        writer = csv.DictWriter(stream, names, lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    return " ".join(value) if isinstance(value, tuple) else value
-
-
 def label_errors(config: Config, splits: Sequence[str], top: int, folds: int) -> list[Suspect]:
     """Return the utterances whose labels are most doubtful, and print estimates of how many are.
 
@@ -233,16 +186,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="a .csv or .jsonl file")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the file, and what was filled in there"
+    )
     parser.add_argument("--top", type=int, default=150, help="utterances at most")
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=SPLITS)
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args(arguments)
     try:
-        format_of(options.out)
-        check_writable(options.out)
+        check_new(options.out, overwrite=options.overwrite)
         config = read_config(options.config, options.overrides)
         suspects = label_errors(config, options.split, options.top, options.folds)
-        write_suspects(suspects, options.out)
+        write_queue(suspects, options.out, Suspect, overwrite=options.overwrite)
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

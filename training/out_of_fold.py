@@ -11,10 +11,10 @@ from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
 from deesc_model.scoring import Calibration, IntArray, Logits, Scores, calibrated_scores
+from training.base_vectors import text_vectors
 from training.baseline import STRENGTH, TfidfFeatures
 from training.config import Config
 from training.corpus import Utterance
-from training.base_vectors import text_vectors
 from training.linear_heads import Features, LinearHeads
 from training.metrics import Gold
 

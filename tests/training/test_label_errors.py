@@ -9,8 +9,11 @@ import pytest
 from conversations import MOODS, utterance, write_rows
 from whole_runs import config_file
 
+from deesc_model.labels import TRIGGERS
 from training import label_errors, label_noise
 from training.evaluate import gold_labels
+from training.label_errors import Doubt, Suspect, make_suspect
+from training.label_files import read_labelled, write_queue
 from training.label_noise import add_noise, found_at
 from training.linear_heads import LinearHeads
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
@@ -48,7 +51,7 @@ def test_wrong_labels_come_first_with_the_right_ones_beside_them(config, tmp_pat
     path = str(config_file(config, tmp_path / "c.toml"))
     assert label_errors.main(["--config", path, "--out", str(out), "--top", "4"]) == 0
     if name.endswith(".csv"):
-        with out.open(encoding="utf-8", newline="") as stream:
+        with out.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
         rows = [
             row | {key: row[key].split() for key in row if key.endswith(("triggers", "signals"))}
@@ -81,6 +84,23 @@ def test_only_the_asked_split_is_listed(config, tmp_path):
     assert found == 0
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert not [row for row in rows if row["split"] != "test"]
+
+
+def test_a_table_that_was_filled_in_is_kept_and_can_be_read(tmp_path, capsys):
+    out = tmp_path / "suspects.jsonl"
+    row = utterance(conversation_id="c7", turn=3, text="my parcel is late", level=4)
+    doubts = [Doubt(0, "level", 0, 0.8), Doubt(0, "triggers", TRIGGERS.index("delay"), 0.6)]
+    suspect = make_suspect(row, doubts, predicted_level=1)
+    assert suspect.suspected == "level 4→1, -delay"
+    assert (suspect.suggested_level, suspect.suggested_triggers, suspect.score) == (1, (), 0.8)
+    write_queue([suspect], out, Suspect)
+    assert label_errors.main(["--out", str(out)]) == 1
+    assert "may hold labels" in capsys.readouterr().err
+    filled = json.loads(out.read_text(encoding="utf-8")) | {"level": 1, "triggers": ["delay"]}
+    out.write_text(json.dumps(filled), encoding="utf-8")
+    ((_, found),) = read_labelled(out).rows
+    assert (found.conversation_id, found.turn, found.level) == ("c7", 3, 1)
+    assert found.triggers == ("delay",)
 
 
 def test_an_output_that_is_no_table_is_refused_before_the_work(tmp_path, capsys):
