@@ -1,12 +1,13 @@
 """List labels that are probably wrong, for somebody to read again.
 
 python -m training.label_errors --out suspects.csv
-python -m training.label_errors --out suspects.jsonl --top 300 --split train validation
+python -m training.label_errors --out suspects.jsonl --top 300 --split train
 
 The rows are the corpus and the public texts that are here, each scored by a simple model that did
 not see its conversation's labels; `training.label_noise` measures how well that finds known errors.
 Columns ``suspected`` and ``suggested_…`` say what is doubted. Fill ``level``, ``triggers`` and
-``signals`` in by reading, with data/labelling-guide.md: a suggestion is no label.
+``signals`` in by reading, with data/labelling-guide.md: a suggestion is no label. Test labels are
+doubted only when asked for: changed where a model disagrees, they would flatter models.
 """
 
 import argparse
@@ -190,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--overwrite", action="store_true", help="replace the file, and what was filled in there"
     )
     parser.add_argument("--top", type=int, default=150, help="utterances at most")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, default=SPLITS)
+    parser.add_argument("--split", nargs="+", choices=SPLITS, default=("train", "validation"))
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args(arguments)
     try:

@@ -9,7 +9,7 @@ precision is a lower bound.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,13 +106,27 @@ def _table(noise: Noise, scores: Mapping[str, Scores]) -> Iterator[str]:
                     yield f"| {kind} | {wrong.sum():,} | {model} | {name} | {figures} |"
 
 
+def _share(most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not 0 <= float(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be from 0 to {most}, not {text}")
+        return float(text)
+
+    return parse
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.label_noise", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config_arguments(parser)
-    parser.add_argument("--rate", type=float, default=0.03, help="share of labels made wrong")
-    parser.add_argument("--far", type=float, default=0.1, help="share of levels off by two or more")
+    parser.add_argument("--rate", type=_share(0.5), default=0.03, help="share of labels made wrong")
+    parser.add_argument(
+        "--far",
+        type=_share(1),
+        default=0.1,
+        help="share of wrong levels that are off by two or more",
+    )
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args(arguments)
     try:

@@ -4,12 +4,12 @@ Not the shipped model: it has seen the labels of training and validation.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
+from deesc_model.errors import DeescError
 from deesc_model.scoring import Calibration, IntArray, Logits, Scores, calibrated_scores
 from training.base_vectors import text_vectors
 from training.baseline import STRENGTH, TfidfFeatures
@@ -18,16 +18,19 @@ from training.corpus import Utterance
 from training.linear_heads import Features, LinearHeads
 from training.metrics import Gold
 
-MODELS: Final = ("tfidf", "encoder", "both")
-"""TF-IDF, vectors of the untouched base encoder, the mean of both models' probabilities."""
-
 ENCODER_STRENGTH = 10.0
 """Inverse of the L2 penalty on vectors of length 1."""
 
 
 def conversation_folds(rows: Sequence[Utterance], count: int, seed: int) -> IntArray:
-    """Return the fold of each row, 0 to `count` - 1; a conversation is in one."""
+    """Return the fold of each row, 0 to `count` - 1; a conversation is in one.
+
+    Raises:
+        DeescError: There are fewer than two folds, or fewer conversations than folds.
+    """
     groups = [row.conversation_id for row in rows]
+    if not 2 <= count <= len(set(groups)):
+        raise DeescError(f"folds {count}: take 2 to {len(set(groups))}, as many as conversations")
     parts = GroupKFold(count, shuffle=True, random_state=seed).split(rows, groups=groups)
     folds = np.zeros(len(rows), dtype=np.int64)
     for number, (_, members) in enumerate(parts):
@@ -37,6 +40,8 @@ def conversation_folds(rows: Sequence[Utterance], count: int, seed: int) -> IntA
 
 def features_of(rows: Sequence[Utterance], config: Config) -> dict[str, Features]:
     """Return the features that each model reads; they come from texts alone, not from labels.
+
+    ``"tfidf"`` are counts of n-grams, ``"encoder"`` vectors of the utterance and of the one before.
 
     Raises:
         DeescError: The base model cannot be loaded.
@@ -55,7 +60,10 @@ def features_of(rows: Sequence[Utterance], config: Config) -> dict[str, Features
 
 
 def out_of_fold(features: dict[str, Features], gold: Gold, folds: IntArray) -> dict[str, Scores]:
-    """Return each model's probabilities of every row, learned from the other folds."""
+    """Return each model's probabilities of every row, learned from the other folds.
+
+    The models are those of `features_of`, and ``"both"``: the mean of their probabilities.
+    """
     strengths = {"tfidf": STRENGTH, "encoder": ENCODER_STRENGTH}
     found = {name: _predict(features[name], gold, folds, strengths[name]) for name in strengths}
     first, second = found.values()

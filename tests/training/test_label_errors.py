@@ -9,6 +9,7 @@ import pytest
 from conversations import MOODS, utterance, write_rows
 from whole_runs import config_file
 
+from deesc_model.errors import DeescError
 from deesc_model.labels import TRIGGERS
 from training import label_errors, label_noise
 from training.evaluate import gold_labels
@@ -132,6 +133,13 @@ def test_no_model_sees_the_labels_of_the_conversation_that_it_scores(tiny_config
         len({fold for fold, row in zip(folds, rows, strict=True) if row.conversation_id == c})
         for c in {row.conversation_id for row in rows}
     } == {1}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_folds_that_cannot_be_made_are_refused(count):
+    rows = [utterance(conversation_id=name) for name in ("a", "b", "b")]
+    with pytest.raises(DeescError, match=f"folds {count}: take 2 to 2"):
+        conversation_folds(rows, count, seed=1)
 
 
 def test_noise_is_as_much_as_was_asked_for_and_only_customers_get_labels():
