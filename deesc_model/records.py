@@ -7,6 +7,7 @@ read with the rows before it as context.
 
 import csv
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -158,8 +159,9 @@ def _csv_rows(stream: TextIO, text_column: str) -> Iterator[tuple[int, dict[str,
         return
     if text_column not in header:
         shown = ", ".join(header)[:200].encode("unicode_escape").decode()
+        hint = "; commas must separate columns" if re.search("[;\t]", header[0]) else ""
         raise InvalidInputError(
-            f"line {reader.line_num}: no column named {text_column} among {shown}"
+            f"line {reader.line_num}: no column named {text_column} among {shown}{hint}"
         )
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")

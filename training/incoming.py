@@ -3,6 +3,7 @@
 All that comes out is masked, messages too: no code after this sees personal data.
 """
 
+import codecs
 import math
 import re
 import tomllib
@@ -151,7 +152,8 @@ def read_file(
     Returns:
         Its conversations, each with at least one turn, and what cannot be used.
     """
-    name = mask(file.name)
+    # A name that is not UTF-8 could not be saved.
+    name = mask(file.name.encode("utf-8", "backslashreplace").decode())
     try:
         named = named or _format_by_name(file, mapped)
         if named == "parquet":
@@ -160,6 +162,7 @@ def read_file(
         if rows is None:
             told = read_transcript(file, customers=customers, format_name=named)
             return [_spoken(item, name, mapped, mask) for item in told], []
+        _refuse_utf16(file)
         with open_input(file) as stream:
             text_column = mapped.columns.get("text", "text")
             return _conversations(read_rows(stream, rows, text_column), name, mapped, mask)
@@ -176,6 +179,13 @@ def _format_by_name(file: Path, mapped: Mapped) -> str | None:
         return "parquet"
     # JSON Lines without "text" look like a transcript; here the text is called otherwise.
     return SUFFIXES.get(suffix) if "text" in mapped.columns else None
+
+
+def _refuse_utf16(file: Path) -> None:
+    """Raise InvalidInputError for what spreadsheets save as "Unicode text"."""
+    with file.open("rb") as stream:
+        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise InvalidInputError("UTF-16, and rows are read as UTF-8; save the file as UTF-8")
 
 
 def _spoken(told: Conversation, file: str, mapped: Mapped, mask: Masker) -> list[NewTurn]:
@@ -203,6 +213,7 @@ def _conversations(
     found: dict[tuple[str, Any], list[tuple[float, NewTurn]]] = {}
     rejected = []
     seen: set[str] | None = None
+    first: dict[tuple[object, ...], int] = {}
     for item in rows:
         if isinstance(item, BadRecord):
             rejected.append(Rejected(file, item.line, "line", item.message))
@@ -220,6 +231,13 @@ def _conversations(
             continue
         name = told["conversation_id"]
         key = ("row", line) if name in (None, "") else ("id", str(name))
+        # Exports that overlap hold a turn twice. Where nothing counts turns, `place` is the line:
+        # people repeat themselves.
+        before = first.setdefault((key, place, turn.turn.speaker, told["text"]), line)
+        if before != line:
+            reason = f"turn is the one of line {before} again"
+            rejected.append(Rejected(file, line, "turn", reason, cells))
+            continue
         found.setdefault(key, []).append((place, turn))
     for name, column in {"text": "text", **mapped.columns}.items():
         if seen is not None and column not in seen:
@@ -257,7 +275,9 @@ def _number(value: object) -> float:
     except ValueError:
         place = math.nan
     if not math.isfinite(place):
-        raise InvalidInputError("turn must be a number")
+        raise InvalidInputError(
+            "turn must be a number; without that column rows stay in the order of the file"
+        )
     return place
 
 

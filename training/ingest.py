@@ -234,6 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    for row in intake.rejected:
+        if row.line is None:
+            print(row, file=sys.stderr)
     print(intake.report)
     print(f"written to {options.out}; rejected.jsonl there says why rows were rejected")
     return 0

@@ -4,7 +4,8 @@ What is found: cards (Luhn), IBANs (modulo 97), e-mail addresses, telephone numb
 addresses, national ids (US, UK, Canada, Spain, France, Italy, Brazil), and what in a URL can be a
 secret. Where check digits exist they decide; telephone numbers are told by their form or by a word
 such as "call" before them, so a long number that begins with 0 counts as one. Names, addresses and
-birthdays are not found here; for names see `training.names`.
+birthdays are not found here; for names see `training.names`. Nor are numbers in words, or a number
+of which one turn has the beginning and the next one the end.
 """
 
 import ipaddress
@@ -29,7 +30,10 @@ Finder = tuple[str, Callable[[str], Iterable[Span]]]
 """A kind of personal data, and what yields where it stands; the placeholder is ``[kind]``."""
 
 _LOCAL: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
-_EMAIL: Final = re.compile(rf"(?<!{_LOCAL}){_LOCAL}++[@＠](?:[\w-]++\.)+[\w-]+")
+_DOMAIN: Final = r"(?:[\w-]++[.．。])+[\w-]+"
+_EMAIL: Final = re.compile(
+    rf"(?<!{_LOCAL}){_LOCAL}++[@＠]{_DOMAIN}|(?<![\w.+%-])[\w.+-]+%40{_DOMAIN}", re.IGNORECASE
+)
 _URL: Final = re.compile(
     r"(?:(?:https?|ftp|wss?)://(?:\[[\da-f:.]+\])?|\bwww\.)[^\s<>\"\[\]]*", re.IGNORECASE
 )
@@ -40,8 +44,10 @@ _SECRET: Final = re.compile(
     r"|(?<=/)(?=[^/?#]*\d)(?=[^/?#]*[a-z])[\w.~=+-]{20,}",  # a long code in the path
     re.IGNORECASE,
 )
-_DIGIT_GROUPS: Final = re.compile(r"\d+(?:[\s.\-‐-―]{1,3}\d+)*")
-_IBAN: Final = re.compile(r"(?=([A-Za-z]{2}[0-9]{2}(?:[\s.\-]?[A-Za-z0-9]){11,30}))")
+_GAP: Final = r"[\s._/\-‐-―\u200b-\u200d\u2060\ufeff]"
+"""What stands between groups of a number; some of it cannot be seen."""
+_DIGIT_GROUPS: Final = re.compile(rf"\d+(?:(?:{_GAP}{{1,5}}|,)\d+)*")
+_IBAN: Final = re.compile(rf"(?=([A-Za-z]{{2}}[0-9]{{2}}(?:{_GAP}{{0,2}}[A-Za-z0-9]){{11,30}}))")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)")
 _IPV6: Final = re.compile(
     r"(?<![\w:])(?=[:.]*[\da-f])(?:[\da-f]{0,4}:){2,7}(?:\d+(?:\.\d+){3}|[\da-f]{0,4})(?![\w:])",
@@ -62,13 +68,15 @@ _NATIONAL: Final = tuple(
     (re.compile(rf"(?<![^\W_]){pattern}(?![^\W_])", re.IGNORECASE), check)
     for pattern, check in (
         # US SSN: no check digit, but areas and groups that are never given
-        (r"(?!000|666|9)[0-9]{3}([- ])(?!00)[0-9]{2}\1(?!0000)[0-9]{4}", None),
+        (r"(?!000|666|9)[0-9]{3}([- .])(?!00)[0-9]{2}\1(?!0000)[0-9]{4}", None),
         # UK National Insurance number: letters that are never used
         (
             r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
             r"(?:[ -]?[0-9]{2}){3}[ -]?[A-D]",
             None,
         ),
+        # or any nine digits that the text calls so
+        (r"(?<=\bssn )[0-9]{9}|(?<=\bssn is )[0-9]{9}|(?<=security number is )[0-9]{9}", None),
         (r"[0-9]{3}([- ])[0-9]{3}\1[0-9]{3}", is_canadian_id),
         (r"(?:[XYZ][ -]?[0-9]{7}|[0-9]{8})[ -]?[A-Z]", is_spanish_id),
         (r"[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}", is_brazilian_id),
@@ -189,13 +197,15 @@ def _find_national_ids(text: str) -> Iterator[Span]:
 
 
 def _find_ips(text: str) -> Iterator[Span]:
-    for pattern in (_IPV4, _IPV6):
-        for match in pattern.finditer(text):
-            try:
-                ipaddress.ip_address(match[0])
-            except ValueError:
-                continue
+    for match in _IPV4.finditer(text):
+        if all(int(part) <= 255 for part in match[0].split(".")):
             yield match.span()
+    for match in _IPV6.finditer(text):
+        try:
+            ipaddress.ip_address(match[0])
+        except ValueError:
+            continue
+        yield match.span()
 
 
 def _find_phones(text: str) -> Iterator[Span]:

@@ -124,6 +124,25 @@ def test_splits_are_80_10_10_frozen_and_keep_duplicates_together():
     assert {again[f"d{n}"] for n in range(40)} == {"train", "validation", "test"}
 
 
+def test_parts_of_one_conversation_share_a_split():
+    """Both unseen, and a later one with one that has its split already."""
+    rows = [utterance(conversation_id=f"c{n}", text=distinct(n), split="") for n in range(60)]
+    rows += [
+        utterance(conversation_id=f"c{n}@{start}", text=distinct(1000 * start + n), split="")
+        for n in range(60)
+        for start in (2, 5)
+    ]
+    rows[30] = utterance(conversation_id="c30", text=distinct(30), split="test")
+    rows.append(utterance(conversation_id="d@4", text=distinct(9000), split="validation"))
+    rows.append(utterance(conversation_id="d@8", text=distinct(9001), split=""))
+    split = {row.conversation_id: row.split for row in assign_splits(rows)}
+    for n in range(60):
+        assert split[f"c{n}"] == split[f"c{n}@2"] == split[f"c{n}@5"]
+    assert len({split[f"c{n}"] for n in range(60)}) == 3
+    assert split["c30@2"] == "test"
+    assert split["d@8"] == "validation"
+
+
 def test_check_fails_on_duplicates_across_splits_only(tmp_path, capsys):
     near = [turn(text=SAID), turn(conversation_id="c2", text=SAID)]
     assert data.main(["check", "--corpus", str(write_rows(tmp_path, near))]) == 0

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,6 +95,13 @@ def test_a_masked_text_is_masked_and_holds_no_card(text):
         ("see https://a.b/r?code=x1.", "see https://a.b/r?[token]."),
         ("https://a.b/reset/abcDEF1234567890abcdefgh/", "https://a.b/reset/[token]"),
         ("www.a.b/u/dana%40example.com", "www.a.b/u/[token]"),
+        ("dana%40example.com, dana.roe＠example．com", "[email], [email]"),
+        ("4111_1111_1111_1111 4111/1111/1111/1111", "[card] [card]"),
+        ("4111,1111,1111,1111 or 4111\u200b1111\u200b1111\u200b1111", "[card] or [card]"),
+        ("4111  -  1111  -  1111  -  1111", "[card]"),
+        ("GB82_WEST_1234_5698_7654_32, ４１１１ １１１１ １１１１ １１１１", "[iban], [card]"),
+        ("at 192.168.000.001, 203.0.113.٧", "at [ip], [ip]"),
+        ("078.05.1120, my SSN is 219099999", "[national id], my SSN is [national id]"),
     ],
 )
 def test_each_kind_is_found(text, masked):
@@ -225,7 +231,7 @@ def test_rows_that_cannot_be_used_are_set_aside_with_reason_and_line(run, tmp_pa
             assert secret not in held, file
 
 
-def test_a_file_that_cannot_be_used_is_set_aside(run, tmp_path):
+def test_a_file_that_cannot_be_used_is_set_aside(run, tmp_path, capsys):
     good = write(tmp_path / "a.jsonl", '{"text": "All is well here."}')
     other = write(tmp_path / "b.csv", table([["words", f"card {CARD}"], ["hello", "x"]]))
     code, folder = run(good, other)
@@ -233,6 +239,7 @@ def test_a_file_that_cannot_be_used_is_set_aside(run, tmp_path):
     [row] = map(json.loads, (folder / "rejected.jsonl").read_text().splitlines())
     assert row["line"] is None
     assert row["reason"] == "line 1: no column named text among words, card [card]"
+    assert f"b.csv: {row['reason']}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -270,6 +277,64 @@ def test_rows_of_a_conversation_are_put_in_order(run, tmp_path):
         ("one-000001", 1, "then this", "email", "food_delivery"),
         ("one-000002", 0, "and that", "chat", "general"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "text,speaker\nhello,\n".encode("utf-16"), "save the file as UTF-8"),
+        ("a.jsonl", '{"text": "hello"}'.encode("utf-16"), "save the file as UTF-8"),
+        ("a.csv", b"text;speaker\nhello;x\n", "commas must separate columns"),
+        ("a.csv", b'text\nhello\n"open\nhello\n', "line 3: unexpected end of data"),
+        ("a.csv", b"text,text\nhello,hello\n", "the column 'text' stands twice"),
+        ("a.csv", bytes(range(256)) * 4, "no column named text"),
+        ("a.csv", b"text,turn\nhello,2024-01-01\n", "turn must be a number; without"),
+        ("a.parquet", b"", "file size is 0"),
+        ("a.parquet", b"PAR1 no PAR1", "Parquet file"),
+    ],
+)
+def test_a_broken_file_is_refused_with_what_is_wrong(run, tmp_path, capsys, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    code, folder = run(tmp_path / name)
+    assert code == 1
+    assert said in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_bytes_that_are_no_text_spoil_their_row_only(run, tmp_path):
+    """A mark of the order of bytes, two encodings in one file and in its name, an open row."""
+    file = tmp_path / os.fsdecode(b"odd\xff.csv")
+    content = "\ufefftext,speaker\ncafé,\nCAFÉ ,\nnul\0,\ntoo,many,cells\nlast,\n"
+    file.write_bytes(content.encode().replace("É".encode(), b"\xc9"))
+    code, folder = run(file)
+    assert code == 0
+    assert [(turn.text, turn.line) for turn in load_ingested(folder)] == [("café", 2), ("last", 6)]
+    assert {turn.file for turn in load_ingested(folder)} == {"odd\\udcff.csv"}
+    rows = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
+    assert [(row["line"], row["field"]) for row in rows] == [(3, "text"), (4, "text"), (5, "line")]
+
+
+def test_a_turn_that_an_export_holds_twice_comes_in_once(run, tmp_path):
+    rows = [
+        ["text", "conversation_id", "turn"],
+        ["hello?", "a", "1"],
+        ["hello?", "a", "2"],
+        ["hello?", "a", "1"],
+        ["and now", "a", "2"],
+        ["hello?", "b", ""],
+        ["hello?", "b", ""],
+    ]
+    code, folder = run(write(tmp_path / "a.csv", table(rows)))
+    assert code == 0
+    assert [(t.conversation_id, t.text, t.line) for t in load_ingested(folder)] == [
+        ("one-000001", "hello?", 2),
+        ("one-000001", "hello?", 3),
+        ("one-000001", "and now", 5),
+        ("one-000002", "hello?", 6),
+        ("one-000002", "hello?", 7),
+    ]
+    [row] = map(json.loads, (folder / "rejected.jsonl").read_text().splitlines())
+    assert (row["line"], row["reason"]) == (4, "turn is the one of line 2 again")
 
 
 @given(found)
@@ -383,9 +448,8 @@ def test_a_set_is_not_overwritten(run, tmp_path, capsys):
     assert (folder / "report.json").read_bytes() == before
 
 
-def test_names_need_the_extra(run, tmp_path, capsys):
-    if find_spec("presidio_analyzer"):
-        pytest.skip("the extra pii is installed")
+def test_names_need_the_extra(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)  # as where it is not installed
     file = write(tmp_path / "a.jsonl", '{"text": "hello"}')
     assert run(file, "--names", "en_core_web_sm")[0] == 1
     assert "pip install 'deesc-model[pii]'" in capsys.readouterr().err

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conversations import turn, write_rows
+from conversations import small_corpus, turn, write_rows
 from tiny_bundle import write_tiny_bundle
 
-from deesc_model import Level, Prediction
+from deesc_model import Level, Prediction, Turn
 from deesc_model.labels import SIGNALS, TRIGGERS
-from training import data, queue
+from training import data, ingest, queue
+from training.config import Config
 from training.corpus import load_corpus
+from training.dataset import load_dataset
 from training.ingested import IngestedTurn, save_ingested
 from training.selection import choose, disagreement, rarity, uncertainty
 
@@ -230,6 +232,48 @@ def test_an_import_can_be_done_again_but_changes_nothing(run, tmp_path, capsys):
     assert [row.level for row in load_corpus(corpus)] == [2, 0]
 
 
+def test_what_people_bring_and_label_is_what_training_reads(tiny_bundle, tmp_path):
+    """From a file of tickets to the examples of a training run, by the commands alone."""
+    corpus = small_corpus(tmp_path / "corpus", conversations=20)
+    (corpus / "a.jsonl").rename(corpus / "delivery.jsonl")
+    tickets = tmp_path / "tickets.csv"
+    tickets.write_text(
+        "text,speaker,conversation_id\n"
+        "the parcel is late again and my card is 4111 1111 1111 1111,customer,t1\n"
+        "fine .,agent,t1\n"
+        "you idiot !,customer,t1\n"
+    )
+    sets = tmp_path / "sets" / "march"
+    nowhere = ["--sources", str(tmp_path / "raw")]
+    taken = [str(tickets), "--out", str(sets), "--corpus", str(corpus), *nowhere]
+    assert ingest.main([*taken, "--domain", "delivery"]) == 0
+    out = tmp_path / "q.csv"
+    chosen = ["choose", str(sets), "--out", str(out), "--corpus", str(corpus)]
+    assert queue.main([*chosen, "--bundle", str(tiny_bundle), "--label-context"]) == 0
+    name = "march-000001"
+    fill(
+        out,
+        {
+            (name, 0): {"level": "1", "triggers": "delay"},
+            (name, 1): {"level": "0"},
+            (name, 2): {"level": "4", "signals": "personal_abuse"},
+        },
+    )
+    assert queue.main(["import", str(out), "--corpus", str(corpus)]) == 0
+    assert data.main(["split", "--corpus", str(corpus)]) == 0
+    assert data.main(["check", "--corpus", str(corpus)]) == 0
+    config = Config(corpus=str(corpus), sources=str(tmp_path / "raw"))
+    read = [row for rows in load_dataset(config).values() for row in rows]
+    mine = [row for row in read if row.conversation_id == name]
+    assert [(row.text, row.level, row.triggers, row.signals) for row in mine] == [
+        ("the parcel is late again and my card is [card]", 1, ("delay",), ()),
+        ("fine .", 0, (), ()),
+        ("you idiot !", 4, (), ("personal_abuse",)),
+    ]
+    assert mine[2].context == (Turn("customer", mine[0].text), Turn("agent", "fine ."))
+    assert ingest.main([*taken[:2], str(tmp_path / "sets" / "april"), *taken[3:]]) == 1  # known
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
@@ -309,6 +353,22 @@ def studio_task(number, row, *results, cancelled=False):
 def export(path: Path, tasks: list) -> Path:
     path.write_text(json.dumps(tasks, indent=1), encoding="utf-8")
     return path
+
+
+def test_what_another_spreadsheet_does_to_a_file_is_named(run, tmp_path, capsys):
+    """Semicolons between columns, another encoding, a mark of quotation that is left open."""
+    path = run("--count", 1)
+    [row] = rows_of(path)
+    cells = {**row, "level": "0"}
+    for said, content in (
+        ("commas must separate columns", ";".join(cells) + "\n" + ";".join(cells.values())),
+        ("not UTF-8", ",".join(cells) + "\n" + ",".join({**cells, "text": "caf\xe9"}.values())),
+        ("quotation mark left open", ",".join(cells) + '\n"' + ",".join(cells.values())),
+    ):
+        path.write_bytes(content.encode("latin-1"))
+        assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 1
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "mine").exists()
 
 
 def test_label_studio_labels_come_back(run, tmp_path, capsys):
