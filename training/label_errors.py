@@ -34,7 +34,7 @@ from training.suspicion import KINDS, error_counts, suspicion
 
 MODEL: Final = "both"
 RANKING: Final = {"level": "distance", "triggers": "self_confidence", "signals": "self_confidence"}
-"""What `training.label_noise` found best."""
+"""`training.label_noise` compares them with the others. For levels far off is worse than near."""
 
 CONTEXT_TURNS = 6
 """Turns before the utterance that the table shows."""

@@ -96,7 +96,7 @@ def test_a_killed_process_ends_the_others_with_an_error_and_one_alone_resumes(
     path, trainer, said = tmp_path / "c.toml", Path(slow.run_dir) / "trainer", tmp_path / "log"
     with said.open("wb") as log:
         process = subprocess.Popen(command(slow, path), stdout=log, stderr=log, env=ENVIRONMENT)
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 300
         while not list(trainer.glob("checkpoint-*/trainer_state.json")):
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < deadline
@@ -104,7 +104,7 @@ def test_a_killed_process_ends_the_others_with_an_error_and_one_alone_resumes(
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (second,) = (pid for pid in children if rank_of(Path("/proc", pid)) == "1")
         os.kill(int(second), signal.SIGKILL)
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=180)  # a hang would last half an hour == 1
     assert f"Signal 9 (SIGKILL) received by PID {second}" in said.read_text()
     assert not Path(slow.bundle_dir).exists()
     done = max(int(path.name.split("-")[1]) for path in trainer.glob("checkpoint-*"))
