@@ -53,6 +53,7 @@ class SimilarTexts:
     """
 
     def __init__(self) -> None:
+        self._blank = MinHash(num_perm=PERMUTATIONS)  # a copy spares drawing permutations anew
         self._index = MinHashLSH(threshold=CANDIDATES, num_perm=PERMUTATIONS)
         self._seen: list[tuple[object, frozenset[str]]] = []
 
@@ -65,7 +66,7 @@ class SimilarTexts:
         if len(text.split()) < SHORTEST:
             return []
         mine = shingles(text)
-        sketch = MinHash(num_perm=PERMUTATIONS)
+        sketch = self._blank.copy()
         sketch.update_batch([shingle.encode() for shingle in mine])
         found = []
         for position in self._index.query(sketch):
