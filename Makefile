@@ -3,11 +3,13 @@ PYTHON ?= python3
 CONFIG ?= training/configs/default.toml
 PORT ?= 5000
 ARGS ?=
+PROCESSES ?=
 
 DEMO := .venv-demo
 SERVE := .venv-serve
 UI := .venv-ui
 FULL := .venv
+LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),python)
 # Without bytecode: Python writes that of what is imported, a small part.
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
@@ -29,8 +31,8 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
-train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
-	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
+	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
 
 seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'
 	$(FULL)/bin/python -m training.seeds --config $(CONFIG) $(ARGS)

@@ -1,6 +1,7 @@
 """Files of turns to label, and labels read back from them or from Label Studio's JSON export.
 
-A row to label has the fields of `QueuedTurn` and empty ``level``, ``triggers`` and ``signals``.
+A row to label has the fields of a kind of `TurnToLabel` and empty ``level``, ``triggers`` and
+``signals``.
 In CSV triggers and signals are separated by spaces, commas or semicolons. By ``text_sha256`` (16
 digits, of the text with plain spaces) it shows if a text was changed meanwhile.
 
@@ -13,7 +14,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ BOM = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedTurn:
+class TurnToLabel:
     """One turn to label.
 
     Attributes:
@@ -41,9 +42,6 @@ class QueuedTurn:
         turn: Position in its conversation, from 0.
         channel: As in the corpus.
         domain: As in the corpus.
-        uncertainty: How unsure the bundle is, 0–1; None for turns that are only context.
-        rarity: How rare the rarest label is that it predicts, 0–1; None likewise.
-        disagreement: How far a previous bundle differs, 0–1; None without one.
     """
 
     speaker: str
@@ -53,13 +51,21 @@ class QueuedTurn:
     turn: int
     channel: str
     domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTurn(TurnToLabel):
+    """A turn that is worth labelling.
+
+    Attributes:
+        uncertainty: How unsure the bundle is, 0–1; None for turns that are only context.
+        rarity: How rare the rarest label is that it predicts, 0–1; None likewise.
+        disagreement: How far a previous bundle differs, 0–1; None without one.
+    """
+
     uncertainty: float | None = None
     rarity: float | None = None
     disagreement: float | None = None
-
-
-COLUMNS = (*QueuedTurn.__slots__[:3], *LABELS, *QueuedTurn.__slots__[3:], "text_sha256")
-"""Columns of a file to label: the labels stand beside the text."""
 
 
 @dataclass(slots=True)
@@ -92,28 +98,46 @@ def check_new(out: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_queue(queued: Sequence[QueuedTurn], out: Path, *, overwrite: bool = False) -> None:
+def write_queue(
+    turns: Sequence[TurnToLabel],
+    out: Path,
+    kind: type[TurnToLabel] = QueuedTurn,
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write turns with room for labels as CSV or JSON Lines, whole or not at all.
+
+    Args:
+        turns: Rows of the file.
+        out: A name that ends in .csv or .jsonl.
+        kind: The class of all of them, whose fields are the columns.
+        overwrite: Whether a file that is there is replaced.
 
     Raises:
         InvalidInputError: As `check_new` says, or the file cannot be written.
     """
     check_new(out, overwrite=overwrite)
-    rows = map(_row, queued)
+    names = [attribute.name for attribute in fields(kind)]
+    columns = (*names[:3], *LABELS, *names[3:], "text_sha256")  # the labels beside the text
     with open_output(out) as stream:
+        rows = (_row(turn, columns) for turn in turns)
         if format_of(out) == "jsonl":
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             return
         stream.write(BOM)
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\r\n")
+        writer = csv.DictWriter(stream, columns, lineterminator="\r\n")
         writer.writeheader()
-        writer.writerows(row | {"triggers": "", "signals": ""} for row in rows)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
 
 
-def _row(turn: QueuedTurn) -> dict[str, Any]:
+def _row(turn: TurnToLabel, columns: Sequence[str]) -> dict[str, Any]:
     values = asdict(turn) | {"level": None, "triggers": [], "signals": []}
     values["text_sha256"] = _hash(turn.text)
-    return {name: values[name] for name in COLUMNS}
+    return {name: values[name] for name in columns}
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(value) if isinstance(value, list | tuple) else value
 
 
 def _hash(text: str) -> str:

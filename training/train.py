@@ -3,6 +3,7 @@
 python -m training.train
 python -m training.train --config training/configs/smoke.toml --set epochs=2
 python -m training.train --resume          go on after a kill
+torchrun --standalone --nproc_per_node 2 -m training.train     share the fine-tuning
 """
 
 import argparse
@@ -40,6 +41,7 @@ from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
 from training.pages.run_page import run_page
+from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
 from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
@@ -69,11 +71,14 @@ def train(config: Config, *, resume: bool = False, child: bool = False) -> dict[
     _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
-    tags = {"git_commit": commit, "data_fingerprint": data}
+    tags = {"git_commit": commit, "data_fingerprint": data, "processes": str(process_count())}
     with Tracker(config, tags, child=child) as tracker:
         for split, members in splits.items():
             tracker.log_data(split, members)
-        if not checkpoint.is_dir():
+        wait_for_all()  # the others begin here, see take_part
+        if checkpoint.is_dir():
+            part_ways()
+        else:
             log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
             fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
@@ -118,6 +123,21 @@ def train(config: Config, *, resume: bool = False, child: bool = False) -> dict[
             tracker.log_bundle(bundle_dir)
     log.info("%s is in %s", manifest.model_version, bundle_dir)
     return report
+
+
+def take_part(config: Config) -> None:
+    """Do this process's share of the fine-tuning; `train` runs in the first process.
+
+    Raises:
+        DeescError: The data cannot be read or the base model cannot be loaded.
+    """
+    wait_for_all()  # until the first has checked the data and prepared the run folder
+    checkpoint = Path(config.run_dir) / "checkpoint"
+    if checkpoint.is_dir():
+        part_ways()
+        return
+    splits = load_dataset(config)
+    fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:
@@ -201,13 +221,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if is_first() else logging.WARNING)
     # Hints for people at a notebook, about things that are meant here.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
     try:
-        report = train(read_config(options.config, options.overrides), resume=options.resume)
+        config = read_config(options.config, options.overrides)
+        if not is_first():
+            take_part(config)
+            return 0
+        report = train(config, resume=options.resume)
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        print(
+            f"another of the {process_count()} processes was killed or failed; torchrun says"
+            " which. Go on with --resume",
+            file=sys.stderr,
+        )
         return 1
     print(format_report(report))
     return 0

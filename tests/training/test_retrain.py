@@ -168,3 +168,12 @@ def test_a_faulty_corpus_or_wrong_bounds_stop_before_training(tiny_config, tmp_p
     assert retrain.main(arguments(faulty, DEFAULT_GATES, tmp_path / "b.toml")) == 1
     assert "nothing was trained" in capsys.readouterr().err
     assert not Path(tiny_config.run_dir).exists()
+
+
+def test_several_processes_are_sent_to_train_first(
+    tiny_config, lenient, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert retrain.main(arguments(tiny_config, lenient, tmp_path / "c.toml")) == 1
+    assert "torchrun … -m training.train" in capsys.readouterr().err
+    assert not Path(tiny_config.run_dir).exists()
