@@ -55,7 +55,7 @@ $(SERVE)/ready: pyproject.toml constraints.txt
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install -q -c constraints.txt torch==2.13.0
-	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,train,serve,client,dev]"
+	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,parquet,train,serve,client,dev]"
 	touch $@
 
 clean:  ## remove environments and caches, not runs

@@ -1,18 +1,42 @@
 """The files that `deesc` takes: rows, or a transcript of a format that it knows."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import open_input
-from deesc_model.records import FORMATS, SUFFIXES, BadRecord, Record, read_records
+from deesc_model.files import is_regular, open_input
+from deesc_model.records import (
+    FORMATS,
+    SUFFIXES,
+    BadRecord,
+    NumberedRow,
+    Record,
+    Row,
+    in_context,
+    read_rows,
+)
 from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
 from deesc_model.transcripts.detection import TRANSCRIPT_FORMATS, find_format, read_transcript
 from deesc_model.transcripts.document import Document
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
 _LONGEST_LINE = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRows:
+    """A file of rows that is being read.
+
+    Attributes:
+        rows: Its rows, in order; an error names the file.
+        position: Says how many of its bytes were read so far; 0 if it is no ordinary file.
+    """
+
+    rows: Iterator[NumberedRow | BadRecord]
+    position: Callable[[], int]
 
 
 def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str | None:
@@ -44,6 +68,47 @@ def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str |
     return found
 
 
+@contextlib.contextmanager
+def open_rows(
+    file: Path, file_format: str, fields: Mapping[str, str | None] | None = None
+) -> Iterator[OpenRows]:
+    """Open a file of rows.
+
+    Args:
+        file: The file; ``-`` is standard input.
+        file_format: One of `FORMATS`.
+        fields: What is added to rows that have no such field.
+
+    Raises:
+        InvalidInputError: The file is not of this format.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    if file_format == "parquet":
+        if not is_regular(file) and (str(file) == "-" or file.exists()):
+            raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
+        from deesc_model.parquet import open_parquet  # noqa: PLC0415 - an extra
+
+        with open_parquet(file, fields or {}) as (rows, position):
+            yield OpenRows(rows, position)
+        return
+    with open_input(file) as stream:
+        rows_of_text = _named(shown_name(file), read_rows(stream, file_format))
+        yield OpenRows(
+            _with_fields(rows_of_text, fields) if fields else rows_of_text,
+            stream.buffer.tell if is_regular(file) else lambda: 0,
+        )
+
+
+def add_fields(row: Row, fields: Mapping[str, str | None]) -> Row:
+    """Return a row with fields after its own; its own stay what they are."""
+    return {**row, **fields, **row}
+
+
+def shown_name(file: Path) -> str:
+    """Return what messages call a file."""
+    return "standard input" if str(file) == "-" else str(file)
+
+
 def read_conversations(
     file: Path, *, named: str | None = None, customers: Sequence[str] = ()
 ) -> list[Conversation]:
@@ -62,8 +127,8 @@ def read_conversations(
     if rows is None:
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
-    with open_input(file) as stream:
-        records = [_good(record, file) for record in read_records(stream, rows, context_turns=0)]
+    with open_rows(file, rows) as opened:
+        records = [_good(record, file) for record in in_context(opened.rows, context_turns=0)]
     if not records:
         raise InvalidInputError(f"{file} holds no turns")
     grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
@@ -79,9 +144,17 @@ def read_conversations(
 
 
 def transcript_records(
-    conversations: Sequence[Conversation], context_turns: int
+    conversations: Sequence[Conversation],
+    context_turns: int,
+    fields: Mapping[str, str | None] | None = None,
 ) -> Iterator[Record]:
-    """Yield the turns of transcripts as rows, each with the turns before it."""
+    """Yield the turns of transcripts as rows, each with the turns before it.
+
+    Args:
+        conversations: What was read.
+        context_turns: How many turns before it come with each.
+        fields: What is added to rows that have no such field.
+    """
     for conversation in conversations:
         turns = conversation.turns
         for index, item in enumerate(conversation.spoken):
@@ -95,7 +168,7 @@ def transcript_records(
                 "metadata": dict(item.metadata),
             }
             before = turns[max(0, index - context_turns) : index]
-            yield Record(index + 1, row, item.turn, before)
+            yield Record(index + 1, add_fields(row, fields or {}), item.turn, before, index == 0)
 
 
 def _spoken(record: Record) -> SpokenTurn:
@@ -107,6 +180,20 @@ def _spoken(record: Record) -> SpokenTurn:
         str(sentiment) if sentiment in SENTIMENTS else None,
         {},
     )
+
+
+def _named(name: str, rows: Iterator[NumberedRow | BadRecord]) -> Iterator[NumberedRow | BadRecord]:
+    try:
+        yield from rows
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name}: {error}") from None
+
+
+def _with_fields(
+    rows: Iterator[NumberedRow | BadRecord], fields: Mapping[str, str | None]
+) -> Iterator[NumberedRow | BadRecord]:
+    for item in rows:
+        yield item if isinstance(item, BadRecord) else (item[0], add_fields(item[1], fields))
 
 
 def _good(record: Record | BadRecord, file: Path) -> Record:

@@ -1,4 +1,4 @@
-"""Files of utterances, row by row: JSON Lines and CSV in, the same with predictions out.
+"""Rows of utterances: JSON Lines and CSV in, the same with predictions out.
 
 A row needs ``text``. It may have ``speaker`` (customer by default) and
 ``conversation_id``: neighbouring rows that share it are one conversation, and each is
@@ -8,7 +8,7 @@ read with the rows before it as context.
 import csv
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -16,13 +16,21 @@ from typing import Any, Final, TextIO
 from deesc_model.errors import InvalidInputError
 from deesc_model.types import Prediction, Turn
 
-FORMATS: Final = ("jsonl", "csv")
-SUFFIXES: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+FORMATS: Final = ("jsonl", "csv", "parquet")
+SUFFIXES: Final = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
 """The format that the end of a file name stands for."""
 
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
 # mark that is never closed from swallowing the file.
 csv.field_size_limit(16_000_000)
+
+Row = Mapping[str, Any]
+"""The fields of a row, as plain JSON types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +38,18 @@ class Record:
     """One row of a file.
 
     Attributes:
-        line: Line number in the file, from 1, where the row starts.
+        line: Line number in the file, from 1, where the row starts; of Parquet the row's number.
         row: Its fields as read.
         turn: The utterance.
         context: The turns before it in its conversation, oldest first.
+        starts: Whether a conversation begins with it.
     """
 
     line: int
-    row: dict[str, Any]
+    row: Row
     turn: Turn
     context: tuple[Turn, ...]
+    starts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class BadRecord:
     """A row that cannot be labelled.
 
     Attributes:
-        line: Line number in the file, from 1.
+        line: As in `Record`.
         raw: The row as read, to be written aside.
         message: What is wrong with it.
     """
@@ -61,6 +71,10 @@ class BadRecord:
         return f"line {self.line}: {self.message}"
 
 
+NumberedRow = tuple[int, Row]
+"""A row that was read, and its `Record.line`."""
+
+
 def format_of(path: Path) -> str:
     """Return the format that a file name stands for.
 
@@ -68,25 +82,49 @@ def format_of(path: Path) -> str:
         InvalidInputError: The name ends in none of `SUFFIXES`.
     """
     if (known := SUFFIXES.get(path.suffix.lower())) is None:
-        raise InvalidInputError(f"{path}: the name must end in .jsonl, .ndjson or .csv")
+        raise InvalidInputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
     return known
 
 
 def read_records(
     stream: TextIO, file_format: str, context_turns: int
 ) -> Iterator[Record | BadRecord]:
-    """Yield the rows of a file in order, good and bad, in constant memory.
+    """Yield the rows of a text file in order, good and bad, in constant memory.
 
     Args:
-        stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
-            are not UTF-8 spoil their row only.
-        file_format: One of `FORMATS`.
+        stream: As in `read_rows`.
+        file_format: As in `read_rows`.
         context_turns: How many turns of a conversation are remembered.
 
     Raises:
         InvalidInputError: A CSV file has no column ``text``.
     """
-    rows = _jsonl_rows(stream) if file_format == "jsonl" else _csv_rows(stream)
+    return in_context(read_rows(stream, file_format), context_turns)
+
+
+def read_rows(stream: TextIO, file_format: str) -> Iterator[NumberedRow | BadRecord]:
+    """Yield what a text file holds, row by row.
+
+    Args:
+        stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
+            are not UTF-8 spoil their row only.
+        file_format: ``"jsonl"`` or ``"csv"``.
+
+    Raises:
+        InvalidInputError: A CSV file has no column ``text``.
+    """
+    return _jsonl_rows(stream) if file_format == "jsonl" else _csv_rows(stream)
+
+
+def in_context(
+    rows: Iterable[NumberedRow | BadRecord], context_turns: int
+) -> Iterator[Record | BadRecord]:
+    """Yield rows as records, good and bad, each with the turns before it.
+
+    Args:
+        rows: The rows of one file, in order.
+        context_turns: How many turns of a conversation are remembered.
+    """
     conversation: object = None
     before: deque[Turn] = deque(maxlen=context_turns)
     for item in rows:
@@ -98,13 +136,14 @@ def read_records(
             speaker = row.get("speaker")
             turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
         except InvalidInputError as error:
-            yield BadRecord(line, json.dumps(row, ensure_ascii=True), str(error))
+            yield BadRecord(line, json.dumps(dict(row), ensure_ascii=True), str(error))
             continue
         named = row.get("conversation_id")
-        if named in (None, "") or named != conversation:
+        starts = named in (None, "") or named != conversation
+        if starts:
             before.clear()
         conversation = named
-        yield Record(line, row, turn, tuple(before))
+        yield Record(line, row, turn, tuple(before), starts)
         before.append(turn)
 
 
@@ -169,12 +208,17 @@ def _csv_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord
 RowWriter = Callable[[Record, Prediction], None]
 
 
-def record_writer(stream: TextIO, file_format: str) -> RowWriter:
-    """Return a function that writes one row with its prediction.
+def record_writer(stream: TextIO, file_format: str, columns: Sequence[str] = ()) -> RowWriter:
+    """Return a function that writes one row with its prediction as text.
 
     JSON Lines rows keep their fields and gain an object ``deesc``; CSV rows gain columns
     ``deesc_level``, ``deesc_frustration``, ``deesc_triggers`` and so on, lists joined by
     spaces, one column for each score. What an earlier run added is replaced.
+
+    Args:
+        stream: Open with ``newline=""``.
+        file_format: ``"jsonl"`` or ``"csv"``.
+        columns: The fields that a CSV table has columns for; none: those of the first row.
     """
     if file_format == "jsonl":
         return lambda record, prediction: _write_json(stream, record, prediction)
@@ -185,7 +229,7 @@ def record_writer(stream: TextIO, file_format: str) -> RowWriter:
     def write(record: Record, prediction: Prediction) -> None:
         cells = flat_prediction(prediction)
         if not header:
-            header.extend(name for name in record.row if name not in cells)
+            header.extend(name for name in columns or record.row if name not in cells)
             writer.writerow([*header, *cells])
         if extra := record.row.keys() - set(header) - cells.keys():
             raise InvalidInputError(
@@ -199,13 +243,23 @@ def record_writer(stream: TextIO, file_format: str) -> RowWriter:
 
 
 def _cell(value: object) -> str:
-    """Return a field as a table shows it: text as it is, all else as JSON."""
-    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    """Return a field as a CSV table shows it; bytes that were not UTF-8 stay what they were."""
+    text = "" if value is None else table_text(value)
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a pair, from a JSON escape
-        return text.encode("utf-8", "backslashreplace").decode()
+        return storable_text(value)
     return text
+
+
+def table_text(value: object) -> str:
+    """Return a field as a table shows it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def storable_text(value: object) -> str:
+    """Return a field as `table_text`, with an escape for what UTF-8 cannot hold."""
+    return table_text(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _write_json(stream: TextIO, record: Record, prediction: Prediction) -> None:
