@@ -251,7 +251,6 @@ def score(
     reach = bundle.config.encoder.context_turns
     left_out: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
-        label = stack.enter_context(_labeller(bundle, processes, threads, batch_size))
         columns = table_columns(sources, target)
         if parts:
             plan = plan_of(
@@ -267,6 +266,7 @@ def score(
             output = stack.enter_context(open_parts(parts, target, columns, plan))
         else:
             output = stack.enter_context(open_file(out, target, columns, aside))
+        label = stack.enter_context(_labeller(bundle, processes, threads, batch_size))
         pace, advance = stack.enter_context(_progress(_plain_name(files), "rows"))
         windows = windows_of(sources, reach, part_rows if parts else None, left_out)
         counts = score_windows(windows, label, output, skip=skip, begin=pace.begin, advance=advance)
