@@ -86,7 +86,7 @@ def open_rows(
     if file_format == "parquet":
         if not is_regular(file) and (str(file) == "-" or file.exists()):
             raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
-        from deesc_model.parquet import open_parquet  # noqa: PLC0415 - an extra
+        from deesc_model.parquet_reader import open_parquet  # noqa: PLC0415 - an extra
 
         with open_parquet(file, fields or {}) as (rows, position):
             yield OpenRows(rows, position)

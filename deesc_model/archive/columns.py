@@ -45,7 +45,8 @@ def _first_fields(sources: Sequence[Source]) -> tuple[str, ...]:
 
 
 def _parquet_columns(sources: Sequence[Source]) -> Any:
-    from deesc_model.parquet import merge_schemas, parquet_schema, plain_schema  # noqa: PLC0415
+    from deesc_model.parquet_reader import parquet_schema  # noqa: PLC0415 - an extra
+    from deesc_model.parquet_writer import merge_schemas, plain_schema  # noqa: PLC0415
 
     for source in sources:
         if source.size is None:

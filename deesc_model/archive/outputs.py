@@ -158,7 +158,7 @@ def _open_rows_out(
 ) -> Iterator[RowWriter]:
     """Open a file for labelled rows; `keep` is for text, as half a Parquet file is none."""
     if file_format == "parquet" and out is not None:
-        from deesc_model.parquet import parquet_writer  # noqa: PLC0415 - an extra
+        from deesc_model.parquet_writer import parquet_writer  # noqa: PLC0415 - an extra
 
         with open_binary(out) as raw, parquet_writer(raw, columns) as write:
             yield write
