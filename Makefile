@@ -6,31 +6,47 @@ ARGS ?=
 
 DEMO := .venv-demo
 SERVE := .venv-serve
+UI := .venv-ui
 FULL := .venv
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check train serve proto bench-serve mlflow clean
+.PHONY: demo test check train retrain gate promote rollback serve ui proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
 
 test: $(FULL)/ready  ## set up everything and run the tests
-	$(FULL)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(FULL)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, and the light tests without torch
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/ruff check .
-	$(FULL)/bin/mypy deesc_model serve
+	$(FULL)/bin/mypy deesc_model serve explorer
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
 	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket pytest-xdist hypothesis onnx
-	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile tests/deesc_model $(ARGS)
+	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
 	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
 
+retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
+	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)
+
+gate: $(FULL)/ready  ## judge the trained bundle against the champion, move nothing; CONFIG=…
+	$(FULL)/bin/python -m training.gate --config $(CONFIG) $(ARGS)
+
+promote: $(FULL)/ready  ## move the champion by hand; ARGS='VERSION --reason "…"'
+	$(FULL)/bin/python -m training.promote $(ARGS)
+
+rollback: $(FULL)/ready  ## back to the champion before; ARGS='--reason "…"'
+	$(FULL)/bin/python -m training.rollback $(ARGS)
+
 serve: $(SERVE)/ready  ## serve the shipped model over gRPC on this machine; ARGS='--port 50051'
 	$(SERVE)/bin/python -m serve.server $(ARGS)
+
+ui: $(UI)/ready  ## open the explorer on this machine only; ARGS='--port 7860 --bundle FOLDER'
+	$(UI)/bin/python -m explorer $(ARGS)
 
 proto: $(FULL)/ready  ## write the gRPC stubs anew; ARGS=--release fixes the API for later checks
 	$(FULL)/bin/python -m serve.protos $(ARGS)
@@ -52,11 +68,16 @@ $(SERVE)/ready: pyproject.toml constraints.txt
 	$(SERVE)/bin/pip install -q -c constraints.txt -e ".[serve,client]"
 	touch $@
 
+$(UI)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(UI)
+	$(UI)/bin/pip install -q -c constraints.txt -e ".[ui]"
+	touch $@
+
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install -q -c constraints.txt torch==2.13.0
-	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,parquet,train,serve,client,dev]"
+	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,parquet,train,serve,client,ui,dev]"
 	touch $@
 
 clean:  ## remove environments and caches, not runs
-	rm -rf $(DEMO) $(SERVE) $(FULL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(SERVE) $(UI) $(FULL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ from deesc_model.errors import (
     DeescError,
     InvalidInputError,
     MissingExtraError,
+    RegistryError,
     ServiceError,
     SettingsError,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Playbook",
     "PolicyFollower",
     "Prediction",
+    "RegistryError",
     "ServiceError",
     "SettingsError",
     "Step",

@@ -12,6 +12,7 @@ from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import Network
+from deesc_model.registry import fetch_bundle
 from deesc_model.scoring import (
     Scores,
     calibrated_scores,
@@ -60,6 +61,34 @@ class EscalationClassifier:
         return cls(
             read_bundle(default_bundle_path() if path is None else Path(path)), threads=threads
         )
+
+    @classmethod
+    def from_registry(
+        cls,
+        uri: str,
+        *,
+        tracking_uri: str | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """Load a bundle from an MLflow model registry; needs the extra ``registry``.
+
+        Args:
+            uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+            tracking_uri: The MLflow server; None takes the variable MLFLOW_TRACKING_URI.
+            cache: Folder where each version is kept once it is downloaded and verified; None
+                takes ``deesc`` in the user's cache folder.
+            threads: As for `from_pretrained`.
+
+        Raises:
+            MissingExtraError: MLflow is not installed; the message names the pip command.
+            RegistryError: The server does not answer, or has no such version.
+            BundleError: What is registered is damaged, too new, or no bundle.
+        """
+        folder = fetch_bundle(
+            uri, tracking_uri=tracking_uri, cache=None if cache is None else Path(cache)
+        )
+        return cls.from_pretrained(folder, threads=threads)
 
     def predict(self, utterance: str | Turn, context: Sequence[str | Turn] = ()) -> Prediction:
         """Label one utterance.

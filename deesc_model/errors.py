@@ -4,6 +4,7 @@ DeescError
 ├── InvalidInputError   a text, turn or row cannot be labelled   (also a ValueError)
 ├── BundleError         a model bundle cannot be trusted or read
 ├── ServiceError        a server did not answer, or refused for a reason other than the input
+├── RegistryError       a model registry did not answer, or lacks the version
 ├── SettingsError       a policy, playbook or risk file is wrong (also a ValueError)
 └── MissingExtraError   an optional dependency is not installed  (also an ImportError)
 """
@@ -31,6 +32,10 @@ class ServiceError(DeescError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class RegistryError(DeescError):
+    """A version could not be had from a model registry; the message says which and why."""
 
 
 class SettingsError(DeescError, ValueError):

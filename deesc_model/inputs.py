@@ -1,6 +1,7 @@
 """The files that `deesc` takes: rows, or a transcript of a format that it knows."""
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,11 +20,17 @@ from deesc_model.records import (
     read_rows,
 )
 from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
-from deesc_model.transcripts.detection import TRANSCRIPT_FORMATS, find_format, read_transcript
+from deesc_model.transcripts.detection import (
+    TRANSCRIPT_FORMATS,
+    find_format,
+    parse_transcript,
+    read_transcript,
+)
 from deesc_model.transcripts.document import Document
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
 _LONGEST_LINE = 16_000_000
+_NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +69,16 @@ def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str |
         if found == "jsonl" and _begins_as_transcript(file):
             found = None
     if found and customers:
-        raise InvalidInputError(
-            f"{file}: --customer is for transcripts; rows say customer or agent in a field speaker"
-        )
+        raise InvalidInputError(f"{file}: {_NO_CUSTOMER}")
     return found
 
 
 @contextlib.contextmanager
 def open_rows(
-    file: Path, file_format: str, fields: Mapping[str, str | None] | None = None
+    file: Path,
+    file_format: str,
+    fields: Mapping[str, str | None] | None = None,
+    raw: bytes | None = None,
 ) -> Iterator[OpenRows]:
     """Open a file of rows.
 
@@ -78,24 +86,29 @@ def open_rows(
         file: The file; ``-`` is standard input.
         file_format: One of `FORMATS`.
         fields: What is added to rows that have no such field.
+        raw: The file's bytes, of one that is not on the disk.
 
     Raises:
         InvalidInputError: The file is not of this format.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
     if file_format == "parquet":
-        if not is_regular(file) and (str(file) == "-" or file.exists()):
+        if raw is None and not is_regular(file) and (str(file) == "-" or file.exists()):
             raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
         from deesc_model.parquet_reader import open_parquet  # noqa: PLC0415 - an extra
 
-        with open_parquet(file, fields or {}) as (rows, position):
+        with open_parquet(file, fields or {}, raw) as (rows, position):
             yield OpenRows(rows, position)
         return
-    with open_input(file) as stream:
+    with contextlib.ExitStack() as stack:
+        if raw is None:
+            stream = stack.enter_context(open_input(file))
+        else:
+            stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
         rows_of_text = _named(shown_name(file), read_rows(stream, file_format))
         yield OpenRows(
             _with_fields(rows_of_text, fields) if fields else rows_of_text,
-            stream.buffer.tell if is_regular(file) else lambda: 0,
+            stream.buffer.tell if raw is None and is_regular(file) else lambda: 0,
         )
 
 
@@ -128,19 +141,38 @@ def read_conversations(
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
     with open_rows(file, rows) as opened:
-        records = [_good(record, file) for record in in_context(opened.rows, context_turns=0)]
-    if not records:
-        raise InvalidInputError(f"{file} holds no turns")
-    grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
-    return [
-        Conversation(
-            file.stem if identity in (None, "") else str(identity),
-            tuple(map(_spoken, members)),
-            {},
-            {},
-        )
-        for identity, members in grouped
-    ]
+        return _grouped(opened, str(file), file.stem)
+
+
+def parse_conversations(
+    name: str, raw: bytes, *, named: str | None = None, customers: Sequence[str] = ()
+) -> list[Conversation]:
+    """Read what was sent or pasted instead of a file; as `read_conversations`.
+
+    Args:
+        name: The name that the file would have.
+        raw: Its bytes.
+        named: One of `INPUT_FORMATS`, or None to find it out. Without the end of a name that says
+            so, what begins as rows do is read as rows.
+        customers: Names of customers, for transcripts that do not say who is who.
+
+    Raises:
+        InvalidInputError: As for `read_conversations`.
+    """
+    path = Path(name)
+    rows = named if named in FORMATS else None
+    if named is None:
+        rows = SUFFIXES.get(path.suffix.lower()) or _begins_as_rows(raw)
+        rows = None if rows == "jsonl" and _fits_transcript(path.stem, raw) else rows
+    if rows is None:
+        try:
+            return parse_transcript(path.stem, raw, customers=customers, format_name=named)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{name}: {error}") from None
+    if customers:
+        raise InvalidInputError(f"{name}: {_NO_CUSTOMER}")
+    with open_rows(path, rows, raw=raw) as opened:
+        return _grouped(opened, name, path.stem)
 
 
 def transcript_records(
@@ -196,9 +228,25 @@ def _with_fields(
         yield item if isinstance(item, BadRecord) else (item[0], add_fields(item[1], fields))
 
 
-def _good(record: Record | BadRecord, file: Path) -> Record:
+def _grouped(opened: OpenRows, name: str, stem: str) -> list[Conversation]:
+    records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
+    if not records:
+        raise InvalidInputError(f"{name} holds no turns")
+    grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
+    return [
+        Conversation(
+            stem if identity in (None, "") else str(identity),
+            tuple(map(_spoken, members)),
+            {},
+            {},
+        )
+        for identity, members in grouped
+    ]
+
+
+def _good(record: Record | BadRecord, name: str) -> Record:
     if isinstance(record, BadRecord):
-        raise InvalidInputError(f"{file}: {record}")
+        raise InvalidInputError(f"{name}: {record}")
     return record
 
 
@@ -206,5 +254,22 @@ def _begins_as_transcript(file: Path) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
     with file.open("rb") as stream:
-        head = Document.from_bytes(file.stem, stream.readline(_LONGEST_LINE))
+        return _fits_transcript(file.stem, stream.readline(_LONGEST_LINE))
+
+
+def _fits_transcript(stem: str, raw: bytes) -> bool:
+    head = Document.from_bytes(stem, raw.split(b"\n", 1)[0])
     return bool(head.objects) and not head.objects[0].has("text") and find_format(head) is not None
+
+
+def _begins_as_rows(raw: bytes) -> str | None:
+    """Say which rows a text begins with: an object with the field text, or a column of it."""
+    first = raw.strip().split(b"\n", 1)[0]
+    try:
+        objects = Document.from_bytes("", first).objects
+    except InvalidInputError:  # UTF-16, which rows are not
+        return None
+    if objects:
+        return "jsonl" if objects[0].has("text") else None
+    cells = first.decode("utf-8-sig", "surrogateescape").strip().split(",")
+    return "csv" if len(cells) > 1 and "text" in [cell.strip('"') for cell in cells] else None

@@ -54,13 +54,14 @@ class ArrowRow(Mapping[str, Any]):
 
 @contextlib.contextmanager
 def open_parquet(
-    file: Path, fields: Mapping[str, str | None]
+    file: Path, fields: Mapping[str, str | None], raw: bytes | None = None
 ) -> Iterator[tuple[Iterator[NumberedRow], Callable[[], int]]]:
     """Open a file of rows; memory does not depend on its length nor on its row groups.
 
     Args:
         file: The file.
         fields: Columns that are added where the file has none of the name, the same in each row.
+        raw: The file's bytes, of one that is not on the disk.
 
     Yields:
         The rows, numbered from 1, and a function that says how many bytes they were so far.
@@ -71,7 +72,10 @@ def open_parquet(
     """
     with _readable(file):
         source = pq.ParquetFile(
-            file, pre_buffer=False, buffer_size=2**20, page_checksum_verification=True
+            file if raw is None else pa.BufferReader(raw),
+            pre_buffer=False,
+            buffer_size=2**20,
+            page_checksum_verification=True,
         )
     with source:
         _check_names(file, source.schema_arrow.names)
@@ -86,7 +90,8 @@ def open_parquet(
                         seen += 1
                         yield seen, ArrowRow(batch, index)
 
-        size, count = file.stat().st_size, source.metadata.num_rows
+        size = file.stat().st_size if raw is None else len(raw)
+        count = source.metadata.num_rows
         yield rows(), lambda: size * seen // max(1, count)
 
 

@@ -91,15 +91,30 @@ class EscalationPolicy:
             SettingsError: The file cannot be read, or a key is unknown, missing or wrong.
         """
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            raw = path.read_bytes()
         except OSError as error:
             raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+        return cls.parse(raw, str(path))
+
+    @classmethod
+    def parse(cls, raw: bytes, name: str) -> Self:
+        """Read the bytes of a policy file; every key must be there.
+
+        Args:
+            raw: The bytes.
+            name: What errors call it.
+
+        Raises:
+            SettingsError: It is not TOML, or a key is unknown, missing or wrong.
+        """
+        try:
+            data = tomllib.loads(raw.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} is not TOML: {error}") from None
+            raise SettingsError(f"{name} is not TOML: {error}") from None
         try:
             return cls(**_checked(data))
         except SettingsError as error:
-            raise SettingsError(f"{path}: {error}") from None
+            raise SettingsError(f"{name}: {error}") from None
 
     def to_toml(self) -> str:
         """Return the policy as the content of a file."""

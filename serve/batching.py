@@ -7,6 +7,8 @@ accepting, refusing and collecting.
 import asyncio
 import math
 import random
+import statistics
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,13 +18,23 @@ import grpc
 
 from deesc_model import EscalationClassifier, Prediction
 from serve.errors import BusyError, ExpiredError
+from serve.priority import yield_to_calls
 from serve.requests import Utterance
 
 PASS_COST: Final = 150
 """What one more forward pass costs beside its padded characters, in characters."""
 
-MAX_COST: Final = 16_000
+ITEM_COST: Final = 100
+"""What an utterance costs whatever its length, its context for one, in characters."""
+
+MAX_COST: Final = 4_000
 """Padded characters of one batch: bounds how long a short text waits behind long ones."""
+
+RECENT_BATCHES: Final = 9
+"""Batches that say how fast the model is."""
+
+FIRST_PACE_S: Final = 1e-5
+"""Seconds for a character, until batches tell."""
 
 SHORTEST_RETRY_S: Final = 0.05
 """What a refused caller waits at least: its few tries shall outlast a pause of the machine."""
@@ -47,6 +59,11 @@ class Waiting:
         """Characters of the text, which is what padding is paid for."""
         return len(self.utterance.turn.text)
 
+    @property
+    def cost(self) -> int:
+        """Time that it takes the model, in characters."""
+        return self.length + ITEM_COST
+
 
 class Batcher:
     """Collects utterances of all calls into batches.
@@ -56,6 +73,8 @@ class Batcher:
             bundle takes over between two batches.
         max_batch: Utterances of one batch at most.
         max_waiting: Utterances that may wait at most.
+        max_wait_s: Time that a new utterance may have to wait at most, in seconds, as the last
+            batches let expect.
         observe_batch: Told the size of every batch.
         observe_predictions: Told every prediction made.
     """
@@ -66,24 +85,32 @@ class Batcher:
         *,
         max_batch: int,
         max_waiting: int,
+        max_wait_s: float,
         observe_batch: Callable[[int], None],
         observe_predictions: Callable[[Sequence[Prediction]], None],
     ) -> None:
         self._classifier = classifier
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
         self._observe_batch = observe_batch
         self._observe_predictions = observe_predictions
         self._waiting: list[Waiting] = []
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "model")
-        self._seconds_each = 0.001
+        self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
+        # A median: one pause of the machine must not make the next calls be refused.
+        self._paces = deque([FIRST_PACE_S] * RECENT_BATCHES, maxlen=RECENT_BATCHES)
         self._worker = asyncio.create_task(self._work(), name="batcher")
 
     @property
     def depth(self) -> int:
         """Utterances that wait now."""
         return len(self._waiting)
+
+    @property
+    def _expected_wait(self) -> float:
+        """Seconds until what waits now has been labelled."""
+        return sum(item.cost for item in self._waiting) * statistics.median(self._paces)
 
     async def predict(
         self, utterances: Sequence[Utterance], deadline: float = math.inf
@@ -101,7 +128,8 @@ class Batcher:
             ExpiredError: The deadline passed before the work began.
         """
         entering = min(len(utterances), self._max_batch)
-        if self._waiting and len(self._waiting) + entering > self._max_waiting:
+        full = self._waiting and self.depth + entering > self._max_waiting
+        if full or self._expected_wait > self._max_wait_s:
             raise BusyError(self.depth, self._retry_after())
         predictions: list[Prediction] = []
         loop = asyncio.get_running_loop()
@@ -117,7 +145,7 @@ class Batcher:
 
     def _retry_after(self) -> float:
         """Return when the queue will have been served, spread so that not all come back at once."""
-        served = max(SHORTEST_RETRY_S, self.depth * self._seconds_each)
+        served = max(SHORTEST_RETRY_S, self._expected_wait)
         return served * random.uniform(1, 2)  # noqa: S311 - no secret
 
     async def close(self) -> None:
@@ -135,8 +163,8 @@ class Batcher:
                 self._observe_batch(len(batch))
                 started = loop.time()
                 results = await loop.run_in_executor(self._thread, self._compute, batch)
-                spent = (loop.time() - started) / len(batch)
-                self._seconds_each += 0.1 * (spent - self._seconds_each)
+                cost = sum(item.cost for item in batch)
+                self._paces.append((loop.time() - started) / cost)
                 self._observe_predictions(
                     [result for result in results if isinstance(result, Prediction)]
                 )

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deesc_model import BundleError, EscalationClassifier
 from deesc_model.bundle import HASHED_FILES, MANIFEST_FILE, default_bundle_path
 from serve.logs import log
 from serve.metrics import Metrics
+from serve.priority import yield_to_calls
 
 
 class Model:
@@ -28,7 +30,9 @@ class Model:
         self._metrics = metrics
         self._seen = self._signature()
         self._lock = asyncio.Lock()
-        self.current = self._load()
+        # onnxruntime's threads take over the priority of the one that loads.
+        self._loader = ThreadPoolExecutor(1, "load", initializer=yield_to_calls)
+        self.current = self._loader.submit(self._load).result()
         metrics.loaded(self.current.model_version)
 
     async def reload(self) -> bool:
@@ -40,7 +44,7 @@ class Model:
         async with self._lock:
             self._seen = self._signature()
             try:
-                new = await asyncio.to_thread(self._load)
+                new = await asyncio.get_running_loop().run_in_executor(self._loader, self._load)
             except (BundleError, OSError) as error:  # names files, not texts
                 self._metrics.reload_refused()
                 log(

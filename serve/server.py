@@ -62,6 +62,7 @@ class Service:
             lambda: self.model.current,
             max_batch=settings.max_batch,
             max_waiting=settings.max_waiting,
+            max_wait_s=settings.max_wait_s,
             observe_batch=self._metrics.batch,
             observe_predictions=self._metrics.predictions,
         )
@@ -197,6 +198,7 @@ def main() -> None:
     """Run the server; what it cannot start with becomes one line and exit code 1."""
     settings = parse()
     set_up(settings.log_level)
+    sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python
     try:
         if settings.workers > 1:
             raise SystemExit(run_workers(settings, sys.argv[1:]))

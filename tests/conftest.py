@@ -11,6 +11,10 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def bundle_dir(tmp_path: Path) -> Path:
     """A tiny bundle of the test's own, to be damaged at will."""

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from deesc_model.labels import Level
+from deesc_model.network import available_cpus
 from deesc_model.rendering import render_context
 from deesc_model.scoring import FloatArray, Logits
 from training.corpus import Utterance
@@ -41,9 +43,11 @@ class TfidfBaseline:
     def fit(self, rows: Sequence[Utterance], gold: Gold) -> Self:
         """Learn from rows and their true labels."""
         features = self._features(rows, fit=True)
-        self._level = _fit(features, gold.levels)
-        self._triggers = [_fit(features, column) for column in gold.triggers.T]
-        self._signals = [_fit(features, column) for column in gold.signals.T]
+        targets = [gold.levels, *gold.triggers.T, *gold.signals.T]
+        workers = Parallel(n_jobs=available_cpus(), prefer="threads")
+        self._level, *others = workers(delayed(_fit)(features, target) for target in targets)
+        count = gold.triggers.shape[1]
+        self._triggers, self._signals = others[:count], others[count:]
         return self
 
     def logits(self, rows: Sequence[Utterance]) -> Logits:

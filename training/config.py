@@ -3,12 +3,15 @@
 import argparse
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from deesc_model.errors import DeescError
 from deesc_model.scoring import LEVEL_HEADS
+
+CHAMPION = "champion"
+"""Alias of the version that is in use: only gate, promotion and rollback move it."""
 
 
 class ConfigError(DeescError, ValueError):
@@ -40,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1),
     "dropout": (0, 0.95),
     "encoder_dropout": (0, 0.95),
+    "frozen_blocks": (0, 1_000),
     "trigger_loss_weight": (0, 1_000),
     "signal_loss_weight": (0, 1_000),
     "imbalance_power": (0, 1),
@@ -87,7 +91,8 @@ class Config:
         warmup: Share 0–1 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
         encoder_dropout: Dropout inside of the encoder, 0–1.
-        freeze_embeddings: Whether the vectors of words stay as they came.
+        frozen_blocks: Lowest blocks of the encoder that stay as they came: the embeddings, then
+            layers from below.
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
         signal_loss_weight: Weight of the signal loss beside the level loss.
         imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
@@ -101,7 +106,7 @@ class Config:
         tracking_uri: MLflow server or SQLite store.
         experiment: MLflow experiment.
         registered_model: Name in the model registry.
-        alias: Alias that the registered version gets.
+        alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
     """
 
     name: str = "deesc-minilm"
@@ -131,7 +136,7 @@ class Config:
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
-    freeze_embeddings: bool = True
+    frozen_blocks: int = 3
     trigger_loss_weight: float = 5.0
     signal_loss_weight: float = 2.5
     imbalance_power: float = 0.5
@@ -145,7 +150,7 @@ class Config:
     tracking_uri: str = "sqlite:///mlflow.db"
     experiment: str = "deesc"
     registered_model: str = "deesc"
-    alias: str = "newest"
+    alias: str = "challenger"
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""
@@ -159,6 +164,8 @@ class Config:
                 raise ConfigError(
                     f"{key} must be from {low:g} to {high:g}, not {getattr(self, key)!r}"
                 )
+        if self.alias == CHAMPION:
+            raise ConfigError(f"alias must not be {CHAMPION!r}: a version earns it at the gate")
         if self.window_overlap > self.max_length // 2:
             raise ConfigError(
                 f"window_overlap must be at most half of max_length {self.max_length},"
@@ -179,19 +186,29 @@ def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from None
-        _check_types(values, str(path))
+        values = read_toml(path)
+        check_types(values, get_type_hints(Config), str(path))
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
             raise ConfigError(f"--set takes key=value, not {override!r}")
-        values |= _check_types({key.strip(): _parse_value(text.strip())}, "--set")
+        value = {key.strip(): _parse_value(text.strip())}
+        values |= check_types(value, get_type_hints(Config), "--set")
     return Config(**values)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -214,14 +231,24 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _check_types(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    hints = get_type_hints(Config)
-    known = [field.name for field in fields(Config)]
+def check_types(
+    values: Mapping[str, Any], hints: Mapping[str, type], source: str
+) -> dict[str, Any]:
+    """Return the values with whole numbers made floats where a float is wanted.
+
+    Args:
+        values: What was read.
+        hints: The type of every known key.
+        source: Where the values come from, for messages.
+
+    Raises:
+        ConfigError: A key is unknown or its value has another type.
+    """
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(known)}")
-        wanted = hints[key]
+        if key not in hints:
+            raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(hints)}")
+        wanted = get_origin(hints[key]) or hints[key]
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ConfigError(
                 f"{source}: {key} must be {wanted.__name__}, not {type(value).__name__} {value!r}"

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.scoring import (
     BoolArray,
     Calibration,
+    FloatArray,
     Logits,
     Scores,
     calibrated_scores,
@@ -165,11 +167,7 @@ def _evaluate(
     weights = bootstrap_weights(groups, config.bootstrap_samples, config.seed)
     mine, theirs = model(views), baseline(views)
 
-    def measure(answers: Candidate, mask: BoolArray) -> Replicates:
-        chosen = Gold(gold.levels[mask], gold.triggers[mask], gold.signals[mask])
-        scores = answers.select(mask).scores
-        return compute_metrics(chosen, scores, answers.calibration, weights[:, mask])
-
+    measure = partial(measure_rows, gold, weights)
     headline = np.arange(len(views)) < half
     my_figures, their_figures = measure(mine, headline), measure(theirs, headline)
     masks = slice_masks(views)
@@ -195,6 +193,15 @@ def _evaluate(
         "slices": slices,
         "small_slices": small,
     }
+
+
+def measure_rows(
+    gold: Gold, weights: FloatArray, answers: Candidate, mask: BoolArray
+) -> Replicates:
+    """Return the metrics of some of the rows, and of their resamples."""
+    chosen = Gold(gold.levels[mask], gold.triggers[mask], gold.signals[mask])
+    scores = answers.select(mask).scores
+    return compute_metrics(chosen, scores, answers.calibration, weights[:, mask])
 
 
 def slice_masks(views: Sequence[Utterance]) -> dict[str, BoolArray]:

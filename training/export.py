@@ -90,12 +90,14 @@ class ExportedNetwork:
         weights: Precision, ``"int8"`` or gentler.
         calibration: Fitted on validation with this very file.
         encoder: The exported tokenizer.
+        quantization_loss: Macro-F1 that the weights lose on validation against fp32, by metric.
     """
 
     path: Path
     weights: str
     calibration: Calibration
     encoder: InputEncoder
+    quantization_loss: dict[str, float]
 
 
 class _ForExport(nn.Module):
@@ -159,7 +161,7 @@ def export_network(
         }
 
     calibration, reference = measure(exact)
-    chosen, weights = exact, "fp32"
+    chosen, weights, loss = exact, "fp32", dict.fromkeys(reference, 0.0)
     attempts = {"int8": HEAD_PRODUCTS, "int8 but for the last layer": LAST_LAYER_PRODUCTS}
     for name, keep_last in attempts.items() if quantization == "auto" else ():
         quantized = staging / "quantized.onnx"
@@ -169,12 +171,13 @@ def export_network(
         shown = ", ".join(f"{metric} {100 * value:+.2f}" for metric, value in lost.items())
         log.info("%s loses on validation, in points: %s", name, shown)
         if max(lost.values()) <= QUALITY_TOLERANCE:
-            chosen, weights, calibration = quantized, name, quantized_calibration
+            chosen, weights, loss = quantized, name, lost
+            calibration = quantized_calibration
             break
     chosen.rename(staging / MODEL_FILE)
     for leftover in (exact, staging / "quantized.onnx"):
         leftover.unlink(missing_ok=True)
-    return ExportedNetwork(staging / MODEL_FILE, weights, calibration, encoder)
+    return ExportedNetwork(staging / MODEL_FILE, weights, calibration, encoder, loss)
 
 
 def export_onnx(model: EscalationModel, path: Path) -> None:
@@ -310,7 +313,7 @@ def write_bundle(
         network: What `export_network` returned; its folder becomes the bundle.
         target: The bundle folder; an old bundle there is replaced, and stays whole if this
             is interrupted.
-        report: Goes into `metrics.json`.
+        report: Goes into `metrics.json`, with what the weights lost to quantisation.
         card: Goes into `README.md`.
         origin: The manifest's name, base_model, training_run, git_commit, data_fingerprint.
 
@@ -321,7 +324,8 @@ def write_bundle(
     check_replaceable(target)
     staging = network.path.parent
     config = BundleConfig(network.encoder.settings, network.calibration)
-    for name, content in ((CONFIG_FILE, config.to_dict()), (METRICS_FILE, report)):
+    metrics = {**report, "quantization_loss": network.quantization_loss}
+    for name, content in ((CONFIG_FILE, config.to_dict()), (METRICS_FILE, metrics)):
         (staging / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (staging / CARD_FILE).write_text(card, encoding="utf-8")
     manifest = Manifest(

@@ -35,7 +35,7 @@ from training.metrics import Gold, compute_metrics
 from training.model import (
     EscalationModel,
     LossWeights,
-    freeze_word_embeddings,
+    freeze_blocks,
     new_model,
     save_checkpoint,
     set_encoder_dropout,
@@ -167,8 +167,7 @@ def fine_tune(
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
     set_encoder_dropout(model, config.encoder_dropout)
-    if config.freeze_embeddings:
-        freeze_word_embeddings(model)
+    freeze_blocks(model, config.frozen_blocks)
     longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
     if config.max_length > longest:
         raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")

@@ -35,12 +35,10 @@ class Probe:
     Attributes:
         change: The changed text, or None where the change does not apply to a text.
         fails: From levels before and after the change to which rows fail.
-        bound: Share 0–1 of failures that a model should not pass; reported, not enforced.
     """
 
     change: Callable[[str, random.Random], str | None]
     fails: Callable[[IntArray, IntArray], BoolArray]
-    bound: float
 
 
 def _lower(text: str, _: random.Random) -> str | None:
@@ -75,19 +73,22 @@ def _raised(before: IntArray, after: IntArray) -> BoolArray:
 
 
 PROBES = {
-    "lower_case": Probe(_lower, _changed, 0.12),
-    "typo": Probe(_typo, _changed, 0.15),
-    "no_punctuation": Probe(_without_punctuation, _changed, 0.12),
-    "trailing_spaces": Probe(lambda text, _: f"{text}   ", _changed, 0.01),
-    "emoji": Probe(lambda text, _: f"{text} 📱", _changed, 0.12),
-    "mention": Probe(lambda text, _: f"@HelpTeam {text}", _changed, 0.12),
-    "link": Probe(lambda text, _: f"{text} https://t.co/q7Lm2xV9", _changed, 0.12),
-    "insult_never_lowers": Probe(lambda text, _: f"{text} You are an idiot.", _lowered, 0.02),
-    "thanks_never_raise": Probe(lambda text, _: f"{text} Thank you so much!", _raised, 0.05),
+    "lower_case": Probe(_lower, _changed),
+    "typo": Probe(_typo, _changed),
+    "no_punctuation": Probe(_without_punctuation, _changed),
+    "trailing_spaces": Probe(lambda text, _: f"{text}   ", _changed),
+    "emoji": Probe(lambda text, _: f"{text} 📱", _changed),
+    "mention": Probe(lambda text, _: f"@HelpTeam {text}", _changed),
+    "link": Probe(lambda text, _: f"{text} https://t.co/q7Lm2xV9", _changed),
+    "insult_never_lowers": Probe(lambda text, _: f"{text} You are an idiot.", _lowered),
+    "thanks_never_raise": Probe(lambda text, _: f"{text} Thank you so much!", _raised),
 }
 """By name. What fails is a level that changes, or changes the wrong way."""
 
-NEGATION_BOUND = 0.25
+NEGATION = "negation_lowers"
+"""The probe that has pairs of its own: a negated complaint is no complaint."""
+
+PROBE_NAMES = (*PROBES, NEGATION)
 
 
 def measure_robustness(
@@ -100,8 +101,8 @@ def measure_robustness(
         predict_levels: The model.
 
     Returns:
-        By probe: ``rows`` that it applies to, ``failures`` as a share 0–1, and the ``bound``
-        that the share should not pass.
+        By probe: ``rows`` that it applies to, and ``failures`` as a share 0–1. The gate bounds
+        them.
 
     Raises:
         DataError: The pairs of negations cannot be read.
@@ -125,24 +126,23 @@ def measure_robustness(
     for name, probe in PROBES.items():
         after, levels = np.split(levels, [len(places[name])])
         failed = probe.fails(before[places[name]], after)
-        found[name] = _result(failed, probe.bound)
+        found[name] = _result(failed)
     first, second = np.split(levels, 2)
-    return found | {"negation_lowers": _result(second >= first, NEGATION_BOUND)}
+    return found | {NEGATION: _result(second >= first)}
 
 
 def robustness_table(found: dict[str, dict[str, Any]]) -> str:
     """Return what `measure_robustness` found as a Markdown table."""
-    lines = ["| change | rows | failures | bound |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| change | rows | failures |", "| --- | ---: | ---: |"]
     lines += [
-        f"| {name} | {part['rows']} | {part['failures']:.1%} | {part['bound']:.0%} |"
-        for name, part in found.items()
+        f"| {name} | {part['rows']} | {part['failures']:.1%} |" for name, part in found.items()
     ]
     return "\n".join(lines)
 
 
-def _result(failed: BoolArray, bound: float) -> dict[str, Any]:
+def _result(failed: BoolArray) -> dict[str, Any]:
     share = round(float(failed.mean()), 5) if len(failed) else 0.0
-    return {"rows": len(failed), "failures": share, "bound": bound}
+    return {"rows": len(failed), "failures": share}
 
 
 _ALONE = Utterance("negation", 0, "customer", "-", 0, (), (), "chat", "mixed", "", "test")

@@ -1,4 +1,4 @@
-"""The only module that talks to MLflow.
+"""Runs in MLflow, and the registration of what they made.
 
 A run is opened here, not by the Trainer's callback, which would leave a second run behind.
 If the server can't be reached, or goes away, training goes on: everything is also in the
@@ -7,14 +7,12 @@ run folder, and `Tracker.close` says so.
 
 import logging
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -27,6 +25,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
+from deesc_model.bundle import read_bundle
+from deesc_model.errors import RegistryError
+from deesc_model.registry import check_reachable
 from training.config import Config
 from training.corpus import CORPUS, Utterance, fingerprint
 
@@ -34,7 +35,8 @@ log = logging.getLogger("training")
 
 UNTRACKED = "untracked"
 RUN_ID_FILE = "mlflow_run_id"
-CONNECT_TIMEOUT_S = 5.0
+MODEL_VERSION_TAG = "model_version"
+"""Tag of a registered version: `Manifest.model_version` of its bundle."""
 METRICS_AT_ONCE = 500
 """MLflow refuses more than 1,000 in one request."""
 
@@ -81,7 +83,7 @@ class Tracker:
         self._call("open a run", lambda: self._open(tags))
 
     def _open(self, tags: Mapping[str, str]) -> None:
-        _check_reachable(self._config.tracking_uri)
+        check_reachable(self._config.tracking_uri)
         mlflow.set_tracking_uri(self._config.tracking_uri)
         mlflow.set_experiment(self._config.experiment)
         note = Path(self._config.run_dir) / RUN_ID_FILE
@@ -180,26 +182,8 @@ class Tracker:
         self._call("log errors", lambda: mlflow.log_table(columns, "errors.json"))
 
     def log_bundle(self, bundle_dir: Path) -> None:
-        """Log the bundle as a text-in model, register it and move the alias to it."""
-
-        def action() -> None:
-            info = mlflow.pyfunc.log_model(
-                name="bundle",
-                python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-                artifacts={"bundle": str(bundle_dir)},
-                code_paths=[str(Path(__file__).parents[1] / "deesc_model")],
-                signature=SIGNATURE,
-                input_example={"text": ["Third call today, and still nobody can tell me why."]},
-                pip_requirements=["numpy", "onnxruntime", "tokenizers", "pandas"],
-                registered_model_name=self._config.registered_model,
-            )
-            mlflow.MlflowClient().set_registered_model_alias(
-                self._config.registered_model,
-                self._config.alias,
-                str(info.registered_model_version),
-            )
-
-        self._call("register the bundle", action)
+        """Log the bundle as a text-in model and register it as `Config.alias`."""
+        self._call("register the bundle", lambda: _register(bundle_dir, self._config))
 
     def _call(self, what: str, action: Callable[[], object]) -> None:
         """Run one MLflow call; the first failure ends tracking, never training."""
@@ -212,9 +196,37 @@ class Tracker:
             log.warning("cannot %s in MLflow (%s); going on without", what, str(error)[:300])
 
 
-def _check_reachable(uri: str) -> None:
-    """Fail within seconds where MLflow's client would retry for minutes."""
-    address = urlsplit(uri)
-    if address.scheme in ("http", "https") and address.hostname:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname, port), CONNECT_TIMEOUT_S).close()
+def register_bundle(bundle_dir: Path, config: Config) -> str:
+    """Register a bundle in a run of its own and return the number of its version.
+
+    Raises:
+        RegistryError: MLflow does not answer or refuses.
+    """
+    try:
+        check_reachable(config.tracking_uri)
+        mlflow.set_tracking_uri(config.tracking_uri)
+        mlflow.set_experiment(config.experiment)
+        with mlflow.start_run(run_name=f"{config.run_name}, registered later"):
+            return _register(bundle_dir, config)
+    except Exception as error:  # MLflow and its stores raise errors of many kinds
+        raise RegistryError(f"cannot register {bundle_dir}: {str(error)[:300]}") from error
+
+
+def _register(bundle_dir: Path, config: Config) -> str:
+    """Upload, then create the version with its tag in one call, then move the alias."""
+    info = mlflow.pyfunc.log_model(
+        name="bundle",
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"bundle": str(bundle_dir)},
+        code_paths=[str(Path(__file__).parents[1] / "deesc_model")],
+        signature=SIGNATURE,
+        input_example={"text": ["Third call today, and still nobody can tell me why."]},
+        pip_requirements=["numpy", "onnxruntime", "tokenizers", "pandas"],
+    )
+    model_version = read_bundle(bundle_dir).manifest.model_version
+    tags = {MODEL_VERSION_TAG: model_version}
+    registered = mlflow.register_model(info.model_uri, config.registered_model, tags=tags)
+    version = str(registered.version)
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias(config.registered_model, config.alias, version)
+    return version

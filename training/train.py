@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
     try:
         report = train(read_config(options.config, options.overrides), resume=options.resume)
-    except DeescError as error:
+    except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(format_report(report))

@@ -10,6 +10,9 @@ import uuid
 import pytest
 from command import deesc, read_jsonl, write_jsonl
 
+from deesc_model.errors import InvalidInputError
+from deesc_model.inputs import parse_conversations
+
 pytest.importorskip("typer")
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -209,6 +212,13 @@ def test_text_that_was_written_as_bytes_is_text(tiny_bundle, tmp_path):
 def test_show_reads_parquet(tiny_bundle, table):
     shown = deesc("show", table, "--model", tiny_bundle, check=0).stdout
     assert [line.split("\t")[-1] for line in shown.splitlines()] == ["late", "again", "fine"]
+
+
+def test_what_was_sent_is_read_as_its_file_would_be(table):
+    (conversation,) = parse_conversations("sent.parquet", table.read_bytes())
+    assert [turn.text for turn in conversation.turns] == ["late", "again", "fine"]
+    with pytest.raises(InvalidInputError, match=r"sent\.parquet is damaged or no Parquet file"):
+        parse_conversations("sent.parquet", b"PAR1")
 
 
 def damaged(raw):

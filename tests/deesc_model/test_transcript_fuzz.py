@@ -7,6 +7,7 @@ import html
 import json
 import os
 import random
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,9 @@ def mutate_json(raw: bytes, rng: random.Random) -> bytes:
         if action == 0 and container is not roots:
             del container[key]
         elif action == 1 and isinstance(container, list):
-            container.insert(key, container[rng.randrange(len(container))])
+            container.insert(key, deepcopy(container[rng.randrange(len(container))]))
         else:
-            container[key] = rng.choice(VALUES)
+            container[key] = deepcopy(rng.choice(VALUES))  # else a list may come to hold itself
     return "\n".join(json.dumps(root) for root in roots).encode()
 
 

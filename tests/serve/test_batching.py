@@ -2,24 +2,30 @@
 
 import asyncio
 import math
+import os
+import sys
+import threading
+import time
 
 import pytest
 
 from deesc_model import Turn
 from serve.batching import MAX_COST, PASS_COST, Batcher
 from serve.errors import BusyError, ExpiredError
+from serve.priority import NICENESS
 from serve.requests import Utterance
 
 
 class Waits:
     """What a batcher did, and the calls that wait on it."""
 
-    def __init__(self, classifier, max_batch=32, max_waiting=64):
+    def __init__(self, classifier, max_batch=32, max_waiting=64, max_wait_s=math.inf):
         self.sizes, self.predictions = [], []
         self.batcher = Batcher(
             lambda: classifier,
             max_batch=max_batch,
             max_waiting=max_waiting,
+            max_wait_s=max_wait_s,
             observe_batch=self.sizes.append,
             observe_predictions=self.predictions.extend,
         )
@@ -145,6 +151,48 @@ def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
         return answers
 
     assert [len(answer) for answer in asyncio.run(scenario())] == [1, 1, 1]
+
+
+def test_who_would_wait_too_long_is_refused(gate, classifier):
+    class SlowAtFirst:
+        seen = 0
+
+        def predict_batch(self, *args, **options):
+            self.seen += 1
+            if self.seen > 9:
+                return gate.predict_batch(*args, **options)
+            time.sleep(0.01)
+            return classifier.predict_batch(*args, **options)
+
+    async def scenario():
+        waits = Waits(SlowAtFirst(), max_wait_s=0.3)
+        for _ in range(9):
+            await (await waits.ask("the"))
+        calls = [await waits.ask_busy(gate), await waits.ask("late " * 1000)]  # 0.5 s or more
+        with pytest.raises(BusyError, match="1 utterances are waiting already") as caught:
+            await (await waits.ask("again"))
+        assert caught.value.retry_after_s >= 0.3
+        gate.open()
+        await asyncio.gather(*calls)
+        await (await waits.ask("again"))  # nobody waits any more
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_the_model_gives_way_to_the_event_loop(gate):
+    async def scenario():
+        waits = Waits(gate)
+        gate.open()
+        await (await waits.ask("late"))
+        (model,) = [t for t in threading.enumerate() if t.name.startswith("model")]
+        assert os.getpriority(os.PRIO_PROCESS, model.native_id) == min(
+            os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19
+        )
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_large_call_takes_a_batch_of_the_queue_at_a_time(gate):

@@ -32,7 +32,7 @@ def tiny_config(tmp_path: Path, base_model: Path) -> Config:
         batch_size=8,
         learning_rate=3e-3,
         head_learning_rate=1e-2,
-        freeze_embeddings=False,  # those of the tiny base are random
+        frozen_blocks=0,  # those of the tiny base are random
         threads=2,
         bootstrap_samples=50,
     )

@@ -85,6 +85,7 @@ def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
     exact = export_to(trained, views, tmp_path / "a", "fp32").path.stat().st_size
     network = export_to(trained, views, tmp_path / "b")
     assert network.weights == "int8"
+    assert set(network.quantization_loss) == {"level_macro_f1", "trigger_macro_f1"}
     assert network.path.stat().st_size < exact
     assert sorted(path.name for path in network.path.parent.iterdir()) == [
         "model.onnx",
@@ -146,7 +147,10 @@ def test_a_failed_export_leaves_the_old_bundle(trained, views, tmp_path, monkeyp
     assert read_bundle(bundle_dir).manifest == before
     after = write_bundle(network, bundle_dir, report={"a": 1}, card="new", origin=ORIGIN)
     assert read_bundle(bundle_dir).manifest == after != before
-    assert json.loads((bundle_dir / "metrics.json").read_text()) == {"a": 1}
+    assert json.loads((bundle_dir / "metrics.json").read_text()) == {
+        "a": 1,
+        "quantization_loss": {"level_macro_f1": 0.0, "trigger_macro_f1": 0.0},
+    }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 

@@ -17,7 +17,7 @@ from training.model import (
     LabelAttention,
     LossWeights,
     corn_loss,
-    freeze_word_embeddings,
+    freeze_blocks,
     load_checkpoint,
     new_model,
     save_checkpoint,
@@ -99,11 +99,14 @@ def test_label_attention_by_hand():
         assert head(hidden, mask)[0].tolist() == pytest.approx([3.5, (3 * 2 + 4) / 4])
 
 
-def test_word_vectors_stay_as_they_came(base_model):
+def test_the_lowest_blocks_stay_as_they_came(base_model):
     model, _ = new_model(str(base_model), "softmax", 0.0, PLAIN)
-    freeze_word_embeddings(model)
-    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
-    assert frozen == ["encoder.embeddings.word_embeddings.weight"]
+    freeze_blocks(model, 2)
+    frozen = {name for name, value in model.named_parameters() if not value.requires_grad}
+    first = ("encoder.embeddings.", "encoder.encoder.layer.0.")
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith(first)}
+    with pytest.raises(DeescError, match="frozen_blocks 99: the encoder has"):
+        freeze_blocks(model, 99)
 
 
 def test_a_checkpoint_reads_back_and_holds_no_pickle(base_model, tmp_path):

@@ -3,58 +3,27 @@
 import csv
 import dataclasses
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
+from whole_runs import config_file, mlflow_server
 
 from deesc_model import EscalationClassifier
 from deesc_model.bundle import read_bundle
 from training import evaluate, train
 from training.tracking import UNTRACKED
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
-
-
-@contextmanager
-def mlflow_server(folder: Path):
-    """A real MLflow server on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, cwd=folder
-        )
-    try:
-        for _ in range(240):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def config_file(config, path: Path) -> Path:
-    lines = (f"{key} = {json.dumps(value)}" for key, value in dataclasses.asdict(config).items())
-    path.write_text("\n".join(lines))
-    return path
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
 
 
 def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):

@@ -1,0 +1,157 @@
+"""From data to champion with a tiny base model, and killed wherever it hurts."""
+
+import contextlib
+import dataclasses
+import json
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from whole_runs import config_file
+
+from deesc_model.bundle import read_bundle
+from training import gate, retrain
+from training.gates import DEFAULT_GATES
+from training.registry import Registry
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
+
+PROBES = DEFAULT_GATES.read_text(encoding="utf-8").split("[robustness]")[1]
+LENIENT = """significance = 0.001
+slice_rows = 1000
+baseline_gain = -1
+corpus_ece = 1
+public_ece = 1
+quantization_loss = 1
+latency_ratio = 100
+latency_rows = 5
+[robustness]
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def lenient(tmp_path):
+    """Bounds that any model keeps that is not much worse than the champion."""
+    probes = "".join(f"{line.split(' =')[0]} = 1\n" for line in PROBES.splitlines() if " =" in line)
+    path = tmp_path / "gates.toml"
+    path.write_text(LENIENT + probes)
+    return path
+
+
+def arguments(config, gates: Path, path: Path) -> list[str]:
+    return ["--config", str(config_file(config, path)), "--gates", str(gates)]
+
+
+def test_the_gate_decides_who_becomes_champion(tiny_config, lenient, tmp_path, capsys):
+    given = arguments(tiny_config, lenient, tmp_path / "good.toml")
+    assert retrain.main(given) == 0
+    registry = Registry(tiny_config)
+    assert registry.champion() == "1"
+    assert "no champion, so absolute bounds alone" in capsys.readouterr().out
+    worse = dataclasses.replace(tiny_config, epochs=1, learning_rate=1e-8, head_learning_rate=1e-8)
+    assert retrain.main(arguments(worse, lenient, tmp_path / "bad.toml")) == gate.REFUSED
+    assert registry.champion() == "1"
+    out = capsys.readouterr().out
+    assert "| FAIL | corpus, overall: level_macro_f1 gained |" in out
+    verdict = json.loads((Path(worse.run_dir) / "gate" / "gate.json").read_text())
+    assert not verdict["passed"]
+    assert verdict["challenger"] != verdict["champion"]
+    again = ["--challenger", str(registry.fetch_champion()), *given]
+    assert gate.main(again) == 0  # the champion is no worse than itself
+    strict = tmp_path / "strict.toml"
+    strict.write_text(lenient.read_text().replace("baseline_gain = -1", "baseline_gain = 0.5"))
+    assert gate.main([*again, "--gates", str(strict)]) == gate.REFUSED
+    assert "| FAIL | corpus: level_macro_f1 above TF-IDF, low |" in capsys.readouterr().out
+
+
+def rows_of(database: Path, table: str) -> int:
+    with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
+        return int(connection.execute(f"select count(*) from {table}").fetchone()[0])  # noqa: S608
+
+
+def test_killed_in_export_and_registration_the_champion_stays(tiny_config, lenient, tmp_path):
+    assert retrain.main(arguments(tiny_config, lenient, tmp_path / "a.toml")) == 0
+    registry, before = Registry(tiny_config), read_bundle(Path(tiny_config.bundle_dir)).manifest
+    better = dataclasses.replace(tiny_config, weight_decay=0.02)  # as good, and another model
+    command = [sys.executable, "-m", "training.retrain"]
+    command += [*arguments(better, lenient, tmp_path / "b.toml"), "--resume"]
+    database = tmp_path / "mlflow.db"
+    partial = Path(f"{better.bundle_dir}.partial")
+    points = {
+        "export": lambda _: (partial / "fp32.onnx").exists(),
+        "registration": lambda seen: rows_of(database, "logged_models") > seen,
+    }
+    for name, reached in points.items():
+        given = command[:-1] if name == "export" else command  # the first one starts the run
+        seen = rows_of(database, "logged_models")
+        with (tmp_path / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(given, stdout=log, stderr=log)
+            deadline = time.monotonic() + 300
+            while not reached(seen):
+                assert process.poll() is None, (tmp_path / f"{name}.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert registry.champion() == "1"
+        assert read_bundle(registry.fetch_champion()).manifest == before
+        found = read_bundle(Path(better.bundle_dir)).manifest  # whole, the old one or the new
+        assert found == before if name == "export" else found != before
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read_bundle(Path(better.bundle_dir)).manifest
+    assert registry.champion() == registry.find(after.model_version)
+    assert read_bundle(registry.fetch_champion()).manifest.model_version == after.model_version
+
+
+def test_a_full_disk_leaves_bundle_and_champion(tiny_config, lenient, tmp_path):
+    given = arguments(tiny_config, lenient, tmp_path / "a.toml")
+    assert retrain.main(given) == 0
+    before = read_bundle(Path(tiny_config.bundle_dir)).manifest
+    full = subprocess.run(
+        [sys.executable, "-m", "training.retrain", *given, "--resume"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+    )
+    assert full.returncode == 1
+    assert read_bundle(Path(tiny_config.bundle_dir)).manifest == before
+    assert Registry(tiny_config).champion() == "1"
+    assert retrain.main([*given, "--resume"]) == 0
+
+
+def test_with_mlflow_away_the_gate_says_so_and_nothing_moves(
+    tiny_config, lenient, tmp_path, capsys
+):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    config = dataclasses.replace(tiny_config, tracking_uri=away, epochs=1)
+    assert retrain.main(arguments(config, lenient, tmp_path / "a.toml")) == 1
+    assert "cannot reach MLflow" in capsys.readouterr().err
+    read_bundle(Path(config.bundle_dir))
+
+
+def test_a_faulty_corpus_or_wrong_bounds_stop_before_training(tiny_config, tmp_path, capsys):
+    wrong = tmp_path / "gates.toml"
+    wrong.write_text("speed = 1")
+    assert retrain.main(arguments(tiny_config, wrong, tmp_path / "a.toml")) == 1
+    assert "unknown key 'speed'" in capsys.readouterr().err
+    faulty = dataclasses.replace(tiny_config, corpus=str(tmp_path / "nothing"))
+    assert retrain.main(arguments(faulty, DEFAULT_GATES, tmp_path / "b.toml")) == 1
+    assert "nothing was trained" in capsys.readouterr().err
+    assert not Path(tiny_config.run_dir).exists()

@@ -1,0 +1,70 @@
+"""Data checks → train → evaluate → export → gate → champion; exit 0 passed, 3 refused, 1 error.
+
+python -m training.retrain
+python -m training.retrain --resume          go on after a kill
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from deesc_model.bundle import read_bundle
+from training import data
+from training.config import Config, add_config_arguments, read_config
+from training.corpus import DataError
+from training.gate import exit_code, run_gate
+from training.gates import DEFAULT_GATES, Gates, read_gates
+from training.registry import Registry
+from training.tracking import register_bundle
+from training.train import train
+
+
+def retrain(config: Config, gates: Gates, *, resume: bool = False) -> bool:
+    """Train a challenger and, if it passes the gate, make it the champion.
+
+    Returns:
+        Whether it passed. A bundle that MLflow missed while it was away is registered here.
+
+    Raises:
+        DeescError: Data, configuration or export are wrong, or the registry does not answer
+            when the gate or the alias needs it; `resume` then goes on.
+    """
+    if data.main(["check", "--corpus", config.corpus]):
+        raise DataError(f"{config.corpus} has faults, listed above; nothing was trained")
+    train(config, resume=resume)
+    bundle_dir = Path(config.bundle_dir)
+    if not run_gate(bundle_dir, gates, config):
+        return False
+    registry = Registry(config)
+    model_version = read_bundle(bundle_dir).manifest.model_version
+    version = registry.find(model_version) or register_bundle(bundle_dir, config)
+    move = registry.promote(version, f"{model_version} passed the gate", "gate")
+    print(f"champion: version {move.after}, before {move.before or 'none'}")
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.retrain", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_config_arguments(parser)
+    parser.add_argument("--gates", type=Path, default=DEFAULT_GATES, metavar="FILE")
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("training").setLevel(logging.INFO)
+    # Hints for people at a notebook, about things that are meant here.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
+
+    def command() -> bool:
+        config = read_config(options.config, options.overrides)
+        return retrain(config, read_gates(options.gates), resume=options.resume)
+
+    return exit_code(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
