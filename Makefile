@@ -75,7 +75,6 @@ $(UI)/ready: pyproject.toml constraints.txt
 
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/pip install -q -c constraints.txt torch==2.13.0
 	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,parquet,train,serve,client,ui,dev]"
 	touch $@
 

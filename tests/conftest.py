@@ -1,4 +1,9 @@
+import os
 from pathlib import Path
+
+# Tests run side by side: threads of numerical libraries would wait for each other. They read it
+# when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

@@ -12,6 +12,8 @@ import pytest
 
 from training.evaluate import summary_table
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 DOCUMENTS += ["data/README.md"]

@@ -33,6 +33,6 @@ def tiny_config(tmp_path: Path, base_model: Path) -> Config:
         learning_rate=3e-3,
         head_learning_rate=1e-2,
         frozen_blocks=0,  # those of the tiny base are random
-        threads=2,
+        threads=1,  # tests share the cores
         bootstrap_samples=50,
     )
