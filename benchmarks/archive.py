@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _rows(path: Path) -> Iterator[Row]:
     with open_rows(path, path.suffix[1:]) as opened:
-        yield from (item[1] for item in opened.rows if not isinstance(item, BadRecord))
+        yield from (item.row for item in opened.rows if not isinstance(item, BadRecord))
 
 
 def _children(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Annotated
 from deesc_model import __version__
 from deesc_model.archive.columns import table_columns
 from deesc_model.archive.labelling import Labeller, in_processes, in_this_process
-from deesc_model.archive.manifest import plan_of
+from deesc_model.archive.manifest import guard, plan_of
 from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
 from deesc_model.archive.pace import Pace
 from deesc_model.archive.scoring import score as score_windows
@@ -251,6 +251,7 @@ def score(
     reach = bundle.config.encoder.context_turns
     left_out: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
+        refuse_changes = guard(sources)
         columns = table_columns(sources, target)
         if parts:
             plan = plan_of(
@@ -268,8 +269,10 @@ def score(
             output = stack.enter_context(open_file(out, target, columns, aside))
         label = stack.enter_context(_labeller(bundle, processes, threads, batch_size))
         pace, advance = stack.enter_context(_progress(_plain_name(files), "rows"))
-        windows = windows_of(sources, reach, part_rows if parts else None, left_out)
+        seen = columns if target == "csv" else None
+        windows = windows_of(sources, reach, part_rows if parts else None, left_out, seen)
         counts = score_windows(windows, label, output, skip=skip, begin=pace.begin, advance=advance)
+        refuse_changes()
     _note_left_out(left_out)
     _note(
         f"{counts.labelled:,} rows labelled"
@@ -357,9 +360,8 @@ def info(
     for name, value in about.items():
         print(f"{name:16}{value}")
     for name in ("level_macro_f1", "level_qwk", "trigger_macro_f1", "signal_macro_f1"):
-        if figure := bundle.metrics.get("metrics", {}).get(name):
-            interval = f"({figure['low']:.3f} to {figure['high']:.3f})"
-            print(f"{name:16} {figure['value']:.3f} {interval} on its test split")
+        if figure := _figure(bundle, name):
+            print(f"{name:16} {figure} on its test split")
 
 
 def main() -> None:
@@ -369,6 +371,15 @@ def main() -> None:
     except (DeescError, OSError) as error:
         _note(f"error: {error}")
         raise SystemExit(1) from None
+
+
+def _figure(bundle: Bundle, name: str) -> str | None:
+    """Return a figure of metrics.json in words; None if it holds no such one."""
+    try:
+        figure = bundle.metrics["metrics"][name]
+        return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    except (KeyError, TypeError, ValueError, OverflowError):  # whoever made the bundle wrote it
+        return None
 
 
 def _target_format(sources: Sequence[Source], out: Path | None, parts: Path | None) -> str:

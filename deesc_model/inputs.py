@@ -40,10 +40,12 @@ class OpenRows:
     Attributes:
         rows: Its rows, in order; an error names the file.
         position: Says how many of its bytes were read so far; 0 if it is no ordinary file.
+        columns: The fields that a table has, whether it has rows or not; none of JSON Lines.
     """
 
     rows: Iterator[NumberedRow | BadRecord]
     position: Callable[[], int]
+    columns: Sequence[str]
 
 
 def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str | None:
@@ -97,18 +99,21 @@ def open_rows(
             raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
         from deesc_model.parquet_reader import open_parquet  # noqa: PLC0415 - an extra
 
-        with open_parquet(file, fields or {}, raw) as (rows, position):
-            yield OpenRows(rows, position)
+        with open_parquet(file, fields or {}, raw) as (rows, position, names):
+            yield OpenRows(rows, position, names)
         return
     with contextlib.ExitStack() as stack:
         if raw is None:
             stream = stack.enter_context(open_input(file))
         else:
             stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
-        rows_of_text = _named(shown_name(file), read_rows(stream, file_format))
+        with _naming(shown_name(file)):
+            columns, rows_of_text = read_rows(stream, file_format)
+        rows_of_text = _named(shown_name(file), rows_of_text)
         yield OpenRows(
             _with_fields(rows_of_text, fields) if fields else rows_of_text,
             stream.buffer.tell if raw is None and is_regular(file) else lambda: 0,
+            tuple(add_fields(dict.fromkeys(columns), fields or {})) if columns else (),
         )
 
 
@@ -199,8 +204,14 @@ def transcript_records(
                 "vendor_sentiment": item.vendor_sentiment,
                 "metadata": dict(item.metadata),
             }
-            before = turns[max(0, index - context_turns) : index]
-            yield Record(index + 1, add_fields(row, fields or {}), item.turn, before, index == 0)
+            yield Record(
+                line=index + 1,
+                row=add_fields(row, fields or {}),
+                turn=item.turn,
+                context=turns[max(0, index - context_turns) : index],
+                starts=index == 0,
+                size=len(item.turn.text),
+            )
 
 
 def _spoken(record: Record) -> SpokenTurn:
@@ -214,18 +225,26 @@ def _spoken(record: Record) -> SpokenTurn:
     )
 
 
-def _named(name: str, rows: Iterator[NumberedRow | BadRecord]) -> Iterator[NumberedRow | BadRecord]:
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
     try:
-        yield from rows
+        yield
     except InvalidInputError as error:
         raise InvalidInputError(f"{name}: {error}") from None
+
+
+def _named(name: str, rows: Iterator[NumberedRow | BadRecord]) -> Iterator[NumberedRow | BadRecord]:
+    with _naming(name):
+        yield from rows
 
 
 def _with_fields(
     rows: Iterator[NumberedRow | BadRecord], fields: Mapping[str, str | None]
 ) -> Iterator[NumberedRow | BadRecord]:
     for item in rows:
-        yield item if isinstance(item, BadRecord) else (item[0], add_fields(item[1], fields))
+        yield (
+            item if isinstance(item, BadRecord) else item._replace(row=add_fields(item.row, fields))
+        )
 
 
 def _grouped(opened: OpenRows, name: str, stem: str) -> list[Conversation]:

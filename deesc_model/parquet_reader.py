@@ -14,8 +14,8 @@ from deesc_model.arrow import pa, pq
 from deesc_model.errors import InvalidInputError
 from deesc_model.records import NumberedRow
 
-BATCH: Final = 1024
-"""Rows that are read at a time."""
+BATCH: Final = 64
+"""Rows that are read at a time; few, as they may be of a megabyte each."""
 
 _READ_AS_TEXT: Final = ("text", "speaker", "conversation_id")
 
@@ -55,7 +55,7 @@ class ArrowRow(Mapping[str, Any]):
 @contextlib.contextmanager
 def open_parquet(
     file: Path, fields: Mapping[str, str | None], raw: bytes | None = None
-) -> Iterator[tuple[Iterator[NumberedRow], Callable[[], int]]]:
+) -> Iterator[tuple[Iterator[NumberedRow], Callable[[], int], Sequence[str]]]:
     """Open a file of rows; memory does not depend on its length nor on its row groups.
 
     Args:
@@ -64,7 +64,8 @@ def open_parquet(
         raw: The file's bytes, of one that is not on the disk.
 
     Yields:
-        The rows, numbered from 1, and a function that says how many bytes they were so far.
+        The rows, numbered from 1, a function that says how many bytes they were so far, and the
+        columns.
 
     Raises:
         InvalidInputError: The file is damaged or no Parquet file, has no column ``text`` or has
@@ -86,13 +87,15 @@ def open_parquet(
             with _readable(file):
                 for read in source.iter_batches(BATCH, use_threads=False):
                     batch = _with_fields(read, fields)
+                    each = batch.nbytes // max(1, len(batch))
                     for index in range(len(batch)):
                         seen += 1
-                        yield seen, ArrowRow(batch, index)
+                        yield NumberedRow(seen, ArrowRow(batch, index), each)
 
         size = file.stat().st_size if raw is None else len(raw)
         count = source.metadata.num_rows
-        yield rows(), lambda: size * seen // max(1, count)
+        names = tuple(dict.fromkeys([*source.schema_arrow.names, *fields]))
+        yield rows(), lambda: size * seen // max(1, count), names
 
 
 def parquet_schema(file: Path, fields: Mapping[str, str | None]) -> pa.Schema:

@@ -10,12 +10,18 @@ from typing import BinaryIO, Final
 from deesc_model.arrow import pa, pq
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.parquet_reader import BATCH, ArrowRow
-from deesc_model.records import Record, Row, RowWriter, flat_prediction, storable_text
+from deesc_model.parquet_reader import ArrowRow
+from deesc_model.records import ADDED, Record, Row, RowWriter, flat_prediction, storable_text
 from deesc_model.types import Prediction
 
 GROUP: Final = 65_536
 """Most rows of a row group that is written."""
+
+GROUP_BYTES: Final = 64_000_000
+"""Bytes from which on a row group is written, however few its rows."""
+
+_BATCH: Final = 1024
+_BATCH_SIZE: Final = 8_000_000
 
 _LABELS: Final = pa.schema(
     [
@@ -79,19 +85,22 @@ def parquet_writer(stream: BinaryIO, columns: pa.Schema) -> Iterator[RowWriter]:
         stream: Where the file goes; it is complete when the context ends without an error.
         columns: The fields of the rows; what an earlier run added is replaced.
     """
-    kept = [field for field in columns if field.name not in _LABELS.names]
+    kept = [field for field in columns if field.name not in ADDED]
     schema = pa.schema([*kept, *_LABELS], metadata=columns.metadata)
     waiting: list[tuple[Row, Prediction]] = []
+    size = 0
     batches: list[pa.RecordBatch] = []
     writer = pq.ParquetWriter(stream, schema, write_page_checksum=True)
 
     def gather() -> None:
+        nonlocal size
         labels = _label_columns([prediction for _, prediction in waiting])
         for start, fields in _columns_of([row for row, _ in waiting], kept):
             end = start + len(fields[0])
             added = [column[start:end] for column in labels]
             batches.append(pa.RecordBatch.from_arrays([*fields, *added], schema=schema))
         waiting.clear()
+        size = 0
 
     def flush() -> None:
         if batches:
@@ -101,10 +110,13 @@ def parquet_writer(stream: BinaryIO, columns: pa.Schema) -> Iterator[RowWriter]:
             batches.clear()
 
     def write(record: Record, prediction: Prediction) -> None:
+        nonlocal size
         waiting.append((record.row, prediction))
-        if len(waiting) == BATCH:
+        size += record.size
+        if len(waiting) == _BATCH or size >= _BATCH_SIZE:
             gather()
-            if sum(map(len, batches)) >= GROUP:
+            many = sum(map(len, batches)) >= GROUP
+            if many or sum(batch.nbytes for batch in batches) >= GROUP_BYTES:
                 flush()
 
     try:

@@ -120,13 +120,13 @@ def tiny_network(crowd: float = 0.0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def write_tiny_bundle(folder: Path, crowd: float = 0.0) -> Path:
+def write_tiny_bundle(folder: Path, crowd: float = 0.0, metrics: str = "{}") -> Path:
     folder.mkdir(parents=True)
     onnx.save(tiny_network(crowd), folder / MODEL_FILE)
     tiny_tokenizer().save(str(folder / TOKENIZER_FILE))
     config = BundleConfig(SETTINGS, Calibration())
     (folder / CONFIG_FILE).write_text(json.dumps(config.to_dict()))
-    (folder / METRICS_FILE).write_text("{}")
+    (folder / METRICS_FILE).write_text(metrics)
     (folder / CARD_FILE).write_text("# tiny\n")
     manifest = Manifest(
         name="tiny",

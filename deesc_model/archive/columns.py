@@ -11,18 +11,18 @@ from deesc_model.records import Record
 def table_columns(sources: Sequence[Source], file_format: str) -> Any:
     """Return what `outputs.open_rows_out` needs to know of the columns.
 
-    Of a CSV table these are the fields of the first row that can be labelled. Parquet says of
-    itself what it holds; for a Parquet table all else is read once through: a field is a column
-    of whole numbers, numbers, or true and false if all its values are; else of text, with JSON
-    for what is no text.
+    Of a CSV table these are the fields of the first row that can be labelled; without such a row,
+    those of the first table. Parquet says of itself what it holds; for a Parquet table all else
+    is read once through: a field is a column of whole numbers, numbers, or true and false if all
+    its values are; else of text, with JSON for what is no text.
 
     Args:
         sources: What will be read.
         file_format: One of `records.FORMATS`.
 
     Returns:
-        For Parquet its schema, for CSV names; none for JSON Lines, and for CSV of what can be
-        read only once.
+        For Parquet its schema, for CSV a list of names; an empty one for JSON Lines, and for CSV
+        of what can be read only once, to be filled by `windows.windows_of`.
 
     Raises:
         InvalidInputError: For Parquet, if a source can be read only once, or files disagree on
@@ -32,16 +32,18 @@ def table_columns(sources: Sequence[Source], file_format: str) -> Any:
     if file_format == "parquet":
         return _parquet_columns(sources)
     once = any(source.size is None for source in sources)
-    return _first_fields(sources) if file_format == "csv" and not once else ()
+    return _first_fields(sources) if file_format == "csv" and not once else []
 
 
-def _first_fields(sources: Sequence[Source]) -> tuple[str, ...]:
+def _first_fields(sources: Sequence[Source]) -> list[str]:
+    named: Sequence[str] = ()
     for source in sources:
         with source.open(context_turns=0) as opened:
+            named = named or opened.columns
             for item in opened.records:
                 if isinstance(item, Record):
-                    return tuple(item.row)
-    return ()
+                    return list(item.row)
+    return list(named)
 
 
 def _parquet_columns(sources: Sequence[Source]) -> Any:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +45,21 @@ def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
         for source in sources
     ]
     return {**options, "inputs": inputs}
+
+
+def guard(sources: Sequence[Source]) -> Callable[[], None]:
+    """Return what refuses, when it is called, files that were changed in between."""
+    before = [source.stamp for source in sources]
+
+    def check() -> None:
+        for source, stamp in zip(sources, before, strict=True):
+            if source.stamp != stamp:
+                raise InvalidInputError(
+                    f"{source.name} was changed while it was read, so the rows are of neither"
+                    " version; label it anew"
+                )
+
+    return check
 
 
 @contextlib.contextmanager
@@ -91,21 +106,30 @@ def _write(file: Path, plan: Mapping[str, Any], *, done: bool) -> None:
 
 
 def _check_same(file: Path, plan: Mapping[str, Any]) -> None:
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidInputError(f"{file} is not readable JSON: {error}") from None
+    before = _read(file)
     differences = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in plan.items()
         if name != "inputs" and before.get(name) != value
     ]
-    differences += _changed_inputs(before.get("inputs", []), plan["inputs"])
+    differences += _changed_inputs(before["inputs"], plan["inputs"])
     if differences:
         raise InvalidInputError(
             f"{file.parent} holds parts of another run ({'; '.join(differences[:3])}); name"
             " another folder, or run with what was given then"
         )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and all("file" in item for item in found["inputs"]):
+            return found
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise InvalidInputError(
+        f"{file} is damaged or not of a run of deesc score; name a folder that is empty or new"
+    )
 
 
 def _changed_inputs(

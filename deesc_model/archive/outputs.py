@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
+from deesc_model.archive.ledger import Ledger
 from deesc_model.archive.manifest import claimed
 from deesc_model.archive.sources import Source
 from deesc_model.files import open_binary, open_output
@@ -62,13 +62,14 @@ def open_parts(
         InvalidInputError: The folder is not for this run, see `manifest.claimed`.
     """
     with claimed(folder, plan):
+        parts = _Parts(folder, file_format, columns)
         try:
-            with _Parts(folder, file_format, columns) as parts:
+            with parts:
                 yield parts
         except BaseException:
             if sys.stderr is not None:
                 print(
-                    f"{len(_parts_in(folder)):,} parts are complete in {folder};"
+                    f"{len(parts.ledger.parts):,} parts are complete in {folder};"
                     " the same command goes on from there",
                     file=sys.stderr,
                 )
@@ -106,7 +107,8 @@ class _Parts:
         self._stack = contextlib.ExitStack()
         self._write: RowWriter | None = None
         self._skipped: TextIO | None = None
-        self._there = _parts_in(folder)
+        self.ledger = Ledger(folder, self._files_of)
+        self._there = self.ledger.parts
         for rest in (*folder.glob("*.partial"), *(folder / SKIPPED_FOLDER).glob("*.partial")):
             rest.unlink()  # of a run that was killed
 
@@ -115,8 +117,14 @@ class _Parts:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Complete the last part, or after an error leave it out."""
-        self._stack.__exit__(*error)
+        """Complete the last part, or after an error leave it out; there is at least one."""
+        if error[0] is not None:
+            self._stack.__exit__(*error)
+            return
+        if self._write is None and not self._there:
+            self._turn_to(0)  # tools that read the folder learn the columns from it
+        self._complete()
+        self.ledger.tidy()
 
     def wants(self, part: int) -> bool:
         """Return whether the part was not there when this run began."""
@@ -130,26 +138,33 @@ class _Parts:
         """Write a row aside, into a file for the part."""
         self._turn_to(part)
         if self._skipped is None:
-            aside = self._folder / SKIPPED_FOLDER / f"part-{part:06}.jsonl"
+            _, aside = self._files_of(part)
             aside.parent.mkdir(exist_ok=True)
             self._skipped = self._stack.enter_context(open_output(aside, keep=False))
         self._skipped.write(_skipped_row(source, record))
 
     def _turn_to(self, part: int) -> RowWriter:
         if self._write is None or part != self._part:
-            self._stack.close()
+            self._complete()
             self._part, self._skipped = part, None
-            file = self._folder / f"part-{part:06}.{self._format}"
+            file, _ = self._files_of(part)
             # Skipped rows are entered later, so they are complete before the part is.
             self._write = self._stack.enter_context(
                 _open_rows_out(file, self._format, self._columns, keep=False)
             )
         return self._write
 
+    def _complete(self) -> None:
+        self._stack.close()
+        if self._write is not None:
+            self.ledger.enter(self._part)
 
-def _parts_in(folder: Path) -> frozenset[int]:
-    found = (re.fullmatch(r"part-(\d{6,})\.\w+", item.name) for item in folder.iterdir())
-    return frozenset(int(match[1]) for match in found if match)
+    def _files_of(self, part: int) -> tuple[Path, Path]:
+        name = f"part-{part:06}"
+        return (
+            self._folder / f"{name}.{self._format}",
+            self._folder / SKIPPED_FOLDER / f"{name}.jsonl",
+        )
 
 
 @contextlib.contextmanager
@@ -163,8 +178,11 @@ def _open_rows_out(
         with open_binary(out) as raw, parquet_writer(raw, columns) as write:
             yield write
     else:
-        with open_output(out, keep=keep) as stream:
-            yield record_writer(stream, file_format, columns)
+        with (
+            open_output(out, keep=keep) as stream,
+            record_writer(stream, file_format, columns) as write,
+        ):
+            yield write
 
 
 def _skipped_row(source: Source, record: BadRecord) -> str:

@@ -32,10 +32,12 @@ class OpenSource:
     Attributes:
         records: Its rows in order, good and bad; an error names the file.
         position: Says how many of its bytes were read so far; 0 if it has no size.
+        columns: The fields that a table has, whether it has rows or not; none of all else.
     """
 
     records: Iterator[Record | BadRecord]
     position: Callable[[], int]
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,14 @@ class Source:
         """Its size in bytes, or None if it is no ordinary file."""
         return self.file.stat().st_size if is_regular(self.file) else None
 
+    @property
+    def stamp(self) -> object:
+        """What changes with the file; None if it is no ordinary file."""
+        if not is_regular(self.file):
+            return None
+        found = self.file.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
     @contextlib.contextmanager
     def open(
         self, context_turns: int, left_out: Counter[str] | None = None
@@ -88,7 +98,8 @@ class Source:
             yield OpenSource(transcript_records(found, context_turns, self.fields), lambda: size)
             return
         with open_rows(self.file, self.file_format, self.fields) as opened:
-            yield OpenSource(in_context(opened.rows, context_turns), opened.position)
+            records = in_context(opened.rows, context_turns)
+            yield OpenSource(records, opened.position, opened.columns)
 
 
 def find_sources(
@@ -154,7 +165,10 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _within(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    def refuse(error: OSError) -> None:  # a folder that may not be read is not an empty one
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
         yield from (Path(parent, name) for name in files if not name.startswith((".", "_")))
 

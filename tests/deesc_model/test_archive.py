@@ -20,9 +20,9 @@ from tiny_bundle import WORDS, write_tiny_bundle
 
 pytest.importorskip("typer")
 
-from deesc_model import EscalationClassifier
+from deesc_model import EscalationClassifier, InvalidInputError
 from deesc_model.archive.labelling import in_processes, in_this_process
-from deesc_model.archive.manifest import plan_of
+from deesc_model.archive.manifest import guard, plan_of
 from deesc_model.archive.outputs import open_file, open_parts
 from deesc_model.archive.pace import Pace, in_words
 from deesc_model.archive.scoring import score
@@ -389,6 +389,40 @@ def test_a_bad_row_leaves_the_parts_before_it_and_can_be_skipped_then(tiny_bundl
     assert len(rows_of(out)) == len(rows) - 1
 
 
+def test_what_is_not_whole_any_more_is_made_again(finished, tmp_path):
+    whole, out = contents(tmp_path / "out"), tmp_path / "out"
+    first, second, *_ = part_files(out)
+    first.write_bytes(first.read_bytes()[:-30])
+    with (out / "_parts.jsonl").open("r+") as ledger:
+        lines = ledger.read().splitlines(keepends=True)
+        ledger.seek(0)
+        ledger.truncate()
+        # Killed after the second part had its name, and once more amid a line.
+        ledger.writelines([lines[0], *lines[2:], lines[1][:9]])
+    again = sum(len(read_jsonl(whole[path.name].decode())) for path in (first, second))
+    assert f"{again} rows labelled" in deesc(*finished, "--part-rows", 5, check=0).stderr
+    assert contents(out) == whole
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"inputs": 5}', '{"inputs": [7]}'])
+def test_a_manifest_of_something_else_is_said(finished, tmp_path, content):
+    (tmp_path / "out" / "_deesc.json").write_text(content)
+    before = contents(tmp_path / "out")
+    result = deesc(*finished, "--part-rows", 5, check=1)
+    assert "_deesc.json is damaged or not of a run of deesc score" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", talks(2))
+    check = guard(find_sources([path]))
+    check()
+    write_jsonl(path, talks(3))
+    with pytest.raises(InvalidInputError, match=r"a\.jsonl was changed while it was read"):
+        check()
+
+
 def test_a_folder_of_something_else_is_left_alone(tiny_bundle, tmp_path):
     path, out = write_jsonl(tmp_path / "a.jsonl", talks(2)), tmp_path / "out"
     out.mkdir()
@@ -526,6 +560,26 @@ def test_windows_say_how_much_is_left(tmp_path):
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
     assert Counter(window.source.name for window in found).keys() == set(map(str, paths))
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_a_window_is_bounded_by_characters_too(tmp_path, file_format):
+    texts = [f"{n} {'late ' * (20 if n % 5 else 3000)}" for n in range(200)]
+    path = tmp_path / f"a.{file_format}"
+    if file_format == "parquet":
+        pa = pytest.importorskip("pyarrow")
+        pq = pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"text": texts}), path)
+    elif file_format == "csv":
+        path.write_text("".join(f"{text}\n" for text in ["text", *texts]))
+    else:
+        write_jsonl(path, [{"text": text} for text in texts])
+    sources = find_sources([path])
+    found = [window.records for window in windows_of(sources, 0, characters=20_000)]
+    assert [record.turn.text for window in found for record in window] == texts
+    # The last row is the one with which it is full.
+    assert all(sum(len(record.turn.text) for record in window[:-1]) < 20_000 for window in found)
+    assert 20 < len(found) < 60
 
 
 def test_reading_ahead_is_bounded(labellers, tmp_path):
