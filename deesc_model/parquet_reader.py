@@ -85,7 +85,7 @@ def open_parquet(
         def rows() -> Iterator[NumberedRow]:
             nonlocal seen
             with _readable(file):
-                for read in source.iter_batches(BATCH, use_threads=False):
+                for read in _batches(source):
                     batch = _with_fields(read, fields)
                     each = batch.nbytes // max(1, len(batch))
                     for index in range(len(batch)):
@@ -96,6 +96,12 @@ def open_parquet(
         count = source.metadata.num_rows
         names = tuple(dict.fromkeys([*source.schema_arrow.names, *fields]))
         yield rows(), lambda: size * seen // max(1, count), names
+
+
+def _batches(source: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for group in range(source.num_row_groups):
+        # Arrow joins no categories inside lists or structures over the end of a row group.
+        yield from source.iter_batches(BATCH, row_groups=[group], use_threads=False)
 
 
 def parquet_schema(file: Path, fields: Mapping[str, str | None]) -> pa.Schema:

@@ -12,6 +12,7 @@ from command import deesc, read_jsonl, write_jsonl
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.inputs import parse_conversations
+from deesc_model.records import PREDICTION_COLUMNS
 
 pytest.importorskip("typer")
 pa = pytest.importorskip("pyarrow")
@@ -142,6 +143,25 @@ def test_conversations_bad_rows_and_row_groups(tiny_bundle, tmp_path):
     plain = pq.read_table(tmp_path / "plain.parquet")
     labels = [name for name in found.column_names if name.startswith("deesc_")]
     assert found.select(labels).equals(plain.select(labels))
+
+
+def test_categories_inside_lists_and_structures_are_kept(tiny_bundle, tmp_path):
+    names = pa.array([f"n{n}" for n in range(150)]).dictionary_encode()
+    columns = {
+        "list": pa.ListArray.from_arrays(pa.array(range(151), pa.int32()), names),
+        "struct": pa.StructArray.from_arrays([names], ["name"]),
+    }
+    table, out = pa.table({"text": ["late"] * 150, **columns}), tmp_path / "out.parquet"
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=50)
+    score(tmp_path / "in.parquet", "-o", out, "--model", tiny_bundle)
+    assert pq.read_table(out).select(table.column_names).to_pylist() == table.to_pylist()
+
+
+def test_a_parquet_output_without_rows_has_its_columns(tiny_bundle, tmp_path, table):
+    pq.write_table(TABLE.slice(0, 0), table)
+    score(table, "--parts", tmp_path / "out", "--model", tiny_bundle)
+    found = pq.read_table(tmp_path / "out")
+    assert found.schema.names == [*TABLE.column_names, *PREDICTION_COLUMNS]
 
 
 def test_columns_of_plain_rows_follow_their_values(tiny_bundle, tmp_path):
