@@ -8,6 +8,8 @@ DEMO := .venv-demo
 SERVE := .venv-serve
 UI := .venv-ui
 FULL := .venv
+# Without bytecode: Python writes that of what is imported, a small part.
+INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
 .PHONY: demo test check train retrain gate promote rollback serve ui proto bench-serve mlflow clean
@@ -24,7 +26,7 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(FULL)/bin/mypy deesc_model serve explorer
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
-	$(DEMO)/bin/pip install -q -c constraints.txt pytest pytest-socket pytest-xdist hypothesis onnx
+	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
@@ -60,22 +62,22 @@ mlflow: $(FULL)/ready  ## open the MLflow UI on the runs, on this machine only
 
 $(DEMO)/ready: pyproject.toml constraints.txt $(SOURCES)
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install -q -c constraints.txt ".[cli]"
+	$(DEMO)/bin/$(INSTALL) ".[cli]"
 	touch $@
 
 $(SERVE)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/pip install -q -c constraints.txt -e ".[serve,client]"
+	$(SERVE)/bin/$(INSTALL) -e ".[serve,client]"
 	touch $@
 
 $(UI)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(UI)
-	$(UI)/bin/pip install -q -c constraints.txt -e ".[ui]"
+	$(UI)/bin/$(INSTALL) -e ".[ui]"
 	touch $@
 
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/pip install -q -c constraints.txt -e ".[cli,parquet,train,serve,client,ui,dev]"
+	$(FULL)/bin/$(INSTALL) -e ".[cli,parquet,train,serve,client,ui,dev]"
 	touch $@
 
 clean:  ## remove environments and caches, not runs

@@ -74,6 +74,28 @@ HEAD_PRODUCTS = 2
 LAST_LAYER_PRODUCTS = HEAD_PRODUCTS + 6
 """With those of the last BERT layer: query, key, value, output, two of the MLP."""
 
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """A way to make int8 of fp32.
+
+    Attributes:
+        keep_last: How many products with a weight matrix stay in fp32, the last ones.
+        reduce_range: Weights take 7 of the 8 bits, so that CPUs that add pairs of products in
+            16 bits (x86 before VNNI) cannot overflow.
+    """
+
+    keep_last: int = HEAD_PRODUCTS
+    reduce_range: bool = False
+
+
+QUANTIZATIONS = {
+    "int8": Quantization(),
+    "int8 of 7 bits": Quantization(reduce_range=True),
+    "int8 but for the last layer": Quantization(keep_last=LAST_LAYER_PRODUCTS),
+}
+"""Tried in this order until one keeps the quality."""
+
 log = logging.getLogger("training")
 
 
@@ -162,10 +184,9 @@ def export_network(
 
     calibration, reference = measure(exact)
     chosen, weights, loss = exact, "fp32", dict.fromkeys(reference, 0.0)
-    attempts = {"int8": HEAD_PRODUCTS, "int8 but for the last layer": LAST_LAYER_PRODUCTS}
-    for name, keep_last in attempts.items() if quantization == "auto" else ():
+    for name, method in QUANTIZATIONS.items() if quantization == "auto" else ():
         quantized = staging / "quantized.onnx"
-        quantize(exact, quantized, keep_last)
+        quantize(exact, quantized, method)
         quantized_calibration, quality = measure(quantized)
         lost = {metric: reference[metric] - quality[metric] for metric in reference}
         shown = ", ".join(f"{metric} {100 * value:+.2f}" for metric, value in lost.items())
@@ -235,13 +256,13 @@ def check_parity(model: EscalationModel, path: Path, max_length: int) -> None:
                     )
 
 
-def quantize(source: Path, target: Path, keep_last: int = 0) -> None:
+def quantize(source: Path, target: Path, method: Quantization) -> None:
     """Quantise weights to int8 per channel, activations dynamically.
 
     Args:
         source: ONNX file in fp32.
         target: Where to write.
-        keep_last: How many products with a weight matrix stay in fp32, the last ones.
+        method: What stays as it is, and how many bits the rest gets.
     """
     model = onnx.load(source)
     weights = {initializer.name for initializer in model.graph.initializer}
@@ -254,7 +275,7 @@ def quantize(source: Path, target: Path, keep_last: int = 0) -> None:
         for node in model.graph.node
         if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights
     ]
-    kept = products[len(products) - keep_last :]
+    kept = products[len(products) - method.keep_last :]
     kept += [f"{name}_MatMul" for name in kept]  # what quantize_dynamic makes of a Gemm
     stripped = source.with_suffix(".stripped.onnx")
     onnx.save(model, stripped)
@@ -267,6 +288,7 @@ def quantize(source: Path, target: Path, keep_last: int = 0) -> None:
             target,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            reduce_range=method.reduce_range,
             nodes_to_exclude=kept,
             extra_options={"MatMulConstBOnly": True},
         )

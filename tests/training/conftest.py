@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
 from base_models import write_base_model
 from conversations import MOODS, NUMBERS, small_corpus
+from mlflow import MlflowClient
 
 from training.config import Config
 
@@ -13,9 +15,18 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base_model(tmp_path_factory.mktemp("base"), sorted(set(words)))
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a run: to make them takes seconds, to copy them nothing."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def tiny_config(tmp_path: Path, base_model: Path) -> Config:
+def tiny_config(tmp_path: Path, base_model: Path, empty_store: Path) -> Config:
     """A whole run in seconds, all of it below the test's own folder."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     return Config(
         name="deesc-tiny",
         corpus=str(small_corpus(tmp_path / "corpus")),

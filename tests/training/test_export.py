@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from conversations import small_corpus
+from onnx.numpy_helper import to_array
 
 from deesc_model import EscalationClassifier, Turn
 from deesc_model.bundle import read_bundle
@@ -15,7 +16,9 @@ from training import export
 from training.corpus import load_corpus, select_split
 from training.evaluate import both_views
 from training.export import (
+    LAST_LAYER_PRODUCTS,
     ExportError,
+    Quantization,
     check_parity,
     check_replaceable,
     export_network,
@@ -100,8 +103,8 @@ def test_quantisation_that_costs_quality_is_not_used(trained, views, tmp_path, m
 
 def test_kept_layers_stay_in_fp32(trained, tmp_path):
     export_onnx(trained[0], tmp_path / "fp32.onnx")
-    quantize(tmp_path / "fp32.onnx", tmp_path / "all.onnx")
-    quantize(tmp_path / "fp32.onnx", tmp_path / "some.onnx", export.LAST_LAYER_PRODUCTS)
+    quantize(tmp_path / "fp32.onnx", tmp_path / "all.onnx", Quantization(keep_last=0))
+    quantize(tmp_path / "fp32.onnx", tmp_path / "some.onnx", Quantization(LAST_LAYER_PRODUCTS))
 
     def count(name):
         nodes = onnx.load(tmp_path / name).graph.node
@@ -109,6 +112,18 @@ def test_kept_layers_stay_in_fp32(trained, tmp_path):
 
     assert count("all.onnx") == 14  # six in each of two layers, two of the heads
     assert count("some.onnx") == 6
+
+
+def test_a_reduced_range_takes_7_bits_of_a_weight(trained, tmp_path):
+    export_onnx(trained[0], tmp_path / "fp32.onnx")
+
+    def largest(method):
+        quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", method)
+        arrays = map(to_array, onnx.load(tmp_path / "int8.onnx").graph.initializer)
+        return max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8)
+
+    assert largest(Quantization()) == 127
+    assert largest(Quantization(reduce_range=True)) == 64
 
 
 def test_another_models_file_fails_parity(trained, base_model, tmp_path):

@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import mlflow
 import numpy as np
@@ -125,7 +126,10 @@ def test_a_course_knows_where_it_starts():
 
 
 @pytest.mark.filterwarnings("ignore", "error:::training")  # MLflow's own
-def test_the_command_writes_risk_and_policy_and_logs_every_figure(tiny_bundle, tmp_path, capsys):
+def test_the_command_writes_risk_and_policy_and_logs_every_figure(
+    tiny_bundle, empty_store, tmp_path, capsys
+):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     said = [
         turn
         for split in SPLITS

@@ -21,9 +21,10 @@ pytestmark = pytest.mark.filterwarnings("ignore", "error:::training")
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory):
+def registered(tmp_path_factory, empty_store):
     """A store with three versions of the same bundle."""
     folder = tmp_path_factory.mktemp("registry")
+    shutil.copy(empty_store, folder / "mlflow.db")
     config = Config(
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         run_dir=str(folder / "run"),
