@@ -26,7 +26,7 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(FULL)/bin/mypy deesc_model serve explorer
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
-	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright
+	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright psutil pyarrow
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
