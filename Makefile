@@ -28,7 +28,7 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(FULL)/bin/mypy deesc_model serve explorer
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
-	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright
+	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright psutil pyarrow
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
@@ -82,7 +82,7 @@ $(UI)/ready: pyproject.toml constraints.txt
 
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/$(INSTALL) -e ".[cli,train,serve,client,ui,dev]"
+	$(FULL)/bin/$(INSTALL) -e ".[cli,parquet,train,serve,client,ui,dev]"
 	touch $@
 
 clean:  ## remove environments and caches, not runs

@@ -3,37 +3,34 @@
 import contextlib
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 from deesc_model import __version__
+from deesc_model.archive.columns import table_columns
+from deesc_model.archive.labelling import Labeller, in_processes, in_this_process
+from deesc_model.archive.manifest import guard, plan_of
+from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
+from deesc_model.archive.pace import Pace
+from deesc_model.archive.scoring import score as score_windows
+from deesc_model.archive.sources import Source, find_sources, refuse_inside
+from deesc_model.archive.windows import windows_of
+from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.companion import ConversationCompanion
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError
 from deesc_model.evidence import FRUSTRATION, explain_turns, find_evidence
-from deesc_model.files import check_writable, open_input, open_output, refuse_same_file, utf8_stdout
-from deesc_model.inputs import (
-    INPUT_FORMATS,
-    read_conversations,
-    row_format,
-    transcript_records,
-)
+from deesc_model.files import check_writable, open_output, refuse_same_file, utf8_stdout
+from deesc_model.inputs import INPUT_FORMATS, read_conversations
 from deesc_model.labels import SPEAKERS
+from deesc_model.network import available_cpus
 from deesc_model.playbook import CHANNELS, Playbook, channel_of, check_channel
 from deesc_model.policy import EscalationPolicy
-from deesc_model.records import (
-    FORMATS,
-    BadRecord,
-    Record,
-    RowWriter,
-    format_of,
-    read_records,
-    record_writer,
-)
+from deesc_model.records import FORMATS, format_of
 from deesc_model.report import follow, render_report
 from deesc_model.transcripts import Conversation
 from deesc_model.types import Turn
@@ -41,14 +38,14 @@ from deesc_model.types import Turn
 try:
     import typer
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     from deesc_model.terminal import Output, print_conversation, print_predictions, step_lines
 except ModuleNotFoundError as error:
     raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
 
-WINDOW = 1024
-"""Rows that `deesc score` holds at a time; sorted by length within."""
+LOG_EVERY_S = 60.0
+"""Seconds between two lines about the progress where standard error is no terminal."""
 
 app = typer.Typer(
     help="Frustration level, triggers and escalation signals of customer-service utterances.",
@@ -74,7 +71,9 @@ ThreadsOption = Annotated[
 ]
 FileArgument = Annotated[
     Path,
-    typer.Argument(help="Rows (.jsonl, .csv) with a field 'text', or a transcript; - is stdin."),
+    typer.Argument(
+        help="Rows (.jsonl, .csv, .parquet) with a field 'text', or a transcript; - is stdin."
+    ),
 ]
 InputOption = Annotated[
     str | None,
@@ -183,15 +182,32 @@ def why(
 
 @app.command()
 def score(
-    file: FileArgument,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Rows (.jsonl, .csv, .parquet) with a field 'text', or transcripts; files,"
+            " folders, patterns; - is stdin.",
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: standard output.")
     ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a folder of parts; the same call resumes it."),
+    ] = None,
+    part_rows: Annotated[
+        int, typer.Option(min=1, help="Rows after which a part ends with the conversation.")
+    ] = 10_000,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that label.")] = 1,
     input_format: InputOption = None,
     customer: CustomerOption = None,
     output_format: Annotated[
         str | None,
-        typer.Option("--format", help="jsonl or csv; default: by name, else as the input."),
+        typer.Option(
+            "--format", help=f"{', '.join(FORMATS)}; default: by name, else as the input."
+        ),
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="skip writes rows that cannot be labelled aside.")
@@ -202,36 +218,67 @@ def score(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Utterances in one forward pass.")] = 32,
     model: ModelOption = None,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of a process; default: they share all CPUs allowed."),
+    ] = None,
 ) -> None:
-    """Label every row of a file, in constant memory, or every turn of a transcript.
+    """Label every row of files, in constant memory, or every turn of transcripts.
 
-    Rows that share a conversation_id and follow each other are read in context. The output
-    appears under its name when it is complete; until then it is NAME.….partial.
+    Rows that share a conversation_id and follow each other are read in context. An output file
+    appears under its name when it is complete; until then it is NAME.….partial. Folders named
+    key=value become fields.
     """
     named = _known(input_format, INPUT_FORMATS, "--input-format")
-    source = row_format(file, named, customer or ())
-    conversations = [] if source else _conversations(file, input_format, customer)
-    target = _known(output_format, FORMATS, "--format") or (
-        format_of(out) if out else source or "jsonl"
-    )
-    aside = skipped or Path(f"{out or (file.name if str(file) != '-' else 'stdin')}.skipped.jsonl")
-    refuse_same_file(file, out, aside if on_error is OnError.SKIP else None)
-    for path in (out, aside if on_error is OnError.SKIP else None):
-        if path is not None:
+    wanted = _known(output_format, FORMATS, "--format")
+    if parts and (out or skipped):
+        raise typer.BadParameter("--parts is a folder for all; -o and --skipped name single files")
+    if wanted == "parquet" and not (out or parts):
+        raise typer.BadParameter("Parquet is no text for standard output; name a file with -o")
+    sources = find_sources(files, named, customer or ())
+    target = wanted or _target_format(sources, out, parts)
+    skip = on_error is OnError.SKIP
+    aside = skipped or Path(f"{out or _plain_name(files[:1])}.skipped.jsonl")
+    if parts:
+        refuse_inside(parts, files, sources)
+        aside = parts / SKIPPED_FOLDER
+    else:
+        written = [path for path in (out, aside if skip else None) if path is not None]
+        refuse_same_file(*(source.file for source in sources), *written)
+        for path in written:
             check_writable(path)
-    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
-    reach = classifier.bundle.config.encoder.context_turns
+    bundle = read_bundle(model or default_bundle_path())
+    reach = bundle.config.encoder.context_turns
+    left_out: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
-        if source:
-            records = read_records(stack.enter_context(open_input(file)), source, reach)
+        refuse_changes = guard(sources)
+        columns = table_columns(sources, target)
+        if parts:
+            plan = plan_of(
+                sources,
+                deesc=__version__,
+                model=bundle.manifest.model_version,
+                format=target,
+                part_rows=part_rows,
+                batch_size=batch_size,
+                input_format=named,
+                customers=customer or [],
+            )
+            output = stack.enter_context(open_parts(parts, target, columns, plan))
         else:
-            records = transcript_records(conversations, reach)
-        write = record_writer(stack.enter_context(open_output(out)), target)
-        spoil = _skipper(stack, aside) if on_error is OnError.SKIP else None
-        advance = stack.enter_context(_progress(file, "rows"))
-        done, bad = _score_rows(records, classifier, write, spoil, advance, batch_size)
-    _note(f"{done:,} rows labelled" + (f", {bad:,} skipped, see {aside}" if bad else ""))
+            output = stack.enter_context(open_file(out, target, columns, aside))
+        label = stack.enter_context(_labeller(bundle, processes, threads, batch_size))
+        pace, advance = stack.enter_context(_progress(_plain_name(files), "rows"))
+        seen = columns if target == "csv" else None
+        windows = windows_of(sources, reach, part_rows if parts else None, left_out, seen)
+        counts = score_windows(windows, label, output, skip=skip, begin=pace.begin, advance=advance)
+        refuse_changes()
+    _note_left_out(left_out)
+    _note(
+        f"{counts.labelled:,} rows labelled"
+        + (f", {counts.kept:,} were there" if counts.kept else "")
+        + (f", {counts.skipped:,} skipped, see {aside}" if counts.skipped else "")
+    )
 
 
 @app.command()
@@ -261,15 +308,23 @@ def report(
     conversations = _conversations(file, input_format, customer)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     followed = []
-    with _progress(file, "turns") as advance:
+    left = sum(len(item.turns) for item in conversations)
+    with _progress(_plain_name([file]), "turns") as (pace, advance):
+        pace.begin()
+
+        def done(count: int) -> None:
+            nonlocal left
+            left -= count
+            advance(count, count, left)
+
         for item in conversations:
             predictions = classifier.predict_conversation(item.turns)
             found = []
             for words in explain_turns(classifier, item.turns, predictions) if evidence else ():
                 found.append(words)
-                advance(1)
+                done(1)
             followed.append(follow(item, predictions, accompany(item), found))
-            advance(len(item.turns) - len(found))
+            done(len(item.turns) - len(found))
     page = render_report(followed, file.name if str(file) != "-" else "standard input")
     with open_output(target) as stream:
         stream.write(page)
@@ -305,9 +360,8 @@ def info(
     for name, value in about.items():
         print(f"{name:16}{value}")
     for name in ("level_macro_f1", "level_qwk", "trigger_macro_f1", "signal_macro_f1"):
-        if figure := bundle.metrics.get("metrics", {}).get(name):
-            interval = f"({figure['low']:.3f} to {figure['high']:.3f})"
-            print(f"{name:16} {figure['value']:.3f} {interval} on its test split")
+        if figure := _figure(bundle, name):
+            print(f"{name:16} {figure} on its test split")
 
 
 def main() -> None:
@@ -319,48 +373,41 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def _score_rows(
-    records: Iterator[Record | BadRecord],
-    classifier: EscalationClassifier,
-    write: RowWriter,
-    spoil: Callable[[BadRecord], None] | None,
-    advance: Callable[[int], None],
-    batch_size: int,
-) -> tuple[int, int]:
-    """Label rows window by window; return how many were labelled and skipped."""
-    done = bad = 0
-    while window := list(islice(records, WINDOW)):
-        good = [item for item in window if isinstance(item, Record)]
-        for item in window:
-            if isinstance(item, Record):
-                continue
-            if spoil is None:
-                raise InvalidInputError(f"{item}; --on-error skip writes such rows aside")
-            spoil(item)
-            bad += 1
-        labelled = classifier.predict_batch(
-            [record.turn for record in good],
-            [record.context for record in good],
-            batch_size=batch_size,
-        )
-        for record, prediction in zip(good, labelled, strict=True):
-            write(record, prediction)
-        done += len(good)
-        advance(len(window))
-    return done, bad
+def _figure(bundle: Bundle, name: str) -> str | None:
+    """Return a figure of metrics.json in words; None if it holds no such one."""
+    try:
+        figure = bundle.metrics["metrics"][name]
+        return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    except (KeyError, TypeError, ValueError, OverflowError):  # whoever made the bundle wrote it
+        return None
 
 
-def _skipper(stack: contextlib.ExitStack, path: Path) -> Callable[[BadRecord], None]:
-    """Return a function that writes a bad row to a file, which is made at the first one."""
-    stream: list[TextIO] = []
+def _target_format(sources: Sequence[Source], out: Path | None, parts: Path | None) -> str:
+    """Return the format that is meant: by the name of the output, else that of all inputs."""
+    if out:
+        return format_of(out)
+    formats = {source.file_format for source in sources}
+    (only,) = formats if len(formats) == 1 else (None,)
+    return "jsonl" if only is None or (only == "parquet" and not parts) else only
 
-    def spoil(record: BadRecord) -> None:
-        if not stream:
-            stream.append(stack.enter_context(open_output(path)))
-        row = {"line": record.line, "error": record.message, "row": record.raw}
-        stream[0].write(json.dumps(row) + "\n")
 
-    return spoil
+def _plain_name(files: Sequence[Path]) -> str:
+    """Return what progress and files aside are called by."""
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return (files[0].name if str(files[0]) != "-" else "stdin") + more
+
+
+@contextlib.contextmanager
+def _labeller(
+    bundle: Bundle, processes: int, threads: int | None, batch_size: int
+) -> Iterator[Labeller]:
+    """Open the model, in other processes if there are to be several."""
+    if processes == 1:
+        yield in_this_process(EscalationClassifier(bundle, threads=threads), batch_size)
+        return
+    each = threads or max(1, available_cpus() // processes)
+    with in_processes(bundle.path, processes, each, batch_size) as label:
+        yield label
 
 
 def _companions(
@@ -379,25 +426,30 @@ def _companions(
 
 
 @contextlib.contextmanager
-def _progress(file: Path, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how many are done, and how many a second, on standard error, if it is a terminal."""
+def _progress(name: str, unit: str) -> Iterator[tuple[Pace, Callable[[int, float, float], None]]]:
+    """Show on standard error what is done, how fast, and how long the rest will take.
+
+    A terminal gets a bar, anything else a line now and then.
+    """
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(f"{{task.completed:,.0f}} {unit}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-    )
+    pace = Pace(unit)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(file.name or "stdin", total=None, rate="")
+        task = progress.add_task(name, total=None, pace="")
+        said = time.monotonic()
 
-        def advance(count: int) -> None:
-            progress.advance(task, count)
-            speed = progress.tasks[0].speed
-            progress.update(task, rate=f"{speed:,.1f} {unit}/s" if speed else "")
+        def advance(count: int, work: float, left: float) -> None:
+            nonlocal said
+            pace.advance(count, work, left)
+            if console.is_terminal:
+                share = pace.share
+                total = None if share is None else 1
+                progress.update(task, total=total, completed=share or 0, pace=str(pace))
+            elif time.monotonic() - said >= LOG_EVERY_S:
+                said = time.monotonic()
+                _note(f"{name}: {pace}")
 
-        yield advance
+        yield pace, advance
 
 
 def _known(name: str | None, names: Sequence[str], option: str) -> str | None:
@@ -412,10 +464,13 @@ def _conversations(
     """Read a file whole and say what of it was nothing that anybody said to the other."""
     named = _known(input_format, INPUT_FORMATS, "--input-format")
     found = read_conversations(file, named=named, customers=customers or ())
-    left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
-    if left_out:
-        _note(f"left out: {', '.join(f'{kind} ({count})' for kind, count in left_out.items())}")
+    _note_left_out(sum((Counter(item.left_out) for item in found), Counter[str]()))
     return found
+
+
+def _note_left_out(counts: Counter[str]) -> None:
+    if counts:
+        _note(f"left out: {', '.join(f'{kind} ({count})' for kind, count in counts.items())}")
 
 
 def _conversation(

@@ -1,15 +1,19 @@
 """Open what `deesc score` reads and writes, so that nothing is lost and nothing half is shown."""
 
 import contextlib
+import errno
+import io
 import os
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, Final, TextIO
 
 from deesc_model.errors import InvalidInputError
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_same_file(*paths: Path | None) -> None:
@@ -18,15 +22,20 @@ def refuse_same_file(*paths: Path | None) -> None:
     Raises:
         InvalidInputError: Two of the paths are the same file; None and ``-`` are passed over.
     """
-    named = [path for path in paths if path is not None and str(path) != "-"]
-    for index, path in enumerate(named):
-        for other in named[:index]:
-            same = os.path.realpath(path) == os.path.realpath(other)
-            if same or (_is_regular(path) and _is_regular(other) and path.samefile(other)):
-                raise InvalidInputError(
-                    f"{path} is named twice; input, output (-o) and skipped rows (--skipped) need"
-                    " three different files"
-                )
+    seen: set[object] = set()
+    for path in paths:
+        if path is None or str(path) == "-":
+            continue
+        names: set[object] = {os.path.realpath(path)}
+        if is_regular(path):
+            found = path.stat()
+            names.add((found.st_dev, found.st_ino))
+        if names & seen:
+            raise InvalidInputError(
+                f"{path} is named twice; inputs, output (-o) and skipped rows (--skipped) need"
+                " different files"
+            )
+        seen |= names
 
 
 def check_writable(path: Path) -> None:
@@ -56,38 +65,85 @@ def open_input(file: Path) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def open_output(out: Path | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that gets its name only once it is complete.
+def open_output(out: Path | None, *, keep: bool = True) -> Iterator[TextIO]:
+    """Open standard output, or a text file as `open_binary` does.
 
-    Until then its rows are in a file of its own beside it, ``NAME.….partial``, which stays
-    after an error or a kill. Devices and pipes are written to directly, links are followed.
+    Args:
+        out: The file; None is standard output.
+        keep: As in `open_binary`.
     """
     if out is None:
         yield utf8_stdout()
         sys.stdout.flush()
         return
-    target = Path(os.path.realpath(out))
-    if target.exists() and not _is_regular(target):
-        with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            yield stream
-        return
-    check_writable(target)
-    descriptor, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)
-    partial = Path(name)
-    with open(  # noqa: PTH123
-        descriptor, "w", encoding="utf-8", errors="surrogateescape", newline=""
-    ) as stream:
+    with open_binary(out, keep=keep) as raw:
+        stream = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
         try:
             yield stream
+        finally:
+            stream.detach()  # after writing what it still holds
+
+
+@contextlib.contextmanager
+def open_binary(out: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that gets its name only once it is complete and on the disk.
+
+    Until then its content is in a file of its own beside it, ``NAME.….partial``, which stays
+    after a kill. Devices and pipes are written to directly, links are followed.
+
+    Args:
+        out: The file.
+        keep: Whether what was written also stays after an error, and is named.
+
+    Raises:
+        OSError: The disk is full or the like; the error names the file.
+    """
+    target = Path(os.path.realpath(out))
+    with _named_when_full(out):
+        if target.exists() and not is_regular(target):
+            with target.open("wb") as device:
+                yield device
+            return
+        check_writable(target)
+        descriptor, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)
+        partial = Path(name)
+        try:
+            with open(descriptor, "wb") as stream:  # noqa: PTH123
+                yield stream
+                stream.flush()
+                os.fsync(descriptor)
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(target)
         except BaseException:
-            stream.close()
-            if partial.stat().st_size == 0:
-                partial.unlink()
+            if not (keep and partial.exists() and partial.stat().st_size):
+                partial.unlink(missing_ok=True)
             elif sys.stderr is not None:
                 print(f"rows done so far are in {partial}", file=sys.stderr)
             raise
-    partial.chmod(0o666 & ~_umask())
-    partial.replace(target)
+        _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _named_when_full(out: Path) -> Iterator[None]:
+    """Name the file in an error that only writing can raise; the system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(out)) from None
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder outlive a power cut, where the system lets folders be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows, and folders that may be written but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def utf8_stdout() -> TextIO:
@@ -103,7 +159,8 @@ def utf8_stdout() -> TextIO:
     return sys.stdout
 
 
-def _is_regular(path: Path) -> bool:
+def is_regular(path: Path) -> bool:
+    """Return whether a path leads to an ordinary file, not to a folder, pipe or device."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:

@@ -1,14 +1,25 @@
 """The files that `deesc` takes: rows, or a transcript of a format that it knows."""
 
+import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import open_input
-from deesc_model.records import FORMATS, SUFFIXES, BadRecord, Record, read_records
+from deesc_model.files import is_regular, open_input
+from deesc_model.records import (
+    FORMATS,
+    LONGEST_LINE,
+    SUFFIXES,
+    BadRecord,
+    NumberedRow,
+    Record,
+    Row,
+    in_context,
+    read_rows,
+)
 from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
 from deesc_model.transcripts.detection import (
     TRANSCRIPT_FORMATS,
@@ -19,8 +30,22 @@ from deesc_model.transcripts.detection import (
 from deesc_model.transcripts.document import Document
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
-_LONGEST_LINE = 16_000_000
 _NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRows:
+    """A file of rows that is being read.
+
+    Attributes:
+        rows: Its rows, in order; an error names the file.
+        position: Says how many of its bytes were read so far; 0 if it is no ordinary file.
+        columns: The fields that a table has, whether it has rows or not; none of JSON Lines.
+    """
+
+    rows: Iterator[NumberedRow | BadRecord]
+    position: Callable[[], int]
+    columns: Sequence[str]
 
 
 def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str | None:
@@ -50,6 +75,58 @@ def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str |
     return found
 
 
+@contextlib.contextmanager
+def open_rows(
+    file: Path,
+    file_format: str,
+    fields: Mapping[str, str | None] | None = None,
+    raw: bytes | None = None,
+) -> Iterator[OpenRows]:
+    """Open a file of rows.
+
+    Args:
+        file: The file; ``-`` is standard input.
+        file_format: One of `FORMATS`.
+        fields: What is added to rows that have no such field.
+        raw: The file's bytes, of one that is not on the disk.
+
+    Raises:
+        InvalidInputError: The file is not of this format.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    if file_format == "parquet":
+        if raw is None and not is_regular(file) and (str(file) == "-" or file.exists()):
+            raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
+        from deesc_model.parquet_reader import open_parquet  # noqa: PLC0415 - an extra
+
+        with open_parquet(file, fields or {}, raw) as (rows, position, names):
+            yield OpenRows(rows, position, names)
+        return
+    with contextlib.ExitStack() as stack:
+        if raw is None:
+            stream = stack.enter_context(open_input(file))
+        else:
+            stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
+        with _naming(shown_name(file)):
+            columns, rows_of_text = read_rows(stream, file_format)
+        rows_of_text = _named(shown_name(file), rows_of_text)
+        yield OpenRows(
+            _with_fields(rows_of_text, fields) if fields else rows_of_text,
+            stream.buffer.tell if raw is None and is_regular(file) else lambda: 0,
+            tuple(add_fields(dict.fromkeys(columns), fields or {})) if columns else (),
+        )
+
+
+def add_fields(row: Row, fields: Mapping[str, str | None]) -> Row:
+    """Return a row with fields after its own; its own stay what they are."""
+    return {**row, **fields, **row}
+
+
+def shown_name(file: Path) -> str:
+    """Return what messages call a file."""
+    return "standard input" if str(file) == "-" else str(file)
+
+
 def read_conversations(
     file: Path, *, named: str | None = None, customers: Sequence[str] = ()
 ) -> list[Conversation]:
@@ -68,8 +145,8 @@ def read_conversations(
     if rows is None:
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
-    with open_input(file) as stream:
-        return _read_rows(stream, rows, str(file), file.stem)
+    with open_rows(file, rows) as opened:
+        return _grouped(opened, str(file), file.stem)
 
 
 def parse_conversations(
@@ -99,14 +176,22 @@ def parse_conversations(
             raise InvalidInputError(f"{name}: {error}") from None
     if customers:
         raise InvalidInputError(f"{name}: {_NO_CUSTOMER}")
-    text = raw.decode("utf-8-sig", "surrogateescape")
-    return _read_rows(io.StringIO(text, newline=""), rows, name, path.stem)
+    with open_rows(path, rows, raw=raw) as opened:
+        return _grouped(opened, name, path.stem)
 
 
 def transcript_records(
-    conversations: Sequence[Conversation], context_turns: int
+    conversations: Sequence[Conversation],
+    context_turns: int,
+    fields: Mapping[str, str | None] | None = None,
 ) -> Iterator[Record]:
-    """Yield the turns of transcripts as rows, each with the turns before it."""
+    """Yield the turns of transcripts as rows, each with the turns before it.
+
+    Args:
+        conversations: What was read.
+        context_turns: How many turns before it come with each.
+        fields: What is added to rows that have no such field.
+    """
     for conversation in conversations:
         turns = conversation.turns
         for index, item in enumerate(conversation.spoken):
@@ -119,8 +204,14 @@ def transcript_records(
                 "vendor_sentiment": item.vendor_sentiment,
                 "metadata": dict(item.metadata),
             }
-            before = turns[max(0, index - context_turns) : index]
-            yield Record(index + 1, row, item.turn, before)
+            yield Record(
+                line=index + 1,
+                row=add_fields(row, fields or {}),
+                turn=item.turn,
+                context=turns[max(0, index - context_turns) : index],
+                starts=index == 0,
+                size=len(item.turn.text),
+            )
 
 
 def _spoken(record: Record) -> SpokenTurn:
@@ -134,8 +225,30 @@ def _spoken(record: Record) -> SpokenTurn:
     )
 
 
-def _read_rows(stream: TextIO, rows: str, name: str, stem: str) -> list[Conversation]:
-    records = [_good(record, name) for record in read_records(stream, rows, context_turns=0)]
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name}: {error}") from None
+
+
+def _named(name: str, rows: Iterator[NumberedRow | BadRecord]) -> Iterator[NumberedRow | BadRecord]:
+    with _naming(name):
+        yield from rows
+
+
+def _with_fields(
+    rows: Iterator[NumberedRow | BadRecord], fields: Mapping[str, str | None]
+) -> Iterator[NumberedRow | BadRecord]:
+    for item in rows:
+        yield (
+            item if isinstance(item, BadRecord) else item._replace(row=add_fields(item.row, fields))
+        )
+
+
+def _grouped(opened: OpenRows, name: str, stem: str) -> list[Conversation]:
+    records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
     if not records:
         raise InvalidInputError(f"{name} holds no turns")
     grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
@@ -160,7 +273,7 @@ def _begins_as_transcript(file: Path) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
     with file.open("rb") as stream:
-        return _fits_transcript(file.stem, stream.readline(_LONGEST_LINE))
+        return _fits_transcript(file.stem, stream.readline(LONGEST_LINE))
 
 
 def _fits_transcript(stem: str, raw: bytes) -> bool:

@@ -1,30 +1,59 @@
-"""Files of utterances, row by row: JSON Lines and CSV in, the same with predictions out.
+"""Rows of utterances: JSON Lines and CSV in, the same with predictions out.
 
 A row needs ``text``. It may have ``speaker`` (customer by default) and
 ``conversation_id``: neighbouring rows that share it are one conversation, and each is
 read with the rows before it as context.
 """
 
+import contextlib
 import csv
 import json
+import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.types import Prediction, Turn
 
-FORMATS: Final = ("jsonl", "csv")
-SUFFIXES: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+FORMATS: Final = ("jsonl", "csv", "parquet")
+SUFFIXES: Final = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
 """The format that the end of a file name stands for."""
+
+LONGEST_LINE: Final = 16_000_000
+"""Characters of a line from which on it is not read: no line may fill the memory."""
 
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
 # mark that is never closed from swallowing the file.
-csv.field_size_limit(16_000_000)
+csv.field_size_limit(LONGEST_LINE)
+
+PREDICTION_COLUMNS: Final = (
+    "deesc_level",
+    "deesc_level_name",
+    "deesc_frustration",
+    "deesc_uncertain",
+    "deesc_triggers",
+    "deesc_signals",
+    *(f"deesc_level_{int(level)}" for level in Level),
+    *(f"deesc_{name}" for name in (*TRIGGERS, *SIGNALS)),
+    "deesc_model_version",
+)
+"""The columns that a table gains."""
+
+ADDED: Final = frozenset((*PREDICTION_COLUMNS, "deesc"))
+"""Fields of an earlier run, of a table or not; they are replaced."""
+
+Row = Mapping[str, Any]
+"""The fields of a row, as plain JSON types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +61,20 @@ class Record:
     """One row of a file.
 
     Attributes:
-        line: Line number in the file, from 1, where the row starts.
+        line: Line number in the file, from 1, where the row starts; of Parquet the row's number.
         row: Its fields as read.
         turn: The utterance.
         context: The turns before it in its conversation, oldest first.
+        starts: Whether a conversation begins with it.
+        size: About how many characters all its fields have.
     """
 
     line: int
-    row: dict[str, Any]
+    row: Row
     turn: Turn
     context: tuple[Turn, ...]
+    starts: bool
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +82,7 @@ class BadRecord:
     """A row that cannot be labelled.
 
     Attributes:
-        line: Line number in the file, from 1.
+        line: As in `Record`.
         raw: The row as read, to be written aside.
         message: What is wrong with it.
     """
@@ -58,9 +91,28 @@ class BadRecord:
     raw: str
     message: str
 
+    @property
+    def size(self) -> int:
+        """As in `Record`."""
+        return len(self.raw)
+
     def __str__(self) -> str:
         """Return ``line N: what is wrong``."""
         return f"line {self.line}: {self.message}"
+
+
+class NumberedRow(NamedTuple):
+    """A row that was read.
+
+    Attributes:
+        line: As in `Record`.
+        row: As in `Record`.
+        size: As in `Record`.
+    """
+
+    line: int
+    row: Row
+    size: int
 
 
 def format_of(path: Path) -> str:
@@ -70,59 +122,76 @@ def format_of(path: Path) -> str:
         InvalidInputError: The name ends in none of `SUFFIXES`.
     """
     if (known := SUFFIXES.get(path.suffix.lower())) is None:
-        raise InvalidInputError(f"{path}: the name must end in .jsonl, .ndjson or .csv")
+        raise InvalidInputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
     return known
 
 
 def read_records(
     stream: TextIO, file_format: str, context_turns: int
 ) -> Iterator[Record | BadRecord]:
-    """Yield the rows of a file in order, good and bad, in constant memory.
+    """Yield the rows of a text file in order, good and bad, in constant memory.
 
     Args:
-        stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
-            are not UTF-8 spoil their row only.
-        file_format: One of `FORMATS`.
+        stream: As in `read_rows`.
+        file_format: As in `read_rows`.
         context_turns: How many turns of a conversation are remembered.
 
     Raises:
         InvalidInputError: A CSV file has no column ``text``.
     """
-    conversation: object = None
-    before: deque[Turn] = deque(maxlen=context_turns)
-    for item in read_rows(stream, file_format):
-        if isinstance(item, BadRecord):
-            yield item
-            continue
-        line, row = item
-        try:
-            speaker = row.get("speaker")
-            turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
-        except InvalidInputError as error:
-            yield BadRecord(line, json.dumps(row, ensure_ascii=True), str(error))
-            continue
-        named = row.get("conversation_id")
-        if named in (None, "") or named != conversation:
-            before.clear()
-        conversation = named
-        yield Record(line, row, turn, tuple(before))
-        before.append(turn)
+    _, rows = read_rows(stream, file_format)
+    return in_context(rows, context_turns)
 
 
 def read_rows(
     stream: TextIO, file_format: str, text_column: str = "text"
-) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
-    """Yield line number and fields of each row, whatever they say.
+) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
+    """Read the header of a text file; the rest is read row by row, in constant memory.
 
     Args:
-        stream: Open as for `read_records`.
-        file_format: One of `FORMATS`.
+        stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
+            are not UTF-8 spoil their row only.
+        file_format: ``"jsonl"`` or ``"csv"``.
         text_column: What a CSV file must have a column of.
+
+    Returns:
+        The columns, none of JSON Lines, and the rows.
 
     Raises:
         InvalidInputError: A CSV file has no such column, or is no CSV file.
     """
-    return _jsonl_rows(stream) if file_format == "jsonl" else _csv_rows(stream, text_column)
+    return ((), _jsonl_rows(stream)) if file_format == "jsonl" else _csv_rows(stream, text_column)
+
+
+def in_context(
+    rows: Iterable[NumberedRow | BadRecord], context_turns: int
+) -> Iterator[Record | BadRecord]:
+    """Yield rows as records, good and bad, each with the turns before it.
+
+    Args:
+        rows: The rows of one file, in order.
+        context_turns: How many turns of a conversation are remembered.
+    """
+    conversation: object = None
+    before: deque[Turn] = deque(maxlen=context_turns)
+    for item in rows:
+        if isinstance(item, BadRecord):
+            yield item
+            continue
+        line, row, size = item
+        try:
+            speaker = row.get("speaker")
+            turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
+        except InvalidInputError as error:
+            yield BadRecord(line, json.dumps(dict(row), ensure_ascii=True), str(error))
+            continue
+        named = row.get("conversation_id")
+        starts = named in (None, "") or named != conversation
+        if starts:
+            before.clear()
+        conversation = named
+        yield Record(line, row, turn, tuple(before), starts, size)
+        before.append(turn)
 
 
 def _text(row: Mapping[str, Any]) -> Any:
@@ -131,17 +200,32 @@ def _text(row: Mapping[str, Any]) -> Any:
     return row["text"]
 
 
-def _jsonl_rows(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
-    for number, line in enumerate(stream, start=1):
+def _lines(stream: TextIO) -> Iterator[tuple[int, str, bool]]:
+    """Yield numbers and lines, of one that is too long its beginning, and whether it is."""
+    number = 0
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        rest = line
+        while len(rest) == LONGEST_LINE and rest[-1] not in "\r\n":
+            rest = stream.readline(LONGEST_LINE)
+        yield number, line, rest is not line
+
+
+def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
+    for number, line, too_long in _lines(stream):
+        if too_long:
+            begins = f"{line[:1000]}…"
+            yield BadRecord(number, begins, f"{LONGEST_LINE:,} characters or more in one line")
+            continue
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_refuse_constant)
+            row = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}")
             continue
         if isinstance(row, dict):
-            yield number, row
+            yield NumberedRow(number, row, len(line))
         else:
             yield BadRecord(number, line.rstrip("\r\n"), "not a JSON object")
 
@@ -150,14 +234,31 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _csv_rows(stream: TextIO, text_column: str) -> Iterator[tuple[int, dict[str, Any]] | BadRecord]:
-    reader = csv.reader(stream, strict=True)
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):  # it could not be written as JSON again
+        raise ValueError(f"{text:.40} is too large a number")
+    return number
+
+
+def _csv_lines(stream: TextIO) -> Iterator[str]:
+    for number, line, too_long in _lines(stream):
+        if too_long:
+            raise InvalidInputError(
+                f"line {number}: {LONGEST_LINE:,} characters or more in one line; is it a CSV file?"
+            )
+        yield line
+
+
+def _csv_rows(
+    stream: TextIO, text_column: str
+) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
+    reader = csv.reader(_csv_lines(stream), strict=True)
     try:
         header = next((cells for cells in reader if cells), None)
     except csv.Error as error:
         raise InvalidInputError(f"line 1: {error}; is it a CSV file?") from None
     if header is None:
-        return
+        return (), iter(())
     if text_column not in header:
         shown = ", ".join(header)[:200].encode("unicode_escape").decode()
         hint = "; commas must separate columns" if re.search("[;\t]", header[0]) else ""
@@ -166,70 +267,100 @@ def _csv_rows(stream: TextIO, text_column: str) -> Iterator[tuple[int, dict[str,
         )
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")
-    end = reader.line_num
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InvalidInputError(
-                f"line {end + 1}: {error}; is a quotation mark left open?"
-            ) from None
-        line, end = end + 1, reader.line_num
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            message = f"{len(cells)} cells where the header has {len(header)}"
-            yield BadRecord(line, json.dumps(cells), message)
-            continue
-        yield line, dict(zip(header, cells, strict=True))
+
+    def rows() -> Iterator[NumberedRow | BadRecord]:
+        end = reader.line_num
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise InvalidInputError(
+                    f"line {end + 1}: {error}; is a quotation mark left open?"
+                ) from None
+            line, end = end + 1, reader.line_num
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                message = f"{len(cells)} cells where the header has {len(header)}"
+                yield BadRecord(line, json.dumps(cells), message)
+                continue
+            row = dict(zip(header, cells, strict=True))
+            yield NumberedRow(line, row, sum(map(len, cells)))
+
+    return header, rows()
 
 
 RowWriter = Callable[[Record, Prediction], None]
 
 
-def record_writer(stream: TextIO, file_format: str) -> RowWriter:
-    """Return a function that writes one row with its prediction.
+@contextlib.contextmanager
+def record_writer(
+    stream: TextIO, file_format: str, columns: Sequence[str] = ()
+) -> Iterator[RowWriter]:
+    """Open a function that writes one row with its prediction as text.
 
     JSON Lines rows keep their fields and gain an object ``deesc``; CSV rows gain columns
     ``deesc_level``, ``deesc_frustration``, ``deesc_triggers`` and so on, lists joined by
     spaces, one column for each score. What an earlier run added is replaced.
+
+    Args:
+        stream: Open with ``newline=""``.
+        file_format: ``"jsonl"`` or ``"csv"``.
+        columns: The fields that a CSV table has columns for; none: those of the first row. They
+            are read when that is written, or at the end of a table without rows.
     """
     if file_format == "jsonl":
-        return lambda record, prediction: _write_json(stream, record, prediction)
+        yield lambda record, prediction: _write_json(stream, record, prediction)
+        return
     # Python 3.11 leaves a lone carriage return unquoted unless it ends lines.
     writer = csv.writer(stream, lineterminator="\r\n")
     header: list[str] = []
 
+    def begin(names: Iterable[str]) -> None:
+        header.extend(name for name in names if name not in ADDED)
+        writer.writerow([*header, *PREDICTION_COLUMNS])
+
     def write(record: Record, prediction: Prediction) -> None:
-        cells = flat_prediction(prediction)
         if not header:
-            header.extend(name for name in record.row if name not in cells)
-            writer.writerow([*header, *cells])
-        if extra := record.row.keys() - set(header) - cells.keys():
+            begin(columns or record.row)
+        if extra := record.row.keys() - set(header) - ADDED:
             raise InvalidInputError(
                 f"line {record.line}: the field {min(extra)} is not in the first row, so a CSV"
                 " table has no column for it; write JSON Lines instead"
             )
         kept = (_cell(record.row.get(name, "")) for name in header)
-        writer.writerow([*kept, *cells.values()])
+        writer.writerow([*kept, *flat_prediction(prediction).values()])
 
-    return write
+    yield write
+    if not header:
+        begin(columns or ("text",))
 
 
 def _cell(value: object) -> str:
-    """Return a field as a table shows it: text as it is, all else as JSON."""
-    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    """Return a field as a CSV table shows it; bytes that were not UTF-8 stay what they were."""
+    text = "" if value is None else table_text(value)
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a pair, from a JSON escape
-        return text.encode("utf-8", "backslashreplace").decode()
+        return storable_text(value)
     return text
 
 
+def table_text(value: object) -> str:
+    """Return a field as a table shows it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def storable_text(value: object) -> str:
+    """Return a field as `table_text`, with an escape for what UTF-8 cannot hold."""
+    return table_text(value).encode("utf-8", "backslashreplace").decode()
+
+
 def _write_json(stream: TextIO, record: Record, prediction: Prediction) -> None:
-    row = {**record.row, "deesc": prediction.to_dict()}
+    row = {name: value for name, value in record.row.items() if name not in ADDED}
+    row["deesc"] = prediction.to_dict()
     line = json.dumps(row, ensure_ascii=False)
     try:
         line.encode()
@@ -239,7 +370,7 @@ def _write_json(stream: TextIO, record: Record, prediction: Prediction) -> None:
 
 
 def flat_prediction(prediction: Prediction) -> dict[str, str | int | float]:
-    """Return a prediction as one flat row, for tables."""
+    """Return a prediction as one flat row with `PREDICTION_COLUMNS`, for tables."""
     return {
         "deesc_level": int(prediction.level),
         "deesc_level_name": prediction.level.label,
@@ -254,8 +385,13 @@ def flat_prediction(prediction: Prediction) -> dict[str, str | int | float]:
     }
 
 
+def _names(cell: Any) -> list[str]:
+    """Return the names in a cell: Parquet has lists of them, CSV text."""
+    return cell if isinstance(cell, list) else cell.split()
+
+
 def read_prediction(row: Mapping[str, Any]) -> Prediction:
-    """Return the prediction that `record_writer` put into a row of either format.
+    """Return the prediction that `record_writer` put into a row of any format.
 
     Raises:
         InvalidInputError: There is none, or a field of it is missing or has the wrong form.
@@ -271,8 +407,8 @@ def read_prediction(row: Mapping[str, Any]) -> Prediction:
             "level": int(row["deesc_level"]),
             "frustration": row["deesc_frustration"],
             "uncertain": bool(int(row["deesc_uncertain"])),
-            "triggers": row["deesc_triggers"].split(),
-            "signals": row["deesc_signals"].split(),
+            "triggers": _names(row["deesc_triggers"]),
+            "signals": _names(row["deesc_signals"]),
             "level_scores": [row[f"deesc_level_{int(level)}"] for level in Level],
             "trigger_scores": {name: row[f"deesc_{name}"] for name in TRIGGERS},
             "signal_scores": {name: row[f"deesc_{name}"] for name in SIGNALS},

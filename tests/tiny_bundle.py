@@ -54,10 +54,12 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_network() -> onnx.ModelProto:
+def tiny_network(crowd: float = 0.0) -> onnx.ModelProto:
     """mean(E[utterance]) + mean(E[context]), and a bias on all but the levels.
 
-    A product that changes nothing stands where a real network has its heads.
+    A product that changes nothing stands where a real network has its heads. `crowd` is added for
+    each token id of the batch, so that scores depend on the company that a text is in, as those of
+    int8 weights do.
     """
     table = np.zeros((len(SPECIAL) + len(PLAIN) + len(WORDS), WIDTH), dtype=np.float32)
     for row, effects in enumerate(WORDS.values(), start=len(SPECIAL) + len(PLAIN)):
@@ -74,6 +76,7 @@ def tiny_network() -> onnx.ModelProto:
         "last": np.array([-1], dtype=np.int64),
         "middle": np.array([1], dtype=np.int64),
         "one": np.array(1, dtype=np.float32),
+        "crowd": np.array(crowd, dtype=np.float32),
     }
 
     def pool(mask: str, name: str) -> list[onnx.NodeProto]:
@@ -97,7 +100,11 @@ def tiny_network() -> onnx.ModelProto:
         *pool("utterance", "u"),
         *pool("context", "c"),
         helper.make_node("Add", ["u_mean", "c_mean"], ["pooled"]),
-        helper.make_node("Add", ["pooled", "bias"], ["logits"]),
+        helper.make_node("Cast", ["input_ids"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["numbers"], ["company"], keepdims=0),
+        helper.make_node("Mul", ["company", "crowd"], ["pressure"]),
+        helper.make_node("Add", ["pooled", "bias"], ["alone"]),
+        helper.make_node("Add", ["alone", "pressure"], ["logits"]),
         helper.make_node("Split", ["logits", "sizes"], list(OUTPUT_NAMES), axis=1),
     ]
     graph = helper.make_graph(
@@ -116,13 +123,13 @@ def tiny_network() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def write_tiny_bundle(folder: Path) -> Path:
+def write_tiny_bundle(folder: Path, crowd: float = 0.0, metrics: str = "{}") -> Path:
     folder.mkdir(parents=True)
-    onnx.save(tiny_network(), folder / MODEL_FILE)
+    onnx.save(tiny_network(crowd), folder / MODEL_FILE)
     tiny_tokenizer().save(str(folder / TOKENIZER_FILE))
     config = BundleConfig(SETTINGS, Calibration())
     (folder / CONFIG_FILE).write_text(json.dumps(config.to_dict()))
-    (folder / METRICS_FILE).write_text("{}")
+    (folder / METRICS_FILE).write_text(metrics)
     (folder / CARD_FILE).write_text("# tiny\n")
     manifest = Manifest(
         name="tiny",

@@ -165,7 +165,8 @@ def read_file(
         _refuse_utf16(file)
         with open_input(file) as stream:
             text_column = mapped.columns.get("text", "text")
-            return _conversations(read_rows(stream, rows, text_column), name, mapped, mask)
+            _, found = read_rows(stream, rows, text_column)
+            return _conversations(found, name, mapped, mask)
     except (InvalidInputError, OSError, pa.ArrowException) as error:
         # A message quotes gaps between digits as escapes, which would hide a number.
         reason = mask(_ESCAPE.sub(" ", str(error)))
@@ -218,7 +219,7 @@ def _conversations(
         if isinstance(item, BadRecord):
             rejected.append(Rejected(file, item.line, "line", item.message))
             continue
-        line, row = item
+        line, row = item[:2]
         seen = (seen or set()) | row.keys()
         told = {name: row.get(mapped.columns.get(name, name)) for name in COLUMNS}
         cells = {name: _cell(value, mask) for name, value in told.items()}

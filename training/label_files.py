@@ -90,12 +90,23 @@ def check_new(out: Path, *, overwrite: bool) -> None:
         InvalidInputError: The name ends in no known format, the folder is missing, or the file
             is there and is not to be overwritten.
     """
-    format_of(out)
+    _table_format(out)
     check_writable(out)
     if out.exists() and not overwrite:
         raise InvalidInputError(
             f"{out} is there already and may hold labels; name another file, or say --overwrite"
         )
+
+
+def _table_format(file: Path) -> str:
+    """Return the format of a file that people fill in.
+
+    Raises:
+        InvalidInputError: The name ends in none that they can.
+    """
+    if (found := format_of(file)) == "parquet":
+        raise InvalidInputError(f"{file}: nobody can fill in Parquet; take .csv or .jsonl")
+    return found
 
 
 def write_queue(
@@ -121,7 +132,7 @@ def write_queue(
     columns = (*names[:3], *LABELS, *names[3:], "text_sha256")  # the labels beside the text
     with open_output(out) as stream:
         rows = (_row(turn, columns) for turn in turns)
-        if format_of(out) == "jsonl":
+        if _table_format(out) == "jsonl":
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             return
         stream.write(BOM)
@@ -182,11 +193,10 @@ def read_labelled(file: Path) -> Labelled:
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """Yield place of each row of a table, and its fields or what is wrong."""
     with open_input(file) as stream:
-        for item in read_rows(stream, format_of(file)):
-            if isinstance(item, BadRecord):
-                yield f"{file.name}:{item.line}", item.message
-            else:
-                yield f"{file.name}:{item[0]}", item[1]
+        _, rows = read_rows(stream, _table_format(file))
+        for item in rows:
+            where = f"{file.name}:{item.line}"
+            yield where, item.message if isinstance(item, BadRecord) else dict(item.row)
 
 
 def _tasks(file: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError, InvalidInputError
-from deesc_model.files import open_input
+from deesc_model.inputs import open_rows
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.records import BadRecord, Record, format_of, read_prediction, read_records
+from deesc_model.records import BadRecord, Record, format_of, in_context, read_prediction
 from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
 from deesc_model.types import Prediction, Turn
 from training.embeddings import embed
@@ -97,7 +97,7 @@ class ScoredRows:
 
 
 def read_scored(files: Sequence[Path], bundle: Bundle) -> tuple[ScoredRows, IntArray]:
-    """Read files of `deesc score`, JSON Lines or CSV, and embed their texts.
+    """Read files of `deesc score` and embed their texts.
 
     Args:
         files: One or more; equal ids in two of them are two conversations.
@@ -119,7 +119,7 @@ def read_scored(files: Sequence[Path], bundle: Bundle) -> tuple[ScoredRows, IntA
         except OSError as error:
             raise ScoredFileError(f"cannot read {file}: {error.strerror}") from None
         except DeescError as error:
-            raise ScoredFileError(f"{file}: {error}") from None
+            raise ScoredFileError(str(error)) from None
         for record, prediction in found:
             records.append(record)
             named = record.row.get("conversation_id")
@@ -134,22 +134,23 @@ def read_scored(files: Sequence[Path], bundle: Bundle) -> tuple[ScoredRows, IntA
 def _read_file(file: Path, bundle: Bundle) -> list[tuple[Record, Prediction]]:
     wanted = bundle.manifest.model_version
     found = []
-    with open_input(file) as stream:
-        for record in read_records(stream, format_of(file), bundle.config.encoder.context_turns):
+    with open_rows(file, format_of(file)) as opened:
+        for record in in_context(opened.rows, bundle.config.encoder.context_turns):
             if isinstance(record, BadRecord):
-                raise InvalidInputError(str(record))
+                raise InvalidInputError(f"{file}: {record}")
             try:
                 prediction = _prediction(record.row)
             except InvalidInputError as error:
-                raise InvalidInputError(f"line {record.line}: {error}") from None
+                raise InvalidInputError(f"{file}: line {record.line}: {error}") from None
             if prediction.model_version != wanted:
                 raise InvalidInputError(
-                    f"line {record.line}: labelled by {prediction.model_version}, while the bundle"
-                    f" {bundle.path} is {wanted}; name the other bundle, or label the file anew"
+                    f"{file}: line {record.line}: labelled by {prediction.model_version}, while the"
+                    f" bundle {bundle.path} is {wanted}; name the other bundle, or label the file"
+                    " anew"
                 )
             found.append((record, prediction))
     if not found:
-        raise InvalidInputError("no rows")
+        raise InvalidInputError(f"{file}: no rows")
     return found
 
 

@@ -92,5 +92,6 @@ def _nothing_fits(document: Document) -> str:
         "it fits no format that deesc reads. Looked for:\n"
         "  jsonl     rows of JSON, by the name .jsonl or .ndjson\n"
         "  csv       a table with a column text, by the name .csv\n"
+        "  parquet   a table with a column text, by the name .parquet\n"
         f"{looked_for}{hint}"
     )

@@ -13,8 +13,10 @@ import time
 
 import pytest
 from command import deesc, read_jsonl, write_jsonl
+from tiny_bundle import write_tiny_bundle
 
 from deesc_model.policy import POLICY_FILE
+from deesc_model.records import PREDICTION_COLUMNS
 
 pytest.importorskip("typer")
 
@@ -184,7 +186,6 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
         ("in.csv", "text,id\nfine\n", "line 2: 1 cells where the header has 2"),
         ("in.csv", "id,text,id\n1,fine,2\n", "the column 'id' stands twice"),
         ("in.csv", 'id,text\n1,fine\n2,"it is late\n3,again\n', "line 3: unexpected end of data"),
-        ("in.parquet", "", "it fits no format that deesc reads"),
         ("missing.jsonl", None, "No such file"),
     ],
 )
@@ -227,7 +228,7 @@ def test_the_input_is_never_overwritten(tiny_bundle, tmp_path, options):
     before = path.read_text("utf-8")
     options = [tmp_path / part if part == "a.jsonl" else part for part in options]
     result = deesc("score", path, *options, "--model", tiny_bundle, check=1)
-    assert "three different files" in result.stderr
+    assert "need different files" in result.stderr
     assert path.read_text("utf-8") == before
 
 
@@ -251,6 +252,28 @@ def test_a_csv_table_has_no_room_for_new_fields(tiny_bundle, tmp_path):
     path = write_jsonl(tmp_path / "in.jsonl", ROWS)
     result = deesc("score", path, "--format", "csv", "--model", tiny_bundle, check=1)
     assert "line 3: the field note is not in the first row" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "target"),
+    [
+        ("id,text\n", "id,text", "-o"),
+        ('id,text\n1,""\n', "id,text", "--parts"),
+        ('id,text\n1,""\n', "id,text", "-"),
+        ("", "text", "-o"),
+    ],
+)
+def test_a_table_without_rows_has_its_header(tiny_bundle, tmp_path, content, columns, target):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_text(content)
+    options = ("--on-error", "skip", "--model", tiny_bundle)
+    if target == "-":
+        options = (*options, "--input-format", "csv", "--skipped", tmp_path / "skipped")
+        header = deesc("score", "-", *options, "--format", "csv", text=content, check=0).stdout
+    else:
+        deesc("score", path, target, out, *options, check=0)
+        header = (out / "part-000000.csv" if target == "--parts" else out).read_text()
+    assert header.splitlines() == [",".join([columns, *PREDICTION_COLUMNS])]
 
 
 def test_an_empty_file_gives_an_empty_file(tiny_bundle, tmp_path):
@@ -279,6 +302,28 @@ def test_info_names_the_model(tiny_bundle):
         json.loads(deesc("info", "--model", tiny_bundle, "--format", "json").stdout)["weights"]
         == "fp32"
     )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        ([], 0),
+        (
+            {
+                "level_macro_f1": {"value": 0.5, "low": 0.4, "high": 0.6},
+                "level_qwk": 0.5,
+                "trigger_macro_f1": {"value": "high", "low": None},
+                "signal_macro_f1": {"value": 10**400, "low": 0, "high": 1},
+            },
+            1,
+        ),
+    ],
+)
+def test_info_passes_over_figures_that_are_none(tmp_path, metrics, shown):
+    bundle = write_tiny_bundle(tmp_path / "bundle", metrics=json.dumps({"metrics": metrics}))
+    said = deesc("info", "--model", bundle, check=0).stdout
+    assert said.count(" on its test split") == shown
+    assert said.count("level_macro_f1   0.500 (0.400 to 0.600) on its test split") == shown
 
 
 def test_a_damaged_bundle_is_one_line(bundle_dir):

@@ -1,0 +1,98 @@
+"""Which columns a table of labelled rows has; it is known before the first row is written."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from deesc_model.archive.sources import Source
+from deesc_model.errors import InvalidInputError
+from deesc_model.records import Record
+
+
+def table_columns(sources: Sequence[Source], file_format: str) -> Any:
+    """Return what `outputs.open_rows_out` needs to know of the columns.
+
+    Of a CSV table these are the fields of the first row that can be labelled; without such a row,
+    those of the first table. Parquet says of itself what it holds; for a Parquet table all else
+    is read once through: a field is a column of whole numbers, numbers, or true and false if all
+    its values are; else of text, with JSON for what is no text.
+
+    Args:
+        sources: What will be read.
+        file_format: One of `records.FORMATS`.
+
+    Returns:
+        For Parquet its schema, for CSV a list of names; an empty one for JSON Lines, and for CSV
+        of what can be read only once, to be filled by `windows.windows_of`.
+
+    Raises:
+        InvalidInputError: For Parquet, if a source can be read only once, or files disagree on
+            a column.
+        MissingExtraError: For Parquet, if pyarrow is not installed.
+    """
+    if file_format == "parquet":
+        return _parquet_columns(sources)
+    once = any(source.size is None for source in sources)
+    return _first_fields(sources) if file_format == "csv" and not once else []
+
+
+def _first_fields(sources: Sequence[Source]) -> list[str]:
+    named: Sequence[str] = ()
+    for source in sources:
+        with source.open(context_turns=0) as opened:
+            named = named or opened.columns
+            for item in opened.records:
+                if isinstance(item, Record):
+                    return list(item.row)
+    return list(named)
+
+
+def _parquet_columns(sources: Sequence[Source]) -> Any:
+    from deesc_model.parquet_reader import parquet_schema  # noqa: PLC0415 - an extra
+    from deesc_model.parquet_writer import merge_schemas, plain_schema  # noqa: PLC0415
+
+    for source in sources:
+        if source.size is None:
+            raise InvalidInputError(
+                f"{source.name} can be read only once, but Parquet needs to know all columns"
+                " first; put it into a file, or write JSON Lines"
+            )
+    schemas = [
+        (source.name, parquet_schema(source.file, source.fields))
+        for source in sources
+        if source.file_format == "parquet"
+    ]
+    others = [source for source in sources if source.file_format != "parquet"]
+    if others:
+        schemas.append((_names(others), plain_schema(_kinds(others))))
+    return merge_schemas(schemas)
+
+
+def _names(sources: Sequence[Source]) -> str:
+    more = f" and {len(sources) - 1:,} more" if len(sources) > 1 else ""
+    return f"{sources[0].name}{more}"
+
+
+def _kinds(sources: Sequence[Source]) -> dict[str, type]:
+    """Return what each field of plain rows holds: bool, int, float, or str for all else."""
+    found: dict[str, type | None] = {}
+    for source in sources:
+        with source.open(context_turns=0) as opened:
+            for item in opened.records:
+                if isinstance(item, Record):
+                    for name, value in item.row.items():
+                        found[name] = _wider(found.get(name), _kind(value))
+    return {name: kind or str for name, kind in found.items()}
+
+
+def _kind(value: object) -> type | None:
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return str
+    return type(value) if isinstance(value, bool | int | float) else str
+
+
+def _wider(one: type | None, other: type | None) -> type | None:
+    if one is None or other is None or one is other:
+        return one or other
+    return float if {one, other} == {int, float} else str

@@ -1,0 +1,195 @@
+"""Where labelled rows go: one file, or a folder of parts of which each is whole or not there."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol, TextIO
+
+from deesc_model.archive.ledger import Ledger
+from deesc_model.archive.manifest import claimed
+from deesc_model.archive.sources import Source
+from deesc_model.files import open_binary, open_output
+from deesc_model.records import BadRecord, Record, RowWriter, record_writer
+from deesc_model.types import Prediction
+
+SKIPPED_FOLDER: Final = "_skipped"
+"""Where a folder of parts has the rows that were skipped; tools that read it pass it over."""
+
+
+class Output(Protocol):
+    """Takes rows in order."""
+
+    def wants(self, part: int) -> bool:
+        """Return whether a part is still to be written."""
+
+    def write(self, part: int, record: Record, prediction: Prediction) -> None:
+        """Write a row."""
+
+    def spoil(self, part: int, source: Source, record: BadRecord) -> None:
+        """Write a row aside that cannot be labelled."""
+
+
+@contextlib.contextmanager
+def open_file(out: Path | None, file_format: str, columns: Any, aside: Path) -> Iterator[Output]:
+    """Open one file, or standard output, for all rows.
+
+    Args:
+        out: The file; None is standard output.
+        file_format: One of `records.FORMATS`.
+        columns: What `columns.table_columns` returned.
+        aside: Where skipped rows go; it is made at the first one.
+    """
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(_open_rows_out(out, file_format, columns, keep=True))
+        yield _OneFile(stack, write, aside)
+
+
+@contextlib.contextmanager
+def open_parts(
+    folder: Path, file_format: str, columns: Any, plan: Mapping[str, Any]
+) -> Iterator[Output]:
+    """Open a folder of parts, or go on with it. A part appears when it is whole and on the disk.
+
+    Args:
+        folder: The folder; it is made.
+        file_format: One of `records.FORMATS`.
+        columns: What `columns.table_columns` returned.
+        plan: What `manifest.plan_of` returned.
+
+    Raises:
+        InvalidInputError: The folder is not for this run, see `manifest.claimed`.
+    """
+    with claimed(folder, plan):
+        parts = _Parts(folder, file_format, columns)
+        try:
+            with parts:
+                yield parts
+        except BaseException:
+            if sys.stderr is not None:
+                print(
+                    f"{len(parts.ledger.parts):,} parts are complete in {folder};"
+                    " the same command goes on from there",
+                    file=sys.stderr,
+                )
+            raise
+
+
+class _OneFile:
+    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Path) -> None:
+        self._stack = stack
+        self._write = write
+        self._aside = aside
+        self._skipped: TextIO | None = None
+
+    def wants(self, part: int) -> bool:
+        """Return True: there is one part."""
+        return True
+
+    def write(self, part: int, record: Record, prediction: Prediction) -> None:
+        """Write a row."""
+        self._write(record, prediction)
+
+    def spoil(self, part: int, source: Source, record: BadRecord) -> None:
+        """Write a row aside."""
+        if self._skipped is None:
+            self._skipped = self._stack.enter_context(open_output(self._aside))
+        self._skipped.write(_skipped_row(source, record))
+
+
+class _Parts:
+    def __init__(self, folder: Path, file_format: str, columns: Any) -> None:
+        self._folder = folder
+        self._format = file_format
+        self._columns = columns
+        self._part = -1
+        self._stack = contextlib.ExitStack()
+        self._write: RowWriter | None = None
+        self._skipped: TextIO | None = None
+        self.ledger = Ledger(folder, self._files_of)
+        self._there = self.ledger.parts
+        for rest in (*folder.glob("*.partial"), *(folder / SKIPPED_FOLDER).glob("*.partial")):
+            rest.unlink()  # of a run that was killed
+
+    def __enter__(self) -> "_Parts":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Complete the last part, or after an error leave it out; there is at least one."""
+        if error[0] is not None:
+            self._stack.__exit__(*error)
+            return
+        if self._write is None and not self._there:
+            self._turn_to(0)  # tools that read the folder learn the columns from it
+        self._complete()
+        self.ledger.tidy()
+
+    def wants(self, part: int) -> bool:
+        """Return whether the part was not there when this run began."""
+        return part not in self._there
+
+    def write(self, part: int, record: Record, prediction: Prediction) -> None:
+        """Write a row."""
+        self._turn_to(part)(record, prediction)
+
+    def spoil(self, part: int, source: Source, record: BadRecord) -> None:
+        """Write a row aside, into a file for the part."""
+        self._turn_to(part)
+        if self._skipped is None:
+            _, aside = self._files_of(part)
+            aside.parent.mkdir(exist_ok=True)
+            self._skipped = self._stack.enter_context(open_output(aside, keep=False))
+        self._skipped.write(_skipped_row(source, record))
+
+    def _turn_to(self, part: int) -> RowWriter:
+        if self._write is None or part != self._part:
+            self._complete()
+            self._part, self._skipped = part, None
+            file, _ = self._files_of(part)
+            # Skipped rows are entered later, so they are complete before the part is.
+            self._write = self._stack.enter_context(
+                _open_rows_out(file, self._format, self._columns, keep=False)
+            )
+        return self._write
+
+    def _complete(self) -> None:
+        self._stack.close()
+        if self._write is not None:
+            self.ledger.enter(self._part)
+
+    def _files_of(self, part: int) -> tuple[Path, Path]:
+        name = f"part-{part:06}"
+        return (
+            self._folder / f"{name}.{self._format}",
+            self._folder / SKIPPED_FOLDER / f"{name}.jsonl",
+        )
+
+
+@contextlib.contextmanager
+def _open_rows_out(
+    out: Path | None, file_format: str, columns: Any, *, keep: bool
+) -> Iterator[RowWriter]:
+    """Open a file for labelled rows; `keep` is for text, as half a Parquet file is none."""
+    if file_format == "parquet" and out is not None:
+        from deesc_model.parquet_writer import parquet_writer  # noqa: PLC0415 - an extra
+
+        with open_binary(out) as raw, parquet_writer(raw, columns) as write:
+            yield write
+    else:
+        with (
+            open_output(out, keep=keep) as stream,
+            record_writer(stream, file_format, columns) as write,
+        ):
+            yield write
+
+
+def _skipped_row(source: Source, record: BadRecord) -> str:
+    row = {
+        "file": source.name,
+        "line": record.line,
+        "error": record.message,
+        "row": record.raw,
+    }
+    return json.dumps(row) + "\n"

@@ -1,0 +1,179 @@
+"""What `deesc score` is given: files, patterns, folders; and the fields that folders name."""
+
+import contextlib
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from deesc_model.errors import InvalidInputError
+from deesc_model.files import is_regular, refuse_same_file
+from deesc_model.inputs import (
+    open_rows,
+    read_conversations,
+    row_format,
+    shown_name,
+    transcript_records,
+)
+from deesc_model.records import BadRecord, Record, in_context
+
+_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive, Spark and Arrow call the folder of rows whose key is null."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source that is being read.
+
+    Attributes:
+        records: Its rows in order, good and bad; an error names the file.
+        position: Says how many of its bytes were read so far; 0 if it has no size.
+        columns: The fields that a table has, whether it has rows or not; none of all else.
+    """
+
+    records: Iterator[Record | BadRecord]
+    position: Callable[[], int]
+    columns: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to label.
+
+    Attributes:
+        file: The file; ``-`` is standard input.
+        file_format: One of `records.FORMATS`, or None for a transcript.
+        fields: What its folders named ``key=value`` say of each row.
+        named: The input format that was asked for, if any.
+        customers: Names of customers, for transcripts.
+    """
+
+    file: Path
+    file_format: str | None
+    fields: Mapping[str, str | None]
+    named: str | None = None
+    customers: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return shown_name(self.file)
+
+    @property
+    def size(self) -> int | None:
+        """Its size in bytes, or None if it is no ordinary file."""
+        return self.file.stat().st_size if is_regular(self.file) else None
+
+    @property
+    def stamp(self) -> object:
+        """What changes with the file; None if it is no ordinary file."""
+        if not is_regular(self.file):
+            return None
+        found = self.file.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    @contextlib.contextmanager
+    def open(
+        self, context_turns: int, left_out: Counter[str] | None = None
+    ) -> Iterator[OpenSource]:
+        """Open the file.
+
+        Args:
+            context_turns: How many turns before it come with each record.
+            left_out: Counts what of a transcript was not said to the other side.
+
+        Raises:
+            InvalidInputError: The file cannot be read; the message names it.
+        """
+        if self.file_format is None:
+            found = read_conversations(self.file, named=self.named, customers=self.customers)
+            if left_out is not None:
+                for conversation in found:
+                    left_out.update(conversation.left_out)
+            size = self.size or 0
+            yield OpenSource(transcript_records(found, context_turns, self.fields), lambda: size)
+            return
+        with open_rows(self.file, self.file_format, self.fields) as opened:
+            records = in_context(opened.rows, context_turns)
+            yield OpenSource(records, opened.position, opened.columns)
+
+
+def find_sources(
+    given: Sequence[Path], named: str | None = None, customers: Sequence[str] = ()
+) -> list[Source]:
+    """Return the files that are meant, in order; those of a folder or pattern by name.
+
+    Args:
+        given: Files, folders, or patterns such as ``calls/**/*.json``; ``-`` is standard input,
+            which stands alone. Of a folder, what begins with ``.`` or ``_`` is passed over.
+        named: One of `INPUT_FORMATS`, or None to find it out for each file.
+        customers: Names of customers, for transcripts that do not say who is who.
+
+    Raises:
+        InvalidInputError: Nothing is there, or a file is meant twice.
+    """
+    files = [file for path in given for file in _files(path)]
+    if len(files) > 1 and Path("-") in files:
+        raise InvalidInputError("standard input (-) cannot be read together with files")
+    refuse_same_file(*files)
+    return [
+        Source(file, row_format(file, named, customers), _fields(file), named, tuple(customers))
+        for file in files
+    ]
+
+
+def refuse_inside(folder: Path, given: Sequence[Path], sources: Sequence[Source]) -> None:
+    """Refuse a folder for output from which the next run would read.
+
+    Args:
+        folder: The folder for output.
+        given: What `find_sources` was given.
+        sources: What it returned.
+
+    Raises:
+        InvalidInputError: The folder is in one that is read, or a file that is read is in it.
+    """
+    target = folder.resolve()
+    for path in (*given, *(source.file for source in sources)):
+        read = path.resolve()
+        if target.is_relative_to(read) or read.is_relative_to(target):
+            raise InvalidInputError(
+                f"{folder} and {path} lie in one another; write the parts elsewhere"
+            )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        found = sorted(_within(path))
+        if not found:
+            raise InvalidInputError(f"{path} holds no files")
+        yield from found
+    elif str(path) == "-" or path.exists() or not glob.has_magic(str(path)):
+        if str(path) != "-":
+            path.stat()  # a missing one is better said now than when its turn comes
+        yield path
+    else:
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - a pattern from the root too
+        if not matches:
+            raise InvalidInputError(f"no file fits {path}")
+        # A pattern with ** fits folders and, once more, what is in them.
+        yield from sorted({file for match in matches for file in _files(Path(match))})
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:  # a folder that may not be read is not an empty one
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        yield from (Path(parent, name) for name in files if not name.startswith((".", "_")))
+
+
+def _fields(file: Path) -> dict[str, str | None]:
+    """Return what the folders of a path as it was given say: ``day=2026-01-31`` and the like."""
+    pairs = [part.split("=", 1) for part in file.parts[:-1] if "=" in part]
+    return {unquote(key): None if value == _NULL else unquote(value) for key, value in pairs if key}

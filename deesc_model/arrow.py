@@ -1,0 +1,11 @@
+"""pyarrow, the extra `parquet`; the only module that imports it."""
+
+from deesc_model.errors import MissingExtraError
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ModuleNotFoundError as error:
+    raise MissingExtraError(f"the package {error.name}", "parquet") from None
+
+__all__ = ["pa", "pq"]

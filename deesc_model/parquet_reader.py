@@ -1,0 +1,196 @@
+"""Parquet files of rows, read; needs pyarrow, the extra `parquet`.
+
+A row stays where it was read, in its batch, and is made plain only where that is asked for.
+"""
+
+import base64
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from deesc_model.arrow import pa, pq
+from deesc_model.errors import InvalidInputError
+from deesc_model.records import NumberedRow
+
+BATCH: Final = 64
+"""Rows that are read at a time; few, as they may be of a megabyte each."""
+
+_READ_AS_TEXT: Final = ("text", "speaker", "conversation_id")
+
+
+class ArrowRow(Mapping[str, Any]):
+    """One row of a batch; a field is made a plain JSON type when it is asked for.
+
+    Attributes:
+        batch: The rows that were read together.
+        index: Which of them it is, from 0.
+    """
+
+    __slots__ = ("batch", "index")
+
+    def __init__(self, batch: pa.RecordBatch, index: int) -> None:
+        self.batch = batch
+        self.index = index
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field; numbers that JSON lacks are None, bytes are Base64, times are text."""
+        column = self.batch.schema.get_field_index(name)
+        if column < 0:
+            raise KeyError(name)
+        scalar = self.batch.column(column)[self.index]
+        # Some writers do not mark text as text.
+        return _text(scalar) if name in _READ_AS_TEXT and _is_bytes(scalar) else _plain(scalar)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of the columns."""
+        return iter(self.batch.schema.names)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.batch.schema)
+
+
+@contextlib.contextmanager
+def open_parquet(
+    file: Path, fields: Mapping[str, str | None], raw: bytes | None = None
+) -> Iterator[tuple[Iterator[NumberedRow], Callable[[], int], Sequence[str]]]:
+    """Open a file of rows; memory does not depend on its length nor on its row groups.
+
+    Args:
+        file: The file.
+        fields: Columns that are added where the file has none of the name, the same in each row.
+        raw: The file's bytes, of one that is not on the disk.
+
+    Yields:
+        The rows, numbered from 1, a function that says how many bytes they were so far, and the
+        columns.
+
+    Raises:
+        InvalidInputError: The file is damaged or no Parquet file, has no column ``text`` or has
+            a column twice.
+    """
+    with _readable(file):
+        source = pq.ParquetFile(
+            file if raw is None else pa.BufferReader(raw),
+            pre_buffer=False,
+            buffer_size=2**20,
+            page_checksum_verification=True,
+        )
+    with source:
+        _check_names(file, source.schema_arrow.names)
+        seen = 0
+
+        def rows() -> Iterator[NumberedRow]:
+            nonlocal seen
+            with _readable(file):
+                for read in _batches(source):
+                    batch = _with_fields(read, fields)
+                    each = batch.nbytes // max(1, len(batch))
+                    for index in range(len(batch)):
+                        seen += 1
+                        yield NumberedRow(seen, ArrowRow(batch, index), each)
+
+        size = file.stat().st_size if raw is None else len(raw)
+        count = source.metadata.num_rows
+        names = tuple(dict.fromkeys([*source.schema_arrow.names, *fields]))
+        yield rows(), lambda: size * seen // max(1, count), names
+
+
+def _batches(source: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for group in range(source.num_row_groups):
+        # Arrow joins no categories inside lists or structures over the end of a row group.
+        yield from source.iter_batches(BATCH, row_groups=[group], use_threads=False)
+
+
+def parquet_schema(file: Path, fields: Mapping[str, str | None]) -> pa.Schema:
+    """Return the columns that `open_parquet` reads.
+
+    Raises:
+        InvalidInputError: As `open_parquet`.
+    """
+    with _readable(file):
+        schema = pq.read_schema(file)
+    _check_names(file, schema.names)
+    for name in fields:
+        if name not in schema.names:
+            schema = schema.append(pa.field(name, pa.string()))
+    return schema
+
+
+def _with_fields(batch: pa.RecordBatch, fields: Mapping[str, str | None]) -> pa.RecordBatch:
+    for name, value in fields.items():
+        if name not in batch.schema.names:
+            column = pa.array([value] * len(batch), pa.string())
+            batch = batch.append_column(name, column)
+    return batch
+
+
+def _check_names(file: Path, names: Sequence[str]) -> None:
+    if "text" not in names:
+        raise InvalidInputError(f"{file}: no column named text among {', '.join(names)[:200]}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInputError(f"{file}: the column {twice[0]!r} stands twice")
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Name the file where Arrow does not; errors of the system name it themselves."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InvalidInputError(f"{file} is damaged or no Parquet file: {reason}") from None
+
+
+def _is_bytes(scalar: pa.Scalar) -> bool:
+    kind = scalar.type
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_text(scalar: pa.Scalar) -> bool:
+    kind = scalar.type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _text(scalar: pa.Scalar) -> str | None:
+    """Return text; bytes that are not UTF-8 become surrogates, which `Turn` refuses."""
+    if not scalar.is_valid:
+        return None
+    return str(scalar.as_buffer().to_pybytes().decode("utf-8", "surrogateescape"))
+
+
+def _plain(scalar: pa.Scalar) -> Any:  # noqa: PLR0911
+    """Return a value as a plain JSON type."""
+    kind = scalar.type
+    if not scalar.is_valid:
+        return None
+    if isinstance(scalar, pa.DictionaryScalar | pa.ExtensionScalar | pa.RunEndEncodedScalar):
+        inner = scalar.value
+        return _plain(inner) if isinstance(inner, pa.Scalar) else inner
+    if _is_text(scalar):
+        return _text(scalar)
+    if _is_bytes(scalar):
+        return base64.b64encode(scalar.as_buffer().to_pybytes()).decode()
+    if pa.types.is_struct(kind):
+        return {name: _plain(scalar[name]) for name in scalar}
+    if pa.types.is_map(kind):
+        return [[_plain(pair[0]), _plain(pair[1])] for pair in scalar.values or ()]
+    if pa.types.is_nested(kind):
+        return [_plain(item) for item in scalar.values or ()]
+    if pa.types.is_floating(kind):
+        value = scalar.as_py()
+        return value if math.isfinite(value) else None
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return scalar.as_py()
+    return scalar.cast(pa.string()).as_py()
