@@ -4,8 +4,9 @@ from deesc_model.errors import MissingExtraError
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"the package {error.name}", "parquet") from None
 
-__all__ = ["pa", "pq"]
+__all__ = ["pa", "pc", "pq"]

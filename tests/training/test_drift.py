@@ -242,7 +242,7 @@ def scored(tmp_path_factory, classifier):
         with open_output(folder / name) as stream:
             write = record_writer(stream, format_of(folder / name))
             for line, (row, turn, said) in enumerate(found, start=1):
-                write(Record(line, row, turn, ()), said)
+                write(Record(line, row, turn, (), starts=True, size=0), said)
     return folder
 
 
