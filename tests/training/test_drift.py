@@ -7,15 +7,13 @@ import matplotlib.image
 import mlflow
 import numpy as np
 import pytest
-from command import write_jsonl
+from command import deesc, write_jsonl
 from conversations import utterance
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from deesc_model import Level, Prediction, Turn
 from deesc_model.bundle import default_bundle_path, read_bundle
-from deesc_model.files import open_output
 from deesc_model.labels import SIGNALS, TRIGGERS
-from deesc_model.records import Record, format_of, record_writer
 from training.config import ConfigError
 from training.drift import main
 from training.drift_features import build_features, stability_index
@@ -228,21 +226,18 @@ def talks(seed, heated, conversations=60):
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory, classifier):
+def scored(tmp_path_factory, tiny_bundle):
+    """What `deesc score` writes, in each format."""
     folder = tmp_path_factory.mktemp("scored")
     for name, seed, heated in (
         ("reference.jsonl", 1, 0.2),
         ("same.csv", 2, 0.2),
         ("hotter.jsonl", 3, 0.6),
         ("hotter.csv", 3, 0.6),
+        ("hotter.parquet", 3, 0.6),
     ):
-        rows = list(talks(seed, heated))
-        turns = [Turn(row["speaker"], row["text"]) for row in rows]
-        found = zip(rows, turns, classifier.predict_batch(turns), strict=True)
-        with open_output(folder / name) as stream:
-            write = record_writer(stream, format_of(folder / name))
-            for line, (row, turn, said) in enumerate(found, start=1):
-                write(Record(line, row, turn, (), starts=True, size=0), said)
+        given = write_jsonl(folder / "given.jsonl", talks(seed, heated))
+        deesc("score", given, "--out", folder / name, "--model", tiny_bundle, check=0)
     return folder
 
 
@@ -317,8 +312,9 @@ def test_scores_that_cannot_be_are_refused_by_line(change, message, scored, comm
     assert f"wrong.jsonl: line 2: {message}" in capsys.readouterr().err
 
 
-def test_a_table_gives_the_rows_that_json_lines_give(scored, tiny_bundle):
-    files = [scored / "hotter.jsonl", scored / "hotter.csv"]
+@pytest.mark.parametrize("table", ["hotter.csv", "hotter.parquet"])
+def test_a_table_gives_the_rows_that_json_lines_give(scored, tiny_bundle, table):
+    files = [scored / "hotter.jsonl", scored / table]
     both, homes = read_scored(files, read_bundle(tiny_bundle))
     half = len(both.turns) // 2
     assert homes.tolist() == [0] * 60 + [1] * 60
@@ -361,7 +357,7 @@ def test_other_faults_are_refused(scored, command, tmp_path, capsys):
         (few, "a comparison needs at least 20"),
         (one, "current holds 1 conversations"),
         (header, "no rows"),
-        (tmp_path, "cannot read"),
+        (tmp_path, "the name must end in"),
         (narrow, "line 2: no column deesc_model_version"),
         (tmp_path / "none.jsonl", "cannot read"),
     ):
