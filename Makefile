@@ -14,7 +14,7 @@ LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check train seeds retrain gate promote rollback serve ui proto bench-serve mlflow clean
+.PHONY: demo test check train seeds tune retrain gate promote rollback serve ui proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -36,6 +36,9 @@ train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key
 
 seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'
 	$(FULL)/bin/python -m training.seeds --config $(CONFIG) $(ARGS)
+
+tune: $(FULL)/ready  ## search for settings; ARGS='--trials 20'
+	$(FULL)/bin/python -m training.tune --config $(CONFIG) $(ARGS)
 
 retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
 	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)

@@ -155,6 +155,12 @@ OF_A_RUN = {
     "passed": Metric("1 if the challenger passed the gate, 0 if it was refused", "1"),
     "failed_checks": Metric("checks of the gate that failed", "0"),
     "seeds": Metric("child runs, which differ in their seed alone"),
+    "trials": Metric("child runs, which differ in the settings that are searched"),
+    "selection": Metric(
+        "mean of the level's macro-F1 and the triggers' average precision (best epoch, validation)",
+        "1",
+    ),
+    "best_selection": Metric("selection of the best trial (validation)", "1"),
 }
 """Of gates, and of runs above others."""
 

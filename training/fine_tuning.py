@@ -149,7 +149,7 @@ def fine_tune(
     validation: Sequence[Utterance],
     tracker: Tracker | None,
     target: Path,
-) -> None:
+) -> float:
     """Fine-tune the base model and write the best checkpoint.
 
     Under torchrun every process calls this with the same data; each computes its share of every
@@ -162,6 +162,9 @@ def fine_tune(
         tracker: Gets each epoch's figures; None in all processes but the first.
         target: Folder of the checkpoint. Unfinished work in ``trainer/`` beside it is taken
             up where it stopped, and removed at the end.
+
+    Returns:
+        The best checkpoint's mean of level macro-F1 and trigger average precision on validation.
 
     Raises:
         DeescError: The base model cannot be loaded, or reads less than `max_length`, or the
@@ -235,14 +238,16 @@ def fine_tune(
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(trainer_dir))
     part_ways()  # the others read the best checkpoint from the folder that is removed below
+    best = float(trainer.state.best_metric or 0)
     if not is_first():
-        return
+        return best
     torch.set_num_threads(min(config.threads, available_cpus()))  # the others are done
     staging = target.with_name("checkpoint.partial")
     shutil.rmtree(staging, ignore_errors=True)
     save_checkpoint(model, tokenizer, encoder.settings, staging)
     staging.rename(target)
     shutil.rmtree(trainer_dir)
+    return best
 
 
 def remove_cut_checkpoints(folder: Path) -> None:

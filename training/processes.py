@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
+from deesc_model.errors import DeescError
 from deesc_model.network import available_cpus
 
 
@@ -25,6 +26,18 @@ def is_first() -> bool:
 def cpus_of_each() -> int:
     """Return the CPUs of one process when all on this machine work at once, 1 or more."""
     return max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def refuse_several(reason: str) -> None:
+    """Refuse what only a process alone does.
+
+    Raises:
+        DeescError: torchrun started several.
+    """
+    if process_count() > 1:
+        raise DeescError(
+            f"{reason}: several processes share one training, torchrun … training.train"
+        )
 
 
 def wait_for_all() -> None:

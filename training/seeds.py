@@ -26,6 +26,7 @@ from training.corpus import fingerprint
 from training.dataset import load_dataset
 from training.descriptions import EVALUATED
 from training.evaluate import HEADLINE, data_sets
+from training.processes import refuse_several
 from training.tracking import RUN_ID_FILE, Tracker, settings
 from training.train import git_commit, train
 
@@ -51,6 +52,7 @@ def train_seeds(config: Config, seeds: int, *, resume: bool = False) -> dict[int
         DeescError: Too few seeds, `resume` with another configuration or other data, or what
             `train` raises.
     """
+    refuse_several("seeds are trained one after the other")
     if seeds < FEWEST:
         raise ConfigError(f"--seeds must be {FEWEST} or more, not {seeds}")
     folder = Path(config.run_dir) / "seeds"
