@@ -18,7 +18,7 @@ from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
 from deesc_model.archive.pace import Pace
 from deesc_model.archive.scoring import score as score_windows
 from deesc_model.archive.sources import Source, find_sources, refuse_inside
-from deesc_model.archive.windows import windows_of
+from deesc_model.archive.windows import Wanted
 from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.companion import ConversationCompanion
@@ -249,7 +249,6 @@ def score(
             check_writable(path)
     bundle = read_bundle(model or default_bundle_path())
     reach = bundle.config.encoder.context_turns
-    left_out: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
         refuse_changes = guard(sources)
         columns = table_columns(sources, target)
@@ -269,14 +268,20 @@ def score(
             output = stack.enter_context(open_file(out, target, columns, aside))
         label = stack.enter_context(_labeller(bundle, processes, threads, batch_size))
         pace, advance = stack.enter_context(_progress(_plain_name(files), "rows"))
-        seen = columns if target == "csv" else None
-        windows = windows_of(sources, reach, part_rows if parts else None, left_out, seen)
-        counts = score_windows(windows, label, output, skip=skip, begin=pace.begin, advance=advance)
+        windows = Wanted(
+            sources,
+            reach,
+            part_rows=part_rows if parts else None,
+            there=output.there,
+            skip=skip,
+            columns=columns if target == "csv" else None,
+        )
+        counts = score_windows(windows, label, output, begin=pace.begin, advance=advance)
         refuse_changes()
-    _note_left_out(left_out)
+    _note_left_out(counts.left_out)
     _note(
         f"{counts.labelled:,} rows labelled"
-        + (f", {counts.kept:,} were there" if counts.kept else "")
+        + (f", {output.kept:,} were there" if output.kept else "")
         + (f", {counts.skipped:,} skipped, see {aside}" if counts.skipped else "")
     )
 
