@@ -124,6 +124,23 @@ def find_sources(
     ]
 
 
+def refuse_streams(sources: Sequence[Source], why: str) -> None:
+    """Refuse what can be read only once.
+
+    Args:
+        sources: What `find_sources` returned.
+        why: What says that it must be read elsewhere or again.
+
+    Raises:
+        InvalidInputError: A source is no ordinary file.
+    """
+    for source in sources:
+        if source.size is None:
+            raise InvalidInputError(
+                f"{source.name} can be read only once, but {why}; put it into a file"
+            )
+
+
 def refuse_inside(folder: Path, given: Sequence[Path], sources: Sequence[Source]) -> None:
     """Refuse a folder for output from which the next run would read.
 
