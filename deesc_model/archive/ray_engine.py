@@ -38,7 +38,7 @@ def on_ray(bundle: Path, actors: int, threads: int, batch_size: int) -> Iterator
     """Join the cluster of RAY_ADDRESS, or start one here; give a labeller that works on it.
 
     Its windows are read in another process of this machine, so they must be such that can be
-    sent there, as `windows.Wanted` of files. A machine that is lost is replaced by others.
+    sent there, as `windows.Wanted` of files.
 
     Args:
         bundle: The bundle's folder, which only this machine needs to have.

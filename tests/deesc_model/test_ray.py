@@ -47,7 +47,14 @@ def crowded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster():
     pytest.importorskip("ray")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        # A busy machine takes its time to start processes, and Ray's are of the lowest priority.
+        "RAY_raylet_start_wait_time_s": "300",
+        "RAY_worker_register_timeout_seconds": "300",
+        "RAY_worker_niceness": "0",
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", TWO_NODES],
         stdin=subprocess.PIPE,
@@ -75,7 +82,7 @@ def test_a_cluster_labels_as_one_machine_does_and_goes_on_after_a_kill(
 ):
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    write_jsonl(tmp_path / "in.jsonl", rows(60_000))
+    write_jsonl(tmp_path / "in.jsonl", rows(30_000))
     monkeypatch.chdir(tmp_path)  # files are named from where the command runs
     whole, out = tmp_path / "whole", tmp_path / "out"
     options = ("--part-rows", 3000, "--on-error", "skip", "--threads", 1, "--model", crowded)
