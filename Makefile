@@ -3,16 +3,18 @@ PYTHON ?= python3
 CONFIG ?= training/configs/default.toml
 PORT ?= 5000
 ARGS ?=
+PROCESSES ?=
 
 DEMO := .venv-demo
 SERVE := .venv-serve
 UI := .venv-ui
 FULL := .venv
+LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),python)
 # Without bytecode: Python writes that of what is imported, a small part.
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check train retrain gate promote rollback serve ui proto bench-serve mlflow clean
+.PHONY: demo test check train seeds retrain gate promote rollback serve ui proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -29,8 +31,11 @@ check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, a
 	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright psutil pyarrow
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
-train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value'
-	$(FULL)/bin/python -m training.train --config $(CONFIG) $(ARGS)
+train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
+	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
+
+seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'
+	$(FULL)/bin/python -m training.seeds --config $(CONFIG) $(ARGS)
 
 retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
 	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)

@@ -11,6 +11,7 @@ from deesc_model.errors import InvalidInputError
 from deesc_model.files import is_regular, open_input
 from deesc_model.records import (
     FORMATS,
+    LONGEST_LINE,
     SUFFIXES,
     BadRecord,
     NumberedRow,
@@ -29,7 +30,6 @@ from deesc_model.transcripts.detection import (
 from deesc_model.transcripts.document import Document
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
-_LONGEST_LINE = 16_000_000
 _NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
 
 
@@ -273,7 +273,7 @@ def _begins_as_transcript(file: Path) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
     with file.open("rb") as stream:
-        return _fits_transcript(file.stem, stream.readline(_LONGEST_LINE))
+        return _fits_transcript(file.stem, stream.readline(LONGEST_LINE))
 
 
 def _fits_transcript(stem: str, raw: bytes) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def read_records(
 
 
 def read_rows(
-    stream: TextIO, file_format: str
+    stream: TextIO, file_format: str, text_column: str = "text"
 ) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
     """Read the header of a text file; the rest is read row by row, in constant memory.
 
@@ -151,14 +152,15 @@ def read_rows(
         stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
             are not UTF-8 spoil their row only.
         file_format: ``"jsonl"`` or ``"csv"``.
+        text_column: What a CSV file must have a column of.
 
     Returns:
         The columns, none of JSON Lines, and the rows.
 
     Raises:
-        InvalidInputError: A CSV file has no column ``text``.
+        InvalidInputError: A CSV file has no such column, or is no CSV file.
     """
-    return ((), _jsonl_rows(stream)) if file_format == "jsonl" else _csv_rows(stream)
+    return ((), _jsonl_rows(stream)) if file_format == "jsonl" else _csv_rows(stream, text_column)
 
 
 def in_context(
@@ -247,7 +249,9 @@ def _csv_lines(stream: TextIO) -> Iterator[str]:
         yield line
 
 
-def _csv_rows(stream: TextIO) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
+def _csv_rows(
+    stream: TextIO, text_column: str
+) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
     reader = csv.reader(_csv_lines(stream), strict=True)
     try:
         header = next((cells for cells in reader if cells), None)
@@ -255,9 +259,12 @@ def _csv_rows(stream: TextIO) -> tuple[Sequence[str], Iterator[NumberedRow | Bad
         raise InvalidInputError(f"line 1: {error}; is it a CSV file?") from None
     if header is None:
         return (), iter(())
-    if "text" not in header:
+    if text_column not in header:
         shown = ", ".join(header)[:200].encode("unicode_escape").decode()
-        raise InvalidInputError(f"line {reader.line_num}: no column named text among {shown}")
+        hint = "; commas must separate columns" if re.search("[;\t]", header[0]) else ""
+        raise InvalidInputError(
+            f"line {reader.line_num}: no column named {text_column} among {shown}{hint}"
+        )
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")
 
@@ -376,3 +383,39 @@ def flat_prediction(prediction: Prediction) -> dict[str, str | int | float]:
         **{f"deesc_{k}": round(v, 4) for k, v in prediction.signal_scores.items()},
         "deesc_model_version": prediction.model_version,
     }
+
+
+def _names(cell: Any) -> list[str]:
+    """Return the names in a cell: Parquet has lists of them, CSV text."""
+    return cell if isinstance(cell, list) else cell.split()
+
+
+def read_prediction(row: Mapping[str, Any]) -> Prediction:
+    """Return the prediction that `record_writer` put into a row of any format.
+
+    Raises:
+        InvalidInputError: There is none, or a field of it is missing or has the wrong form.
+    """
+    if "deesc" in row:
+        return Prediction.from_dict(row["deesc"])
+    if "deesc_level" not in row:
+        raise InvalidInputError(
+            "not scored, there is neither a field deesc nor deesc_level; run: deesc score"
+        )
+    try:
+        data = {
+            "level": int(row["deesc_level"]),
+            "frustration": row["deesc_frustration"],
+            "uncertain": bool(int(row["deesc_uncertain"])),
+            "triggers": _names(row["deesc_triggers"]),
+            "signals": _names(row["deesc_signals"]),
+            "level_scores": [row[f"deesc_level_{int(level)}"] for level in Level],
+            "trigger_scores": {name: row[f"deesc_{name}"] for name in TRIGGERS},
+            "signal_scores": {name: row[f"deesc_{name}"] for name in SIGNALS},
+            "model_version": row["deesc_model_version"],
+        }
+    except KeyError as error:
+        raise InvalidInputError(f"no column {error.args[0]}") from None
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"not a prediction: {error}") from None
+    return Prediction.from_dict(data)

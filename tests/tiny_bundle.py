@@ -57,8 +57,9 @@ def tiny_tokenizer() -> Tokenizer:
 def tiny_network(crowd: float = 0.0) -> onnx.ModelProto:
     """mean(E[utterance]) + mean(E[context]), and a bias on all but the levels.
 
-    `crowd` is added for each token id of the batch, so that scores depend on the company that
-    a text is in, as those of int8 weights do.
+    A product that changes nothing stands where a real network has its heads. `crowd` is added for
+    each token id of the batch, so that scores depend on the company that a text is in, as those of
+    int8 weights do.
     """
     table = np.zeros((len(SPECIAL) + len(PLAIN) + len(WORDS), WIDTH), dtype=np.float32)
     for row, effects in enumerate(WORDS.values(), start=len(SPECIAL) + len(PLAIN)):
@@ -69,6 +70,7 @@ def tiny_network(crowd: float = 0.0) -> onnx.ModelProto:
     sizes = np.array([5, len(TRIGGERS), len(SIGNALS)], dtype=np.int64)
     constants = {
         "table": table,
+        "same": np.eye(WIDTH, dtype=np.float32),
         "bias": bias,
         "sizes": sizes,
         "last": np.array([-1], dtype=np.int64),
@@ -80,7 +82,7 @@ def tiny_network(crowd: float = 0.0) -> onnx.ModelProto:
     def pool(mask: str, name: str) -> list[onnx.NodeProto]:
         return [
             helper.make_node("Unsqueeze", [mask, "last"], [f"{name}_mask"]),
-            helper.make_node("Mul", ["embedded", f"{name}_mask"], [f"{name}_masked"]),
+            helper.make_node("Mul", ["valued", f"{name}_mask"], [f"{name}_masked"]),
             helper.make_node(
                 "ReduceSum", [f"{name}_masked", "middle"], [f"{name}_sum"], keepdims=0
             ),
@@ -91,6 +93,7 @@ def tiny_network(crowd: float = 0.0) -> onnx.ModelProto:
 
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+        helper.make_node("MatMul", ["embedded", "same"], ["valued"]),
         helper.make_node("Cast", ["utterance_mask"], ["utterance"], to=TensorProto.FLOAT),
         helper.make_node("Cast", ["attention_mask"], ["attention"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["attention", "utterance"], ["context"]),

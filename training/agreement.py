@@ -1,6 +1,7 @@
 """How far two labellings of the same utterances agree.
 
 python -m training.agreement FIRST SECOND
+python -m training.agreement FIRST SECOND --annotators     also who differs, and in which direction
 
 Each is a JSON Lines file, or a folder of them, with ``level``, ``triggers``, ``signals`` and
 either ``id`` or ``conversation_id`` and ``turn``. What only one of them holds is left out.
@@ -8,7 +9,9 @@ either ``id`` or ``conversation_id`` and ``turn``. What only one of them holds i
 
 import argparse
 import json
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +58,9 @@ def read_labels(path: Path) -> dict[str, Labels]:
 
 
 def ordinal_alpha(ratings: npt.ArrayLike) -> float:
-    """Return Krippendorff's alpha for ordinal data: 1 is perfect, 0 is chance.
+    """Return Krippendorff's alpha for ordinal data: 1 is perfect, 0 is chance, nan undefined.
+
+    It is undefined where the units that were rated twice have one and the same value throughout.
 
     Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, with the ordinal
     metric. The package ``krippendorff`` computes the same, but its licence does not fit here.
@@ -72,27 +77,29 @@ def ordinal_alpha(ratings: npt.ArrayLike) -> float:
     totals = observed.sum(axis=0)
     middles = np.cumsum(totals) - totals / 2
     distance = np.subtract.outer(middles, middles) ** 2
+    if np.count_nonzero(totals) < 2:
+        return float("nan")
     expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
     return float(1 - (observed * distance).sum() / (expected * distance).sum())
 
 
 def compare(first: Mapping[str, Labels], second: Mapping[str, Labels]) -> str:
-    """Return agreement as Markdown: alpha and equality of levels, F1 of each label.
+    """Return agreement as Markdown: alpha, equality and confusion of levels, F1 of each label.
 
     F1 is the same whichever labelling counts as the truth.
 
     Raises:
         DataError: The labellings share no utterance.
     """
-    shared = [name for name in first if name in second]
-    if not shared:
-        raise DataError("the two labellings have no utterance in common; are the ids the same?")
-    levels = np.array([[side[name].level for name in shared] for side in (first, second)])
+    shared = _shared(first, second)
+    levels = _levels(first, second, shared)
     gap = np.abs(levels[0] - levels[1])
     lines = [
         f"{len(shared):,} utterances labelled twice: the level is the same in"
         f" {(gap == 0).mean():.1%}, off by two or more in {(gap >= 2).mean():.1%};"
         f" Krippendorff's alpha (ordinal) {ordinal_alpha(levels):.3f}.",
+        "",
+        *_confusion(levels),
         "",
         "| label | first | second | F1 |",
         "| --- | ---: | ---: | ---: |",
@@ -102,6 +109,59 @@ def compare(first: Mapping[str, Labels], second: Mapping[str, Labels]) -> str:
             given = [[name in getattr(side[i], kind) for i in shared] for side in (first, second)]
             lines.append(_row(name, given))
     return "\n".join(lines)
+
+
+def compare_annotators(first: Mapping[str, Labels], second: Mapping[str, Labels]) -> str:
+    """Return as Markdown how the second labelling's levels differ from each first annotator's.
+
+    An annotator is what an id begins with, up to the first ``-``, ``:`` or ``#``: the author of a
+    corpus conversation, the source of a public text. Most differences first.
+
+    Raises:
+        DataError: The labellings share no utterance.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in _shared(first, second):
+        groups[re.split("[-:#]", name, maxsplit=1)[0]].append(name)
+    rows = []
+    for annotator, names in groups.items():
+        before, after = _levels(first, second, names)
+        lower, higher = (after < before).sum(), (after > before).sum()
+        share = (lower + higher) / len(names)
+        rows.append(
+            (-share, f"| {annotator} | {len(names):,} | {share:.1%} | {lower} | {higher} |")
+        )
+    header = ["| annotator | utterances | other level | second lower | second higher |"]
+    return "\n".join(
+        [*header, "| --- | ---: | ---: | ---: | ---: |", *(row for _, row in sorted(rows))]
+    )
+
+
+def _shared(first: Mapping[str, Labels], second: Mapping[str, Labels]) -> list[str]:
+    shared = [name for name in first if name in second]
+    if not shared:
+        raise DataError("the two labellings have no utterance in common; are the ids the same?")
+    return shared
+
+
+def _levels(
+    first: Mapping[str, Labels], second: Mapping[str, Labels], names: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """Return the levels of both labellings, shape (2, n)."""
+    return np.array([[side[name].level for name in names] for side in (first, second)])
+
+
+def _confusion(levels: npt.NDArray[np.int64]) -> list[str]:
+    counts = np.zeros((len(Level), len(Level)), dtype=np.int64)
+    np.add.at(counts, (levels[0], levels[1]), 1)
+    lines = [
+        f"| first \\ second | {' | '.join(str(int(level)) for level in Level)} |",
+        f"| --- |{' ---: |' * len(Level)}",
+    ]
+    return lines + [
+        f"| {int(level)} | {' | '.join(f'{count:,}' for count in counts[level])} |"
+        for level in Level
+    ]
 
 
 def _row(name: str, given: Sequence[Sequence[bool]]) -> str:
@@ -117,9 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
+    parser.add_argument("--annotators", action="store_true", help="also a table by annotator")
     options = parser.parse_args(arguments)
     try:
-        print(compare(read_labels(options.first), read_labels(options.second)))
+        first, second = read_labels(options.first), read_labels(options.second)
+        print(compare(first, second))
+        if options.annotators:
+            print("", compare_annotators(first, second), sep="\n")
     except DeescError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,30 +3,21 @@
 from collections.abc import Sequence
 from typing import Self
 
-import numpy as np
-from joblib import Parallel, delayed
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
-from deesc_model.labels import Level
-from deesc_model.network import available_cpus
 from deesc_model.rendering import render_context
-from deesc_model.scoring import FloatArray, Logits
+from deesc_model.scoring import Logits
 from training.corpus import Utterance
+from training.linear_heads import LinearHeads
 from training.metrics import Gold
 
-SMALLEST_PROBABILITY = 1e-6
+STRENGTH = 4.0
+"""Inverse of the L2 penalty."""
 
 
-class TfidfBaseline:
-    """Word and character n-grams of the utterance, words of the context, the speaker.
-
-    It reads what the transformer reads, and its outputs are given the same calibration and
-    thresholds.
-    """
-
-    level_head = "softmax"
+class TfidfFeatures:
+    """Word and character n-grams of the utterance, words of the context, the speaker."""
 
     def __init__(self, context_turns: int) -> None:
         self._context_turns = context_turns
@@ -36,31 +27,14 @@ class TfidfBaseline:
         )
         self._context = TfidfVectorizer(min_df=2, sublinear_tf=True)
         self._reads_context = True
-        self._level: LogisticRegression | None = None
-        self._triggers: list[LogisticRegression | None] = []
-        self._signals: list[LogisticRegression | None] = []
 
-    def fit(self, rows: Sequence[Utterance], gold: Gold) -> Self:
-        """Learn from rows and their true labels."""
-        features = self._features(rows, fit=True)
-        targets = [gold.levels, *gold.triggers.T, *gold.signals.T]
-        workers = Parallel(n_jobs=available_cpus(), prefer="threads")
-        self._level, *others = workers(delayed(_fit)(features, target) for target in targets)
-        count = gold.triggers.shape[1]
-        self._triggers, self._signals = others[:count], others[count:]
-        return self
+    def fit_transform(self, rows: Sequence[Utterance]) -> csr_matrix:
+        """Learn which n-grams there are, and return the features of the same rows."""
+        return self._features(rows, fit=True)
 
-    def logits(self, rows: Sequence[Utterance]) -> Logits:
-        """Return log-probabilities of the levels and log-odds of the other labels."""
-        features = self._features(rows, fit=False)
-        probabilities = np.zeros((len(rows), len(Level)))
-        if self._level is not None:
-            probabilities[:, self._level.classes_] = self._level.predict_proba(features)
-        return Logits(
-            np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)),
-            np.stack([_log_odds(model, features) for model in self._triggers], axis=1),
-            np.stack([_log_odds(model, features) for model in self._signals], axis=1),
-        )
+    def transform(self, rows: Sequence[Utterance]) -> csr_matrix:
+        """Return the features of rows, one line each."""
+        return self._features(rows, fit=False)
 
     def _features(self, rows: Sequence[Utterance], *, fit: bool) -> csr_matrix:
         texts = [row.text for row in rows]
@@ -78,13 +52,20 @@ class TfidfBaseline:
         return hstack([*parts, speakers], format="csr")
 
 
-def _fit(features: csr_matrix, target: np.ndarray) -> LogisticRegression | None:
-    if len(np.unique(target)) < 2:
-        return None
-    return LogisticRegression(C=4.0, class_weight="balanced", max_iter=1000).fit(features, target)
+class TfidfBaseline:
+    """Reads what the transformer reads, and is given the same calibration and thresholds."""
 
+    level_head = LinearHeads.level_head
 
-def _log_odds(model: LogisticRegression | None, features: csr_matrix) -> FloatArray:
-    if model is None:
-        return np.full(features.shape[0], np.log(SMALLEST_PROBABILITY))
-    return np.asarray(model.decision_function(features))
+    def __init__(self, context_turns: int) -> None:
+        self._features = TfidfFeatures(context_turns)
+        self._heads = LinearHeads(STRENGTH, balanced=True)
+
+    def fit(self, rows: Sequence[Utterance], gold: Gold) -> Self:
+        """Learn from rows and their true labels."""
+        self._heads.fit(self._features.fit_transform(rows), gold)
+        return self
+
+    def logits(self, rows: Sequence[Utterance]) -> Logits:
+        """Return log-probabilities of the levels and log-odds of the other labels."""
+        return self._heads.logits(self._features.transform(rows))

@@ -185,7 +185,7 @@ def _read_line(line: bytes, file: str, number: int) -> tuple[Utterance | None, l
     ]
     if faults:
         return None, faults
-    faults = [Fault(file, number, name, message) for name, message in _value_faults(data)]
+    faults = [Fault(file, number, name, message) for name, message in value_faults(data)]
     if faults:
         return None, faults
     return Utterance(
@@ -193,8 +193,8 @@ def _read_line(line: bytes, file: str, number: int) -> tuple[Utterance | None, l
     ), []
 
 
-def _value_faults(data: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    """Yield field and message of each wrong value."""
+def value_faults(data: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield field and message of each wrong value of a turn that has all `FIELDS`."""
     if not isinstance(data["conversation_id"], str) or not data["conversation_id"]:
         yield "conversation_id", "must be a non-empty string"
     if type(data["turn"]) is not int or data["turn"] < 0:

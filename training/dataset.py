@@ -2,14 +2,46 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import Config
-from training.corpus import SPLITS, Utterance, load_corpus, select_split
+from training.corpus import SPLITS, Utterance, fingerprint, load_corpus, select_split
 from training.sources import load_sources
 
 log = logging.getLogger("training")
+
+
+@dataclass(frozen=True, slots=True)
+class DataVersion:
+    """What one split held of one source.
+
+    Attributes:
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        source: `training.corpus.CORPUS`, or the name of a public source.
+        rows: Utterances.
+        conversations: Conversations that they are of.
+        digest: First 16 hexadecimal digits of the rows' `fingerprint`.
+    """
+
+    split: str
+    source: str
+    rows: int
+    conversations: int
+    digest: str
+
+
+def data_versions(splits: Mapping[str, Sequence[Utterance]]) -> list[DataVersion]:
+    """Return what was in each split, source by source."""
+    found = []
+    for split, members in splits.items():
+        for source in dict.fromkeys(row.source for row in members):
+            rows = [row for row in members if row.source == source]
+            conversations = len({row.conversation_id for row in rows})
+            digest = fingerprint(rows)[:16]
+            found.append(DataVersion(split, source, len(rows), conversations, digest))
+    return found
 
 
 def load_dataset(config: Config) -> dict[str, list[Utterance]]:

@@ -78,6 +78,9 @@ SUMMARY = (
 )
 """The metrics that the README shows."""
 
+SLICE_METRICS = ("level_macro_f1", "trigger_macro_f1")
+"""The metrics that tables and pictures of slices show."""
+
 SMALLEST_SLICE = 30
 """Slices of fewer rows are left out: their intervals say nothing."""
 
@@ -181,18 +184,30 @@ def _evaluate(
         for name, mask in masks.items()
         if name not in small
     }
-    differences = {name: my_figures[name] - their_figures[name] for name in HEADLINE}
     return {
         "rows": half,
         "conversations": len(set(groups)),
         "bootstrap_samples": config.bootstrap_samples,
-        "metrics": _json(intervals(my_figures)),
-        "baseline": _json(intervals(their_figures)),
-        "difference": _json(intervals(differences)),
+        **paired_figures(my_figures, their_figures),
         "confusion": confusion_matrix(gold.levels[:half], mine.select(headline).scores).tolist(),
         "slices": slices,
         "small_slices": small,
     }
+
+
+def paired_figures(mine: Replicates, theirs: Replicates) -> dict[str, Any]:
+    """Return ``metrics``, ``baseline`` and the headline's ``difference`` of shared resamples."""
+    differences = {name: mine[name] - theirs[name] for name in HEADLINE}
+    return {
+        "metrics": _json(intervals(mine)),
+        "baseline": _json(intervals(theirs)),
+        "difference": _json(intervals(differences)),
+    }
+
+
+def data_sets(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what a report holds of the corpus and, if it has them, of public texts."""
+    return {"corpus": report} | ({"public": report["public"]} if "public" in report else {})
 
 
 def measure_rows(
@@ -292,7 +307,8 @@ def summary_table(report: Mapping[str, Any]) -> str:
     lines = [f"| metric | {columns} |", f"| --- |{' --- | --- |' * len(parts)}"]
     for metric in SUMMARY:
         cells = " | ".join(
-            f"{_cell(part['metrics'], metric)} | {_cell(part['difference'], metric, signed=True)}"
+            f"{figure_cell(part['metrics'], metric)}"
+            f" | {figure_cell(part['difference'], metric, signed=True)}"
             for part in parts.values()
         )
         lines.append(f"| {metric} | {cells} |")
@@ -303,8 +319,9 @@ def headline_table(report: Mapping[str, Any]) -> str:
     """Return the headline figures of model and baseline as a Markdown table."""
     lines = ["| metric | model | TF-IDF baseline | difference |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| {name} | {_cell(report['metrics'], name)} | {_cell(report['baseline'], name)}"
-        f" | {_cell(report['difference'], name, signed=True)} |"
+        f"| {name} | {figure_cell(report['metrics'], name)}"
+        f" | {figure_cell(report['baseline'], name)}"
+        f" | {figure_cell(report['difference'], name, signed=True)} |"
         for name in HEADLINE
     ]
     return "\n".join(lines)
@@ -312,13 +329,12 @@ def headline_table(report: Mapping[str, Any]) -> str:
 
 def slice_table(report: Mapping[str, Any]) -> str:
     """Return figures of each slice, the baseline's beside the model's, as a Markdown table."""
-    columns = ("level_macro_f1", "trigger_macro_f1")
-    names = " | ".join(f"{column} | TF-IDF" for column in columns)
-    lines = [f"| slice | rows | {names} |", f"| --- | ---: |{' --- | --- |' * len(columns)}"]
+    names = " | ".join(f"{metric} | TF-IDF" for metric in SLICE_METRICS)
+    lines = [f"| slice | rows | {names} |", f"| --- | ---: |{' --- | --- |' * len(SLICE_METRICS)}"]
     for name, part in report["slices"].items():
         cells = " | ".join(
-            f"{_cell(part['metrics'], column)} | {_cell(part['baseline'], column)}"
-            for column in columns
+            f"{figure_cell(part['metrics'], metric)} | {figure_cell(part['baseline'], metric)}"
+            for metric in SLICE_METRICS
         )
         lines.append(f"| {name} | {part['rows']:,} | {cells} |")
     if report["small_slices"]:
@@ -327,7 +343,8 @@ def slice_table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cell(figures: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
+def figure_cell(figures: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
+    """Return a figure with its interval, or a dash where there is none."""
     if name not in figures:
         return "–"
     value, low, high = (figures[name][key] for key in ("value", "low", "high"))

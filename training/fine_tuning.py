@@ -41,6 +41,7 @@ from training.model import (
     set_encoder_dropout,
 )
 from training.predict import encode_utterance
+from training.processes import cpus_of_each, is_first, part_ways, process_count, wait_for_all
 from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
 
@@ -146,24 +147,34 @@ def fine_tune(
     config: Config,
     train: Sequence[Utterance],
     validation: Sequence[Utterance],
-    tracker: Tracker,
+    tracker: Tracker | None,
     target: Path,
 ) -> None:
     """Fine-tune the base model and write the best checkpoint.
+
+    Under torchrun every process calls this with the same data; each computes its share of every
+    batch, and the first writes.
 
     Args:
         config: Base model, head, schedule, seed.
         train: The training split.
         validation: The validation split; it selects the checkpoint and stops training.
-        tracker: Gets each epoch's figures.
+        tracker: Gets each epoch's figures; None in all processes but the first.
         target: Folder of the checkpoint. Unfinished work in ``trainer/`` beside it is taken
             up where it stopped, and removed at the end.
 
     Raises:
-        DeescError: The base model cannot be loaded, or reads less than `max_length`.
+        DeescError: The base model cannot be loaded, or reads less than `max_length`, or the
+            batch cannot be shared evenly.
     """
+    processes = process_count()
+    if config.batch_size % processes:
+        raise DeescError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {processes} processes;"
+            f" take a multiple of {processes}"
+        )
     set_seed(config.seed)
-    torch.set_num_threads(min(config.threads, available_cpus()))
+    torch.set_num_threads(min(config.threads, cpus_of_each()))
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
     set_encoder_dropout(model, config.encoder_dropout)
@@ -173,11 +184,13 @@ def fine_tune(
         raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
     encoder = _make_encoder(tokenizer, config)
     trainer_dir = target.with_name("trainer")
-    last = last_whole_checkpoint(trainer_dir)
+    if is_first():
+        remove_cut_checkpoints(trainer_dir)
+    wait_for_all()
     arguments = TrainingArguments(
         output_dir=str(trainer_dir),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=config.batch_size // processes,
         per_device_eval_batch_size=config.evaluation_batch_size,
         warmup_steps=config.warmup,
         lr_scheduler_type="linear",
@@ -204,7 +217,11 @@ def fine_tune(
         view_shares(config.context_dropout, config.augmentation),
         plain_share=config.plain_share,
         batch_size=config.batch_size,
+        seed=config.seed,
     )
+    callbacks: list[TrainerCallback] = [EarlyStoppingCallback(config.patience)]
+    if tracker is not None:
+        callbacks.append(_CurveCallback(tracker))
     trainer = _Trainer(
         sampler,
         model=model,
@@ -213,10 +230,14 @@ def fine_tune(
         train_dataset=dataset,
         eval_dataset=to_dataset(sorted(validation, key=_length), encoder),
         compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
-        callbacks=[EarlyStoppingCallback(config.patience), _CurveCallback(tracker)],
+        callbacks=callbacks,
         optimizers=(_optimizer(model, config), None),
     )
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last_checkpoint(trainer_dir))
+    part_ways()  # the others read the best checkpoint from the folder that is removed below
+    if not is_first():
+        return
+    torch.set_num_threads(min(config.threads, available_cpus()))  # the others are done
     staging = target.with_name("checkpoint.partial")
     shutil.rmtree(staging, ignore_errors=True)
     save_checkpoint(model, tokenizer, encoder.settings, staging)
@@ -224,17 +245,19 @@ def fine_tune(
     shutil.rmtree(trainer_dir)
 
 
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint of an unfinished training, and remove half-written ones.
+def remove_cut_checkpoints(folder: Path) -> None:
+    """Remove half-written checkpoints of an unfinished training.
 
     The Trainer writes its state last, so a checkpoint without it was cut short by a kill.
     """
-    whole: dict[int, Path] = {}
     for path in folder.glob("checkpoint-*"):
-        if (path / "trainer_state.json").is_file():
-            whole[int(path.name.split("-")[1])] = path
-        else:
+        if not (path / "trainer_state.json").is_file():
             shutil.rmtree(path)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint of an unfinished training."""
+    whole = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
     return str(whole[max(whole)]) if whole else None
 
 

@@ -16,23 +16,29 @@ import numpy as np
 
 from deesc_model.bundle import read_bundle
 from deesc_model.errors import DeescError
-from training.config import Config, add_config_arguments, read_config
+from deesc_model.files import open_output
+from deesc_model.scoring import BoolArray
+from training.config import CHAMPION, Config, add_config_arguments, read_config
 from training.corpus import CORPUS, Utterance, fingerprint
-from training.dataset import load_dataset
+from training.dataset import data_versions, load_dataset
+from training.errors import ErrorTable, newly_wrong
 from training.evaluate import (
     SUMMARY,
     Answer,
     answer_with_bundle,
     both_views,
+    data_sets,
     evaluate,
     fit_baseline,
     gold_labels,
     measure_rows,
+    paired_figures,
     slice_masks,
 )
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.latency import latency_ratio
-from training.metrics import bootstrap_weights
+from training.metrics import Replicates, bootstrap_weights
+from training.pages.gate_page import gate_page
 from training.paired import significant_losses
 from training.registry import Registry
 from training.tracking import RUN_ID_FILE, Tracker
@@ -41,7 +47,9 @@ REFUSED = 3
 """Exit code of a challenger that failed."""
 
 SMALLER_IS_BETTER = ("level_off_by_two",)
-SLICE_METRICS = ("level_macro_f1", "trigger_micro_f1")
+JUDGED_IN_SLICES = ("level_macro_f1", "trigger_micro_f1")
+PART = ("rows", "conversations", "metrics", "baseline", "difference")
+"""What the verdict keeps of an evaluation."""
 BASELINE_METRICS = ("level_macro_f1", "trigger_macro_f1")
 
 
@@ -54,12 +62,16 @@ class Check:
         value: What was found; None if it was not there to be read.
         bound: Where the condition ends.
         at_least: Whether the value must reach the bound, or may at most be it.
+        low: Lower end of the value's 95 % interval; None where it has none.
+        high: Upper end.
     """
 
     name: str
     value: float | None
     bound: float
     at_least: bool = False
+    low: float | None = None
+    high: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -80,6 +92,10 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
 
     Returns:
         JSON-ready: ``passed``, ``checks``, the model versions and the test rows' fingerprint.
+        ``parts`` holds, for corpus and public texts, the headline figures of the challenger as
+        ``metrics``, those of ``other``, which is the champion or, without one, TF-IDF, as
+        ``baseline``, and the ``difference``; ``newly_wrong`` is what `training.errors` found,
+        ``data`` what was tested on.
 
     Raises:
         DeescError: Data or a bundle cannot be read.
@@ -89,14 +105,14 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
     test, answer = splits["test"], answer_with_bundle(challenger, config)
     report = evaluate(test, answer, fit_baseline(splits, config), config)
     checks = [*_absolute_checks(report, bundle.metrics, gates)]
+    parts = {name: {key: part[key] for key in PART} for name, part in data_sets(report).items()}
+    lost: dict[str, ErrorTable] = {}
     if champion is not None:
-        parts = {
-            "corpus": [row for row in test if row.source == CORPUS],
-            "public": [row for row in test if row.source != CORPUS],
-        }
         theirs = answer_with_bundle(champion, config)
-        for name, rows in parts.items():
-            checks += _paired_checks(name, rows, (answer, theirs), gates, config) if rows else ()
+        for name in parts:
+            rows = [row for row in test if (row.source == CORPUS) == (name == "corpus")]
+            found, parts[name], lost[name] = _compare(name, rows, (answer, theirs), gates, config)
+            checks += found
         ratio = latency_ratio(challenger, champion, test[: gates.latency_rows])
         checks.append(Check("latency, as a multiple of the champion's", ratio, gates.latency_ratio))
     return {
@@ -106,6 +122,10 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
         "test_fingerprint": fingerprint(test),
         "public_texts": "public" in report,
         "checks": [asdict(check) | {"passed": check.passed} for check in checks],
+        "other": "TF-IDF baseline" if champion is None else CHAMPION,
+        "parts": parts,
+        "newly_wrong": lost,
+        "data": [asdict(version) for version in data_versions({"test": test})],
     }
 
 
@@ -113,8 +133,7 @@ def _absolute_checks(
     report: Mapping[str, Any], stored: Mapping[str, Any], gates: Gates
 ) -> Iterator[Check]:
     bounds = {"corpus": gates.corpus_ece, "public": gates.public_ece}
-    parts = {"corpus": report} | ({"public": report["public"]} if "public" in report else {})
-    for name, part in parts.items():
+    for name, part in data_sets(report).items():
         for metric in BASELINE_METRICS:
             gain = part["difference"].get(metric, {}).get("low")
             yield Check(f"{name}: {metric} above TF-IDF, low", gain, gates.baseline_gain, True)
@@ -126,28 +145,45 @@ def _absolute_checks(
     yield Check("quantisation loss on validation", loss, gates.quantization_loss)
 
 
-def _paired_checks(
+def _compare(
     part: str, rows: Sequence[Utterance], pair: tuple[Answer, Answer], gates: Gates, config: Config
-) -> Iterator[Check]:
-    """Compare on the same resamples of conversations; one level overall, one for the slices."""
+) -> tuple[list[Check], dict[str, Any], ErrorTable]:
+    """Compare on the same resamples of conversations; one level overall, one for the slices.
+
+    Returns:
+        Checks, headline figures of both, and what the challenger no longer has right.
+    """
     views = both_views(rows)
-    gold = gold_labels(views)
+    gold, alone = gold_labels(views), np.arange(len(views)) < len(rows)
     groups = [row.conversation_id for row in views]
     weights = bootstrap_weights(groups, config.bootstrap_samples, config.seed)
     mine, theirs = (answer(views) for answer in pair)
-    overall = {"overall": np.arange(len(views)) < len(rows)}
-    slices = {n: mask for n, mask in slice_masks(views).items() if mask.sum() >= gates.slice_rows}
-    for masks, metrics in ((overall, SUMMARY), (slices, SLICE_METRICS)):
-        gains = {}
-        for name, mask in masks.items():
-            ours = measure_rows(gold, weights, mine, mask)
-            champions = measure_rows(gold, weights, theirs, mask)
-            for metric in metrics:
-                gain = ours[metric] - champions[metric]
-                sign = -1 if metric in SMALLER_IS_BETTER else 1
-                gains[f"{part}, {name}: {metric} gained"] = sign * gain
+
+    def measure(mask: BoolArray) -> tuple[Replicates, Replicates]:
+        return measure_rows(gold, weights, mine, mask), measure_rows(gold, weights, theirs, mask)
+
+    overall = {"overall": measure(alone)}
+    masks = {n: mask for n, mask in slice_masks(views).items() if mask.sum() >= gates.slice_rows}
+    slices = {name: measure(mask) for name, mask in masks.items()}
+    checks: list[Check] = []
+    for measured, metrics in ((overall, SUMMARY), (slices, JUDGED_IN_SLICES)):
+        gains = {
+            f"{part}, {name}: {metric} gained": (
+                (ours[metric] - champions[metric]) * (-1 if metric in SMALLER_IS_BETTER else 1)
+            )
+            for name, (ours, champions) in measured.items()
+            for metric in metrics
+        }
         for name, bound in significant_losses(gains, gates.significance).items():
-            yield Check(name, float(gains[name][0]), bound, True)
+            low, high = np.nanpercentile(gains[name][1:], [2.5, 97.5]).tolist()
+            checks.append(Check(name, float(gains[name][0]), bound, True, low, high))
+    figures = {
+        "rows": len(rows),
+        "conversations": len(set(groups)),
+        **paired_figures(*overall["overall"]),
+    }
+    lost = newly_wrong(rows, mine.select(alone).scores, theirs.select(alone).scores)
+    return checks, figures, lost
 
 
 def format_verdict(verdict: Mapping[str, Any]) -> str:
@@ -166,7 +202,10 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
 
 
 def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | None = None) -> bool:
-    """Judge, print, write ``run_dir/gate/gate.json``, log to MLflow; return whether it passed.
+    """Judge, print, write verdict and page, log them to MLflow; return whether it passed.
+
+    Both are in ``run_dir/gate``: ``gate.json`` and ``report.html``. In MLflow the verdict is a run
+    below the one that trained the challenger.
 
     Args:
         challenger: Its bundle.
@@ -182,15 +221,19 @@ def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | No
     folder = Path(config.run_dir) / "gate"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN_ID_FILE).unlink(missing_ok=True)
-    result = folder / "gate.json"
+    result, page = folder / "gate.json", folder / "report.html"
     result.write_text(json.dumps(verdict, indent=1), encoding="utf-8")
+    with open_output(page) as stream:
+        stream.write(gate_page(verdict))
     own = replace(config, run_name="gate", run_dir=str(folder))
     tags = {key: str(verdict[key]) for key in ("challenger", "champion", "passed")}
-    with Tracker(own, tags, asdict(gates)) as tracker:
+    made_by = read_bundle(challenger).manifest.training_run
+    with Tracker(own, tags, asdict(gates), parent=made_by) as tracker:
         figures = {"passed": float(verdict["passed"])}
         failed = sum(not check["passed"] for check in verdict["checks"])
         tracker.log_figures(figures | {"failed_checks": float(failed)})
-        tracker.log_files([result], "gate")
+        tracker.log_files([result, page], "gate")
+        tracker.log_note(format_verdict(verdict))
     print(format_verdict(verdict))
     return bool(verdict["passed"])
 

@@ -96,11 +96,11 @@ def compute_metrics(
         chosen = predicted_labels(probabilities, by_label)
         hits = weights @ (truth & chosen)
         positives, given = weights @ truth, weights @ chosen
-        f1 = _ratio(2 * hits, positives + given)
+        f1 = f1_scores(hits, positives, given)
         precision = average_precision(truth, probabilities, weights)
-        metrics[f"{kind}_micro_f1"] = _ratio(2 * hits.sum(1), (positives + given).sum(1))
-        metrics[f"{kind}_macro_f1"] = _nanmean(f1)
-        metrics[f"{kind}_macro_ap"] = _nanmean(precision)
+        metrics[f"{kind}_micro_f1"] = f1_scores(hits.sum(1), positives.sum(1), given.sum(1))
+        metrics[f"{kind}_macro_f1"] = nanmean(f1)
+        metrics[f"{kind}_macro_ap"] = nanmean(precision)
         metrics[f"{kind}_ece"] = calibration_error(
             probabilities.ravel(), truth.ravel(), np.repeat(weights, len(names), axis=1)
         )
@@ -113,7 +113,20 @@ def compute_metrics(
 def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Replicates:
     predicted = predicted_levels(scores)
     cells = np.eye(LEVELS * LEVELS)[levels * LEVELS + predicted]
-    confusion = (weights @ cells).reshape(-1, LEVELS, LEVELS)
+    metrics = confusion_metrics((weights @ cells).reshape(-1, LEVELS, LEVELS))
+    metrics["level_ece"] = calibration_error(scores.level.max(1), predicted == levels, weights)
+    return metrics
+
+
+def confusion_metrics(confusion: FloatArray) -> Replicates:
+    """Return every metric of the level that follows from counts.
+
+    Args:
+        confusion: Weighted counts, true level by given level, shape (k, 5, 5).
+
+    Returns:
+        Arrays of shape (k,), by metric name.
+    """
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     true, given = confusion.sum(2), confusion.sum(1)
     total = confusion.sum((1, 2))
@@ -121,14 +134,13 @@ def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Rep
     distance = np.abs(np.subtract.outer(np.arange(LEVELS), np.arange(LEVELS)))
     expected = true[:, :, None] * given[:, None, :] / total[:, None, None]
     observed_error = (confusion * distance**2).sum((1, 2))
-    f1 = _ratio(2 * hits, true + given)
+    f1 = f1_scores(hits, true, given)
     metrics = {
-        "level_macro_f1": _nanmean(f1),
+        "level_macro_f1": nanmean(f1),
         "level_accuracy": hits.sum(1) / total,
         "level_qwk": 1 - _ratio(observed_error, (expected * distance**2).sum((1, 2))),
         "level_mae": (confusion * distance).sum((1, 2)) / total,
         "level_off_by_two": (confusion * (distance >= 2)).sum((1, 2)) / total,
-        "level_ece": calibration_error(scores.level.max(1), predicted == levels, weights),
         # What a team acts on: heated customers that are found, calm ones that raise an alarm.
         "level_heated_recall": _ratio(
             confusion[:, HEATED:, HEATED:].sum((1, 2)), true[:, HEATED:].sum(1)
@@ -138,6 +150,11 @@ def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Rep
         ),
     }
     return metrics | {f"level.{level.label}.f1": f1[:, level] for level in Level}
+
+
+def f1_scores(hits: FloatArray, true: FloatArray, given: FloatArray) -> FloatArray:
+    """Return F1 of counts; nan for what neither occurs nor is given."""
+    return _ratio(2 * hits, true + given)
 
 
 def calibration_error(
@@ -196,7 +213,7 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     )
 
 
-def _nanmean(values: FloatArray) -> FloatArray:
+def nanmean(values: FloatArray) -> FloatArray:
     """Mean over the last axis without nan; nan where nothing is left."""
     defined = ~np.isnan(values)
     return _ratio(np.where(defined, values, 0.0).sum(-1), defined.sum(-1).astype(np.float64))

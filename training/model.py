@@ -17,6 +17,7 @@ from transformers import (
     AutoModel,
     AutoTokenizer,
     PretrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -181,10 +182,8 @@ def corn_loss(logits: Tensor, levels: Tensor, level_weights: Tensor | None = Non
     return (losses * counts).sum() / counts.sum()
 
 
-def new_model(
-    base_model: str, level_head: str, dropout: float, loss_weights: LossWeights
-) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
-    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
+def load_base(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a pre-trained encoder without a pooling layer, and its tokenizer.
 
     Raises:
         DeescError: There is no such model, or it is not an encoder that transformers can load
@@ -205,6 +204,18 @@ def new_model(
             f"base_model {base_model!r} lacks weights of its own encoder, {missing[0]} for one;"
             " is it a checkpoint of this project? Those are for evaluation, not to start from"
         )
+    return encoder, tokenizer
+
+
+def new_model(
+    base_model: str, level_head: str, dropout: float, loss_weights: LossWeights
+) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
+    """Return a model with a pre-trained encoder and fresh heads, and its tokenizer.
+
+    Raises:
+        DeescError: As `load_base` says.
+    """
+    encoder, tokenizer = load_base(base_model)
     return EscalationModel(encoder, level_head, dropout, loss_weights), tokenizer
 
 

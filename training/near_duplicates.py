@@ -1,11 +1,12 @@
-"""Texts that say almost the same, found by MinHash and confirmed exactly."""
+"""Texts that say almost the same."""
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-from datasketch import MinHash, MinHashLSH
+from math import ceil
+from typing import Any
 
 from training.corpus import Utterance
 
@@ -14,11 +15,6 @@ SIMILARITY = 0.7
 
 SHORTEST = 6
 """Texts of fewer words ("yes please", "still the same") repeat in real life and are left out."""
-
-PERMUTATIONS = 128
-
-CANDIDATES = 0.4
-"""Estimated similarity from which a pair is measured: far below, so that hardly any is missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +41,50 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(" ".join(pair) for pair in pairwise(words))
 
 
-def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
-    """Return all pairs of near-duplicates, the most similar first.
+class SimilarTexts:
+    """Texts seen so far, and which of them a new one nearly repeats. Misses none.
 
-    Source: Broder, "On the resemblance and containment of documents", 1997.
+    Two sets that are similar share a member among the first few of each, in any order that is the
+    same for both; so only those few are indexed. The order begins with long word pairs, which are
+    rare. (Prefix filtering: Chaudhuri, Ganti and Kaushik, "A Primitive Operator for Similarity
+    Joins in Data Cleaning", 2006.)
     """
-    index = MinHashLSH(threshold=CANDIDATES, num_perm=PERMUTATIONS)
-    seen: dict[int, frozenset[str]] = {}
-    pairs = []
-    for position, row in enumerate(rows):
-        if len(row.text.split()) < SHORTEST:
-            continue
-        mine = shingles(row.text)
-        sketch = MinHash(num_perm=PERMUTATIONS)
-        sketch.update_batch([shingle.encode() for shingle in mine])
-        for other in index.query(sketch):
-            similarity = len(mine & seen[other]) / max(len(mine | seen[other]), 1)
+
+    def __init__(self) -> None:
+        self._index: defaultdict[str, list[int]] = defaultdict(list)
+        self._seen: list[tuple[object, frozenset[str]]] = []
+
+    def add(self, text: str, name: object) -> list[tuple[Any, float]]:
+        """Remember a text by a name, unless it is too short to compare.
+
+        Returns:
+            Name and similarity of each earlier text that it nearly repeats.
+        """
+        if len(text.split()) < SHORTEST:
+            return []
+        mine = shingles(text)
+        ordered = sorted(mine, key=lambda pair: (-len(pair), pair))
+        first = ordered[: len(mine) - ceil(SIMILARITY * len(mine)) + 1]
+        candidates = {position for pair in first for position in self._index.get(pair, ())}
+        found = []
+        for position in sorted(candidates):
+            other, theirs = self._seen[position]
+            shared = len(mine & theirs)
+            similarity = shared / (len(mine) + len(theirs) - shared)
             if similarity >= SIMILARITY:
-                pairs.append(NearDuplicate(rows[other], row, similarity))
-        index.insert(position, sketch)
-        seen[position] = mine
+                found.append((other, similarity))
+        for pair in first:
+            self._index[pair].append(len(self._seen))
+        self._seen.append((name, mine))
+        return found
+
+
+def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
+    """Return all pairs of near-duplicates, the most similar first."""
+    seen = SimilarTexts()
+    pairs = [
+        NearDuplicate(other, row, similarity)
+        for row in rows
+        for other, similarity in seen.add(row.text, row)
+    ]
     return sorted(pairs, key=lambda pair: -pair.similarity)

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deesc_model.bundle import read_bundle
+from deesc_model.errors import DeescError
 from training import data
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import DataError
 from training.gate import exit_code, run_gate
 from training.gates import DEFAULT_GATES, Gates, read_gates
+from training.processes import process_count
 from training.registry import Registry
 from training.tracking import register_bundle
 from training.train import train
@@ -30,8 +32,14 @@ def retrain(config: Config, gates: Gates, *, resume: bool = False) -> bool:
 
     Raises:
         DeescError: Data, configuration or export are wrong, or the registry does not answer
-            when the gate or the alias needs it; `resume` then goes on.
+            when the gate or the alias needs it; `resume` then goes on. Or torchrun started
+            several processes.
     """
+    if process_count() > 1:
+        raise DeescError(
+            "several processes can train, and one judges: torchrun … -m training.train,"
+            " then python -m training.retrain --resume"
+        )
     if data.main(["check", "--corpus", config.corpus]):
         raise DataError(f"{config.corpus} has faults, listed above; nothing was trained")
     train(config, resume=resume)

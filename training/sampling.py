@@ -1,6 +1,7 @@
 """Which examples an epoch shows, in which view, and in which batches."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class EpochSampler(Sampler[int]):
         *,
         plain_share: float,
         batch_size: int,
+        seed: int,
     ) -> None:
         """Take the lengths of all views and the flags of n utterances.
 
@@ -40,7 +42,8 @@ class EpochSampler(Sampler[int]):
             plain: Which utterances are thinned out.
             view_shares: How often each view is shown, sums to 1.
             plain_share: Share 0–1 of the plain utterances that an epoch shows.
-            batch_size: Examples in one step.
+            batch_size: Examples in one step, of all processes together.
+            seed: Seed of all epochs.
         """
         self._lengths = torch.tensor(lengths)
         flags = torch.tensor(plain)
@@ -48,18 +51,28 @@ class EpochSampler(Sampler[int]):
         self._drawn = round(plain_share * len(self._plain))
         self._view_shares = torch.tensor(view_shares)
         self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch to draw next, from 0; the Trainer does."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
         """Return the number of examples in one epoch."""
         return len(self._kept) + self._drawn
 
     def __iter__(self) -> Iterator[int]:
-        """Draw the next epoch; chance comes from torch's global generator."""
-        plain = self._plain[torch.randperm(len(self._plain))[: self._drawn]]
+        """Draw the epoch, the same one in every process: each takes its share of every batch."""
+        chance = torch.Generator().manual_seed(self._seed + self._epoch)
+        shuffled = partial(torch.randperm, generator=chance)
+        plain = self._plain[shuffled(len(self._plain))[: self._drawn]]
         chosen = torch.cat([self._kept, plain])
-        chosen = chosen[torch.randperm(len(chosen))]
+        chosen = chosen[shuffled(len(chosen))]
         count = len(self._kept) + len(self._plain)
-        drawn = torch.multinomial(self._view_shares, len(chosen), replacement=True)
+        drawn = torch.multinomial(
+            self._view_shares, len(chosen), replacement=True, generator=chance
+        )
         views = chosen + count * drawn
         batches: list[Tensor] = []
         for mega in views.split(MEGA_BATCH * self._batch_size):
@@ -67,5 +80,5 @@ class EpochSampler(Sampler[int]):
         # Only the last batch may be short: elsewhere it would shift all that follow.
         short = [batch for batch in batches if len(batch) < self._batch_size]
         whole = [batch for batch in batches if len(batch) == self._batch_size]
-        order = [whole[i] for i in torch.randperm(len(whole)).tolist()]
+        order = [whole[i] for i in shuffled(len(whole)).tolist()]
         return iter(torch.cat([*order, *short]).tolist())

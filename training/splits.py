@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sklearn.model_selection import StratifiedGroupKFold
 
+from training.assembly import origin
 from training.corpus import Utterance
 from training.near_duplicates import find_near_duplicates
 
@@ -15,8 +16,9 @@ SEED = 2026
 def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
     """Return the rows with a split each.
 
-    Conversations that share a near-duplicate stay together (and join the split of a member
-    that already has one); the rest is spread evenly over arcs and channels.
+    Conversations that share a near-duplicate, and parts of one conversation, stay together (and
+    join the split of a member that already has one); the rest is spread evenly over arcs and
+    channels.
     """
     cluster = _clusters(rows)
     assigned = {cluster[row.conversation_id]: row.split for row in rows if row.split}
@@ -35,7 +37,7 @@ def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
 
 
 def _clusters(rows: Sequence[Utterance]) -> dict[str, str]:
-    """Map each conversation to the representative of its near-duplicate cluster."""
+    """Map each conversation to the representative of those that it must not part from."""
     parent = {row.conversation_id: row.conversation_id for row in rows}
 
     def root(name: str) -> str:
@@ -43,7 +45,14 @@ def _clusters(rows: Sequence[Utterance]) -> dict[str, str]:
             name = parent[name]
         return name
 
-    for pair in find_near_duplicates(rows):
-        first, second = root(pair.first.conversation_id), root(pair.second.conversation_id)
-        parent[second] = first
+    whole: dict[str, str] = {}
+    pairs = [
+        (whole.setdefault(origin(row)[0], row.conversation_id), row.conversation_id) for row in rows
+    ]
+    pairs += [
+        (pair.first.conversation_id, pair.second.conversation_id)
+        for pair in find_near_duplicates(rows)
+    ]
+    for first, second in pairs:
+        parent[root(second)] = root(first)
     return {name: root(name) for name in parent}

@@ -21,15 +21,18 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
 from datasets import Dataset
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from deesc_model.bundle import read_bundle
 from deesc_model.errors import RegistryError
 from deesc_model.registry import check_reachable
 from training.config import Config
 from training.corpus import CORPUS, Utterance, fingerprint
+from training.descriptions import describe
 
 log = logging.getLogger("training")
 
@@ -39,6 +42,18 @@ MODEL_VERSION_TAG = "model_version"
 """Tag of a registered version: `Manifest.model_version` of its bundle."""
 METRICS_AT_ONCE = 500
 """MLflow refuses more than 1,000 in one request."""
+BOOKKEEPING = (
+    "run_name",
+    "run_dir",
+    "bundle_dir",
+    "tracking_uri",
+    "experiment",
+    "registered_model",
+    "alias",
+)
+"""Keys of the configuration that say where a run leaves what it made."""
+METRICS_FILE = "metrics.json"
+"""The table that says what each figure of a run means."""
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -67,28 +82,40 @@ class Tracker:
     """
 
     def __init__(
-        self, config: Config, tags: Mapping[str, str], params: Mapping[str, object] | None = None
+        self,
+        config: Config,
+        tags: Mapping[str, str],
+        params: Mapping[str, object] | None = None,
+        *,
+        child: bool = False,
+        parent: str = UNTRACKED,
     ) -> None:
         """Open the run.
 
         Args:
             config: Where MLflow is, and the names of experiment and run.
             tags: What the run belongs to.
-            params: What the run was told; None for the whole configuration.
+            params: What the run was told; None for the configuration without `BOOKKEEPING`.
+            child: Whether the run belongs to the one that is open, if there is one.
+            parent: Id of the closed run that it belongs to; one that this server does not know
+                is passed over.
         """
         self._config = config
-        self._params = asdict(config) if params is None else dict(params)
+        self._params = settings(config) if params is None else dict(params)
         self._alive = True
         self.run_id = UNTRACKED
-        self._call("open a run", lambda: self._open(tags))
+        self._call("open a run", lambda: self._open(tags, child, parent))
 
-    def _open(self, tags: Mapping[str, str]) -> None:
+    def _open(self, tags: Mapping[str, str], child: bool, parent: str) -> None:
         check_reachable(self._config.tracking_uri)
         mlflow.set_tracking_uri(self._config.tracking_uri)
         mlflow.set_experiment(self._config.experiment)
         note = Path(self._config.run_dir) / RUN_ID_FILE
         unfinished = note.read_text(encoding="utf-8") if note.is_file() else None
-        run = mlflow.start_run(unfinished, run_name=self._config.run_name, tags=dict(tags))
+        above = {MLFLOW_PARENT_RUN_ID: parent} if _is_known(parent) else {}
+        run = mlflow.start_run(
+            unfinished, run_name=self._config.run_name, tags={**tags, **above}, nested=child
+        )
         self.run_id = run.info.run_id
         note.write_text(self.run_id, encoding="utf-8")
         mlflow.log_params(self._params)
@@ -104,6 +131,7 @@ class Tracker:
         trace: TracebackType | None,
     ) -> None:
         """Close the run: finished, failed, or killed by the user."""
+        self._call("describe the metrics", self._describe_metrics)
         status = "FINISHED" if kind is None else "FAILED"
         if kind is KeyboardInterrupt:
             status = "KILLED"
@@ -140,32 +168,14 @@ class Tracker:
 
     def log_figures(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record figures, of one step of a curve if one is named."""
-        self._call("log metrics", lambda: mlflow.log_metrics(dict(metrics), step=step))
-
-    def log_report(self, report: Mapping[str, Any], prefix: str) -> None:
-        """Record every figure of an evaluation: model, baseline, slices, robustness."""
-        groups = {
-            prefix: report["metrics"],
-            f"{prefix}_baseline": report["baseline"],
-            f"{prefix}_difference": report["difference"],
-        }
-        for slice_name, part in report["slices"].items():
-            # MLflow allows neither "=" nor "+" in names.
-            place = slice_name.replace("=", ".").replace("+", "_up")
-            groups[f"{prefix}_slices/{place}"] = part["metrics"]
-            groups[f"{prefix}_baseline_slices/{place}"] = part["baseline"]
-        figures: dict[str, float] = {}
-        for group, metrics in groups.items():
-            for metric, interval in metrics.items():
-                figures[f"{group}/{metric}"] = interval["value"]
-                figures[f"{group}/{metric}_low"] = interval["low"]
-                figures[f"{group}/{metric}_high"] = interval["high"]
-        for probe, result in report.get("robustness", {}).items():
-            figures[f"{prefix}_robustness/{probe}_failures"] = result["failures"]
-        names = list(figures)
+        names = list(metrics)
         for start in range(0, len(names), METRICS_AT_ONCE):
-            part = {name: figures[name] for name in names[start : start + METRICS_AT_ONCE]}
-            self._call("log the report", partial(mlflow.log_metrics, part))
+            part = {name: metrics[name] for name in names[start : start + METRICS_AT_ONCE]}
+            self._call("log metrics", partial(mlflow.log_metrics, part, step=step))
+
+    def log_note(self, text: str) -> None:
+        """Write the run's description, Markdown that its page in the UI begins with."""
+        self._call("log the note", lambda: mlflow.set_tag(MLFLOW_RUN_NOTE, text))
 
     def log_files(self, paths: Sequence[Path], folder: str) -> None:
         """Upload files as artifacts."""
@@ -176,10 +186,30 @@ class Tracker:
 
         self._call(f"upload {folder}", action)
 
-    def log_errors(self, table: Mapping[str, Sequence[Any]]) -> None:
-        """Record the worst errors as a table that the UI shows."""
+    def log_table(self, table: Mapping[str, Sequence[Any]], file: str) -> None:
+        """Record a table that the UI shows, in place of one that an interrupted run left."""
+        self._call(f"log {file}", partial(self._log_table, table, file))
+
+    def _log_table(self, table: Mapping[str, Sequence[Any]], file: str) -> None:
         columns = {name: list(values) for name, values in table.items()}
-        self._call("log errors", lambda: mlflow.log_table(columns, "errors.json"))
+        if any(found.path == file for found in mlflow.MlflowClient().list_artifacts(self.run_id)):
+            rows = list(zip(*columns.values(), strict=True))
+            mlflow.log_dict({"columns": list(columns), "data": rows}, file)
+        else:
+            mlflow.log_table(columns, file)
+
+    def _describe_metrics(self) -> None:
+        """Say in a table what each figure of the run means."""
+        names = sorted(mlflow.MlflowClient().get_run(self.run_id).data.metrics)
+        known = {name: describe(name) for name in names}
+        for name in (name for name, metric in known.items() if metric is None):
+            log.warning("%s has no description in training/descriptions.py", name)
+        table = {
+            "metric": names,
+            "in plain words": [metric.words if metric else "" for metric in known.values()],
+            "best": [metric.best if metric else "" for metric in known.values()],
+        }
+        self._log_table(table, METRICS_FILE)
 
     def log_bundle(self, bundle_dir: Path) -> None:
         """Log the bundle as a text-in model and register it as `Config.alias`."""
@@ -194,6 +224,20 @@ class Tracker:
         except Exception as error:  # whatever MLflow raises must not end a training run
             self._alive = False
             log.warning("cannot %s in MLflow (%s); going on without", what, str(error)[:300])
+
+
+def settings(config: Config) -> dict[str, object]:
+    """Return what a comparison of two runs should show: what a model may depend on."""
+    return {key: value for key, value in asdict(config).items() if key not in BOOKKEEPING}
+
+
+def _is_known(run_id: str) -> bool:
+    """Return whether the server has the run; the UI would hide what hangs below another."""
+    try:
+        mlflow.MlflowClient().get_run(run_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def register_bundle(bundle_dir: Path, config: Config) -> str:

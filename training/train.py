@@ -3,6 +3,7 @@
 python -m training.train
 python -m training.train --config training/configs/smoke.toml --set epochs=2
 python -m training.train --resume          go on after a kill
+torchrun --standalone --nproc_per_node 2 -m training.train     share the fine-tuning
 """
 
 import argparse
@@ -18,14 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deesc_model.errors import DeescError
-from deesc_model.labels import TRIGGERS, Level
-from deesc_model.scoring import Scores, predicted_levels
+from deesc_model.files import open_output
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import Utterance, fingerprint
-from training.dataset import load_dataset
+from training.dataset import data_versions, load_dataset
+from training.errors import ErrorTable, worst_errors
 from training.evaluate import (
     Candidate,
     answer_with_network,
@@ -33,28 +32,31 @@ from training.evaluate import (
     evaluate,
     fit_baseline,
     format_report,
-    gold_labels,
     public_rows,
 )
 from training.export import check_replaceable, export_network, write_bundle
-from training.figures import draw_figures
+from training.figures.evaluation import draw_pictures
+from training.figures.picture import Picture, close_pictures, save_pictures
 from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
+from training.pages.run_page import run_page
+from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
+from training.report_figures import report_figures
+from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
-
-WORST_ERRORS = 100
-"""Rows in the table of errors."""
 
 log = logging.getLogger("training")
 
 
-def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
-    """Fine-tune, export, evaluate and write the bundle.
+def train(config: Config, *, resume: bool = False, child: bool = False) -> dict[str, Any]:
+    """Fine-tune, export, evaluate, write the bundle and register it.
 
     Args:
         config: The resolved configuration.
         resume: Go on with the run in `config.run_dir` instead of starting anew.
+        child: Whether the run is one of several below the MLflow run that is open; then its
+            bundle is not registered.
 
     Returns:
         The report of `evaluate` on the test split, also in ``run_dir/report.json``.
@@ -69,10 +71,14 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
-    with Tracker(config, {"git_commit": commit, "data_fingerprint": data}) as tracker:
+    tags = {"git_commit": commit, "data_fingerprint": data, "processes": str(process_count())}
+    with Tracker(config, tags, child=child) as tracker:
         for split, members in splits.items():
             tracker.log_data(split, members)
-        if not checkpoint.is_dir():
+        wait_for_all()  # the others begin here, see take_part
+        if checkpoint.is_dir():
+            part_ways()
+        else:
             log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
             fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
@@ -92,7 +98,9 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
             network.path, network.encoder, network.calibration, config.evaluation_batch_size
         )
         report = evaluate(splits["test"], answer, fit_baseline(splits, config), config)
-        _write_results(run_dir, splits["test"], answer(splits["test"]), report, tracker)
+        candidate = answer(splits["test"])
+        worst = worst_errors(splits["test"], candidate.scores)
+        _write_tables(run_dir, report, worst, tracker)
         origin = {
             "name": config.name,
             "base_model": config.base_model,
@@ -102,9 +110,34 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         }
         card = model_card(report, origin, network.weights, splits)
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
-        tracker.log_bundle(bundle_dir)
+        pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
+        facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}
+        page = run_dir / PAGE
+        page.parent.mkdir(exist_ok=True)
+        with open_output(page) as stream:
+            stream.write(run_page(report, pictures, worst, facts, data_versions(splits), config))
+        close_pictures(picture for part in pictures.values() for picture in part)
+        tracker.log_files([page], page.parent.name)
+        tracker.log_note(run_note(report, manifest.model_version))
+        if not child:
+            tracker.log_bundle(bundle_dir)
     log.info("%s is in %s", manifest.model_version, bundle_dir)
     return report
+
+
+def take_part(config: Config) -> None:
+    """Do this process's share of the fine-tuning; `train` runs in the first process.
+
+    Raises:
+        DeescError: The data cannot be read or the base model cannot be loaded.
+    """
+    wait_for_all()  # until the first has checked the data and prepared the run folder
+    checkpoint = Path(config.run_dir) / "checkpoint"
+    if checkpoint.is_dir():
+        part_ways()
+        return
+    splits = load_dataset(config)
+    fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:
@@ -117,27 +150,6 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.strip() + ("+changes" if status.strip() else "")
-
-
-def worst_errors(rows: Sequence[Utterance], scores: Scores) -> dict[str, list[Any]]:
-    """Return the rows whose level is furthest from the score's expectation, worst first."""
-    levels = np.array([row.level for row in rows])
-    frustration = scores.level @ np.arange(len(Level))
-    order = np.argsort(-np.abs(frustration - levels))[:WORST_ERRORS]
-    predicted = predicted_levels(scores)
-    return {
-        "source": [rows[i].source for i in order],
-        "text": [rows[i].text for i in order],
-        "before": [rows[i].context[-1].text if rows[i].context else "" for i in order],
-        "speaker": [rows[i].speaker for i in order],
-        "level": [int(levels[i]) for i in order],
-        "predicted_level": [int(predicted[i]) for i in order],
-        "frustration": [round(float(frustration[i]), 3) for i in order],
-        "triggers": [" ".join(rows[i].triggers) for i in order],
-        "top_trigger": [TRIGGERS[int(scores.triggers[i].argmax())] for i in order],
-        "top_trigger_score": [round(float(scores.triggers[i].max()), 3) for i in order],
-        "turn": [f"{rows[i].conversation_id}#{rows[i].turn}" for i in order],
-    }
 
 
 def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
@@ -162,35 +174,43 @@ def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
     resolved.write_text(state, encoding="utf-8")
 
 
-def _write_results(
+def _write_tables(
+    run_dir: Path, report: Mapping[str, Any], worst: ErrorTable, tracker: Tracker
+) -> None:
+    """Write report and errors into the run folder, and send them to the tracker."""
+    report_json, report_text = run_dir / "report.json", run_dir / "report.md"
+    report_json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    report_text.write_text(format_report(report) + "\n", encoding="utf-8")
+    with (run_dir / "errors.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(worst)
+        writer.writerows(zip(*worst.values(), strict=True))
+    for prefix, part in (("test", report), ("test_public", report.get("public"))):
+        if part:
+            tracker.log_figures(report_figures(part, prefix))
+    tracker.log_files([report_json, report_text], "report")
+    tracker.log_table(worst, "errors.json")
+
+
+def _draw(
     run_dir: Path,
     test: Sequence[Utterance],
     candidate: Candidate,
     report: Mapping[str, Any],
     tracker: Tracker,
-) -> None:
-    """Write report, figures and errors into the run folder, then send them to the tracker."""
-    report_json, report_text = run_dir / "report.json", run_dir / "report.md"
-    report_json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    report_text.write_text(format_report(report) + "\n", encoding="utf-8")
+) -> dict[str, list[Picture]]:
+    """Draw corpus and public texts, write the pictures and send them to the tracker."""
     public = public_rows(test)
+    pictures = {}
     for name, mask in (("corpus", ~public), ("public", public)):
         if mask.any():
             rows = [row for row, kept in zip(test, mask, strict=True) if kept]
-            title = f"{name} test split, {len(rows):,} utterances"
-            scores, folder = candidate.select(mask).scores, run_dir / "figures" / name
-            figures = draw_figures(gold_labels(rows), scores, candidate.calibration, title, folder)
-            tracker.log_files(figures, f"figures/{name}")
-    errors = worst_errors(test, candidate.scores)
-    with (run_dir / "errors.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(errors)
-        writer.writerows(zip(*errors.values(), strict=True))
-    tracker.log_report(report, "test")
-    if "public" in report:
-        tracker.log_report(report["public"], "test_public")
-    tracker.log_files([report_json, report_text], "report")
-    tracker.log_errors(errors)
+            chosen, part = candidate.select(mask), report if name == "corpus" else report["public"]
+            pictures[name] = draw_pictures(rows, chosen.scores, chosen.calibration, part)
+            title = f"{name}, test split, {len(rows):,} utterances"
+            files = save_pictures(pictures[name], run_dir / "figures" / name, title)
+            tracker.log_files(files, f"figures/{name}")
+    return pictures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,13 +221,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if is_first() else logging.WARNING)
     # Hints for people at a notebook, about things that are meant here.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
     try:
-        report = train(read_config(options.config, options.overrides), resume=options.resume)
+        config = read_config(options.config, options.overrides)
+        if not is_first():
+            take_part(config)
+            return 0
+        report = train(config, resume=options.resume)
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        print(
+            f"another of the {process_count()} processes was killed or failed; torchrun says"
+            " which. Go on with --resume",
+            file=sys.stderr,
+        )
         return 1
     print(format_report(report))
     return 0

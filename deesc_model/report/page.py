@@ -1,22 +1,18 @@
 """The page: overview, and for each conversation course, actions, summary, turns, comparison."""
 
-import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
 from deesc_model.comparison import SentimentComparison, compare_sentiment
 from deesc_model.labels import Level
 from deesc_model.monitor import LabelCourse
 from deesc_model.report.chart import course_chart
+from deesc_model.report.document import html_document
 from deesc_model.report.followed import FollowedConversation
 from deesc_model.report.handover import hand_over_summary
 from deesc_model.report.highlights import SHOWN, STRONG
 from deesc_model.report.markup import action, escaped, label, level, table
 from deesc_model.report.turns import turn_list
-
-_FOLDER: Final = Path(__file__).parent
 
 
 def render_report(conversations: Sequence[FollowedConversation], title: str) -> str:
@@ -30,38 +26,15 @@ def render_report(conversations: Sequence[FollowedConversation], title: str) -> 
     versions = dict.fromkeys(
         turn.step.prediction.model_version for item in ranked for turn in item.turns
     )
-    style = (_FOLDER / "style.css").read_text(encoding="utf-8")
-    script = (_FOLDER / "copy.js").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
+    script = (Path(__file__).parent / "copy.js").read_text(encoding="utf-8")
     body = [_article(item, f"c{number}") for number, item in enumerate(ranked, start=1)]
     if len(ranked) > 1:
         body.insert(0, _overview(ranked))
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escaped(title)} – deesc</title>",
-            f"<style>{style}</style>",
-            "</head>",
-            "<body>",
-            '<a class="skip" href="#main">Skip to the conversations</a>',
-            f"<header><h1>{escaped(title)}</h1>",
-            f'<p class="quiet">Labelled by {escaped(", ".join(versions))}. Levels, triggers,'
-            " signals and risk are a model’s estimates: read what was said before acting on"
-            " them.</p></header>",
-            '<main id="main">',
-            *body,
-            "</main>",
-            f"<script>{script}</script>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    intro = (
+        f"Labelled by {escaped(', '.join(versions))}. Levels, triggers, signals and risk are a"
+        " model’s estimates: read what was said before acting on them."
     )
+    return html_document(title, intro, body, skip="Skip to the conversations", script=script)
 
 
 def _overview(ranked: Sequence[FollowedConversation]) -> str:
@@ -176,8 +149,3 @@ def _comparison(comparison: SentimentComparison) -> str:
         if turns
     ]
     return "\n".join([counted, *notes])
-
-
-def _hash(source: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    return f"'sha256-{digest}'"

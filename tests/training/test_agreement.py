@@ -36,6 +36,11 @@ def test_alpha_is_one_for_equal_and_near_zero_for_shuffled_ratings():
     assert ordinal_alpha([ratings, shuffled]) == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("ratings", [[[2, 2, 1], [2, 2, NAN]], [[1, NAN], [NAN, 3]]])
+def test_alpha_is_undefined_where_nothing_varies(ratings):
+    assert np.isnan(ordinal_alpha(ratings))
+
+
 def test_labellings_are_compared_where_both_have_a_row(tmp_path, capsys):
     turn = {"conversation_id": "a", "turn": 0, "level": 2, "triggers": ["delay"], "signals": []}
     folder = tmp_path / "corpus"
@@ -50,6 +55,23 @@ def test_labellings_are_compared_where_both_have_a_row(tmp_path, capsys):
     assert "| delay | 2 | 2 | 1.00 |" in shown
     assert "| billing | 0 | 1 | 0.00 |" in shown
     assert "| policy | 0 | 0 | – |" in shown
+    assert "| first \\ second | 0 | 1 | 2 | 3 | 4 |" in shown
+    assert "| 0 | 0 | 0 | 1 | 0 | 0 |" in shown
+    assert "| 4 | 0 | 0 | 0 | 0 | 1 |" in shown
+    assert "annotator" not in shown
+
+
+def test_annotators_are_told_apart_by_what_their_ids_begin_with(tmp_path, capsys):
+    first = [row("w1-001#0", 2), row("w1-002#3", 2), row("w2-001#0", 1), row("xci:7", 3)]
+    second = [row("w1-001#0", 1), row("w1-002#3", 2), row("w2-001#0", 1), row("xci:7", 4)]
+    files = [write(tmp_path / "a.jsonl", first), write(tmp_path / "b.jsonl", second)]
+    assert agreement.main([*map(str, files), "--annotators"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        "| xci | 1 | 100.0% | 0 | 1 |",
+        "| w1 | 2 | 50.0% | 1 | 0 |",
+        "| w2 | 1 | 0.0% | 0 | 0 |",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 import json
+from itertools import combinations
 
 import pytest
 from conversations import turn, utterance, write_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training import data
 from training.corpus import DataError, fingerprint, load_corpus, read_corpus, select_split, to_json
-from training.near_duplicates import find_near_duplicates
+from training.near_duplicates import find_near_duplicates, shingles
 from training.splits import assign_splits
 
 
@@ -124,6 +127,25 @@ def test_splits_are_80_10_10_frozen_and_keep_duplicates_together():
     assert {again[f"d{n}"] for n in range(40)} == {"train", "validation", "test"}
 
 
+def test_parts_of_one_conversation_share_a_split():
+    """Both unseen, and a later one with one that has its split already."""
+    rows = [utterance(conversation_id=f"c{n}", text=distinct(n), split="") for n in range(60)]
+    rows += [
+        utterance(conversation_id=f"c{n}@{start}", text=distinct(1000 * start + n), split="")
+        for n in range(60)
+        for start in (2, 5)
+    ]
+    rows[30] = utterance(conversation_id="c30", text=distinct(30), split="test")
+    rows.append(utterance(conversation_id="d@4", text=distinct(9000), split="validation"))
+    rows.append(utterance(conversation_id="d@8", text=distinct(9001), split=""))
+    split = {row.conversation_id: row.split for row in assign_splits(rows)}
+    for n in range(60):
+        assert split[f"c{n}"] == split[f"c{n}@2"] == split[f"c{n}@5"]
+    assert len({split[f"c{n}"] for n in range(60)}) == 3
+    assert split["c30@2"] == "test"
+    assert split["d@8"] == "validation"
+
+
 def test_check_fails_on_duplicates_across_splits_only(tmp_path, capsys):
     near = [turn(text=SAID), turn(conversation_id="c2", text=SAID)]
     assert data.main(["check", "--corpus", str(write_rows(tmp_path, near))]) == 0
@@ -156,6 +178,15 @@ def test_near_duplicates_at_the_edge_are_not_missed():
     pair = [utterance(text=text, conversation_id=text[:14]) for text in texts]
     (found,) = find_near_duplicates(pair)
     assert found.similarity == pytest.approx(0.75)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=6, max_size=9), max_size=12))
+def test_no_near_duplicate_is_missed(word_lists):
+    rows = [utterance(text=" ".join(words)) for words in word_lists]
+    found = sorted(pair.similarity for pair in find_near_duplicates(rows))
+    pairs = [(shingles(a.text), shingles(b.text)) for a, b in combinations(rows, 2)]
+    everything = [len(a & b) / len(a | b) for a, b in pairs]
+    assert found == sorted(value for value in everything if value >= 0.7)
 
 
 def test_bytes_that_are_not_utf8_are_a_fault_of_their_line(tmp_path):

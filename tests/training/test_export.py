@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from deesc_model.bundle import read_bundle
 from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from training import export
 from training.corpus import load_corpus, select_split
+from training.embeddings import embed_windows
 from training.evaluate import both_views
 from training.export import (
     LAST_LAYER_PRODUCTS,
@@ -41,6 +43,19 @@ ORIGIN = dict.fromkeys(
 def trained(base_model):
     model, tokenizer = new_model(str(base_model), "corn", 0.0, PLAIN)
     return model.eval(), tokenizer
+
+
+@pytest.fixture(scope="module")
+def exact(trained, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("exact") / "model.onnx"
+    export_onnx(trained[0], path)
+    return path
+
+
+@pytest.fixture
+def exported_once(monkeypatch, exact):
+    """For tests of what comes after torch's exporter, which takes seconds for one and the same."""
+    monkeypatch.setattr(export, "export_onnx", lambda model, path: shutil.copy(exact, path))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +98,7 @@ def test_the_bundle_answers_as_the_checkpoint_does(trained, views, tmp_path):
     assert sum(prediction.level_scores) == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "QUALITY_TOLERANCE", 1.0)
     exact = export_to(trained, views, tmp_path / "a", "fp32").path.stat().st_size
@@ -96,15 +112,15 @@ def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_quantisation_that_costs_quality_is_not_used(trained, views, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "QUALITY_TOLERANCE", -1.0)
     assert export_to(trained, views, tmp_path / "a").weights == "fp32"
 
 
-def test_kept_layers_stay_in_fp32(trained, tmp_path):
-    export_onnx(trained[0], tmp_path / "fp32.onnx")
-    quantize(tmp_path / "fp32.onnx", tmp_path / "all.onnx", Quantization(keep_last=0))
-    quantize(tmp_path / "fp32.onnx", tmp_path / "some.onnx", Quantization(LAST_LAYER_PRODUCTS))
+def test_kept_layers_stay_in_fp32(exact, tmp_path):
+    quantize(exact, tmp_path / "all.onnx", Quantization(keep_last=0))
+    quantize(exact, tmp_path / "some.onnx", Quantization(LAST_LAYER_PRODUCTS))
 
     def count(name):
         nodes = onnx.load(tmp_path / name).graph.node
@@ -114,11 +130,9 @@ def test_kept_layers_stay_in_fp32(trained, tmp_path):
     assert count("some.onnx") == 6
 
 
-def test_a_reduced_range_takes_7_bits_of_a_weight(trained, tmp_path):
-    export_onnx(trained[0], tmp_path / "fp32.onnx")
-
+def test_a_reduced_range_takes_7_bits_of_a_weight(exact, tmp_path):
     def largest(method):
-        quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", method)
+        quantize(exact, tmp_path / "int8.onnx", method)
         arrays = map(to_array, onnx.load(tmp_path / "int8.onnx").graph.initializer)
         return max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8)
 
@@ -126,12 +140,11 @@ def test_a_reduced_range_takes_7_bits_of_a_weight(trained, tmp_path):
     assert largest(Quantization(reduce_range=True)) == 64
 
 
-def test_another_models_file_fails_parity(trained, base_model, tmp_path):
-    export_onnx(trained[0], tmp_path / "model.onnx")
+def test_another_models_file_fails_parity(exact, base_model):
     torch.manual_seed(1)
     other, _ = new_model(str(base_model), "corn", 0.0, PLAIN)
     with pytest.raises(ExportError, match="differs by"):
-        check_parity(other.eval(), tmp_path / "model.onnx", 48)
+        check_parity(other.eval(), exact, 48)
 
 
 def test_another_tokenizer_is_refused(trained, views, tmp_path, monkeypatch):
@@ -146,6 +159,7 @@ def test_another_tokenizer_is_refused(trained, views, tmp_path, monkeypatch):
         export_to(trained, views, tmp_path / "staging")
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_failed_export_leaves_the_old_bundle(trained, views, tmp_path, monkeypatch):
     bundle_dir = tmp_path / "bundle"
     network = export_to(trained, views, tmp_path / "staging", "fp32")
@@ -204,3 +218,20 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path):
     for target in (tmp_path / "corpus", tmp_path / "corpus" / "a.jsonl"):
         with pytest.raises(ExportError, match="is not a bundle"):
             check_replaceable(target)
+
+
+def test_embeddings_are_the_mean_of_what_the_encoder_makes_of_the_utterances_tokens(trained, exact):
+    model, tokenizer = trained
+    encoder = InputEncoder(tokenizer.backend_tokenizer, SETTINGS)
+    talk = [Turn("customer", "hello"), Turn("agent", "one two"), Turn("customer", "three " * 9)]
+    windows = [encoder.encode(turn, talk[:k])[0] for k, turn in enumerate(talk)]
+    for window, vector in zip(windows, embed_windows(exact, encoder, windows), strict=True):
+        inputs = {name: torch.from_numpy(part) for name, part in encoder.collate([window]).items()}
+        with torch.inference_mode():
+            hidden = model.encoder(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                token_type_ids=1 - inputs["utterance_mask"],
+            ).last_hidden_state[0]
+        mean = hidden[: window.utterance_length].mean(dim=0).numpy()
+        assert vector == pytest.approx(mean, abs=1e-4)

@@ -11,7 +11,7 @@ from deesc_model.encoding import EncoderSettings
 from deesc_model.errors import DeescError, MissingExtraError
 from training import base_model as base
 from training.config import Config
-from training.fine_tuning import last_whole_checkpoint, loss_weights
+from training.fine_tuning import last_checkpoint, loss_weights, remove_cut_checkpoints
 from training.metrics import Gold
 from training.model import (
     LabelAttention,
@@ -182,6 +182,7 @@ def test_a_half_written_checkpoint_is_removed_and_the_one_before_resumed(tmp_pat
     for name in ("checkpoint-9", "checkpoint-10"):
         (tmp_path / name).mkdir()
     (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{}")
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    remove_cut_checkpoints(tmp_path)
     assert not (tmp_path / "checkpoint-10").exists()
-    assert last_whole_checkpoint(tmp_path / "nowhere") is None
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert last_checkpoint(tmp_path / "nowhere") is None

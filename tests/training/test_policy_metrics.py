@@ -10,6 +10,7 @@ from deesc_model import EscalationClassifier, EscalationPolicy, Level, Turn
 from deesc_model.risk import RiskModel
 from training.corpus import SPLITS, write_corpus
 from training.courses import Course, build_courses, predict_rows
+from training.descriptions import describe
 from training.fit_policy import fit_policy, fit_risk, main, measure_risk, measure_rules
 from training.policy_metrics import keyword_alarms, last_level_alarms, measure_alarms
 
@@ -165,6 +166,7 @@ def test_the_command_writes_risk_and_policy_and_logs_every_figure(
     assert run.data.metrics["test/last_level_3_or_more/recall"] == 0
     assert 0 <= run.data.metrics["validation/risk/brier"] <= 1
     assert all(math.isfinite(value) for value in run.data.metrics.values())
+    assert [name for name in run.data.metrics if describe(name) is None] == []
 
 
 def test_a_corpus_in_which_nothing_escalates_is_refused(tiny_bundle, tmp_path, capsys):

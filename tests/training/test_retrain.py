@@ -12,13 +12,15 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
-from whole_runs import config_file
+from whole_runs import config_file, described
 
 from deesc_model.bundle import read_bundle
 from training import gate, retrain
 from training.gates import DEFAULT_GATES
 from training.registry import Registry
+from training.tracking import RUN_ID_FILE
 
 pytestmark = [
     pytest.mark.long,
@@ -70,6 +72,25 @@ def test_the_gate_decides_who_becomes_champion(tiny_config, lenient, tmp_path, c
     verdict = json.loads((Path(worse.run_dir) / "gate" / "gate.json").read_text())
     assert not verdict["passed"]
     assert verdict["challenger"] != verdict["champion"]
+    paired = [check for check in verdict["checks"] if check["low"] is not None]
+    assert "corpus, overall: level_qwk gained" in {check["name"] for check in paired}
+    assert all(check["low"] <= check["value"] <= check["high"] for check in paired)
+    levels = verdict["parts"]["corpus"]
+    assert levels["metrics"]["level_qwk"]["value"] < levels["baseline"]["level_qwk"]["value"]
+    lost = verdict["newly_wrong"]["corpus"]
+    assert lost["level"]
+    assert all(map(int.__ne__, lost["level"], lost["predicted_level"]))
+    page = (Path(worse.run_dir) / "gate" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>The challenger is refused</h1>" in page
+    client = mlflow.MlflowClient(worse.tracking_uri)
+    run_id = (Path(worse.run_dir) / "gate" / RUN_ID_FILE).read_text()
+    tags = client.get_run(run_id).data.tags
+    assert tags["passed"] == "False"
+    assert tags["mlflow.parentRunId"] == (Path(worse.run_dir) / RUN_ID_FILE).read_text()
+    words = described(client, run_id, tmp_path)
+    assert words.keys() == {"passed", "failed_checks"}
+    assert all(words.values())
+    assert "report.html" in str(client.list_artifacts(run_id, "gate"))
     again = ["--challenger", str(registry.fetch_champion()), *given]
     assert gate.main(again) == 0  # the champion is no worse than itself
     strict = tmp_path / "strict.toml"
@@ -146,4 +167,13 @@ def test_a_faulty_corpus_or_wrong_bounds_stop_before_training(tiny_config, tmp_p
     faulty = dataclasses.replace(tiny_config, corpus=str(tmp_path / "nothing"))
     assert retrain.main(arguments(faulty, DEFAULT_GATES, tmp_path / "b.toml")) == 1
     assert "nothing was trained" in capsys.readouterr().err
+    assert not Path(tiny_config.run_dir).exists()
+
+
+def test_several_processes_are_sent_to_train_first(
+    tiny_config, lenient, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert retrain.main(arguments(tiny_config, lenient, tmp_path / "c.toml")) == 1
+    assert "torchrun … -m training.train" in capsys.readouterr().err
     assert not Path(tiny_config.run_dir).exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from whole_runs import config_file, mlflow_server
+from whole_runs import config_file, described, mlflow_server
 
 from deesc_model import EscalationClassifier
 from deesc_model.bundle import read_bundle
@@ -43,7 +43,7 @@ def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):
         }
         assert run.data.metrics["test/level_qwk"] == report["metrics"]["level_qwk"]["value"]
         assert "test_baseline/level_qwk" in run.data.metrics
-        assert "test_slices/context.with/level_qwk" in run.data.metrics
+        assert "test_slices/context.with/level_macro_f1" in run.data.metrics
         curve = client.get_metric_history(run.info.run_id, "validation/level_macro_f1")
         assert len({point.step for point in curve}) >= 2
         files = {
@@ -56,6 +56,11 @@ def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):
             "figures/corpus/risk_coverage.png",
             "report/report.json",
         } <= files
+        assert "report/report.html" in files
+        assert "level_qwk" in run.data.tags["mlflow.note.content"]
+        words = described(client, run.info.run_id, tmp_path)
+        assert set(words) == set(run.data.metrics)
+        assert all(words.values()), [name for name, said in words.items() if not said]
         version = client.get_model_version_by_alias(config.registered_model, config.alias)
         mlflow.set_tracking_uri(uri)
         model = mlflow.pyfunc.load_model(f"models:/{config.registered_model}@{config.alias}")

@@ -12,6 +12,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from training.tracking import METRICS_FILE
+
 
 @contextmanager
 def mlflow_server(folder: Path):
@@ -37,6 +39,13 @@ def mlflow_server(folder: Path):
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def described(client, run_id, folder):
+    """What the run's own table says that each of its figures means."""
+    table = json.loads(Path(client.download_artifacts(run_id, METRICS_FILE, folder)).read_text())
+    assert table["columns"][:2] == ["metric", "in plain words"]
+    return {row[0]: row[1] for row in table["data"]}
 
 
 def config_file(config, path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Pictures of an evaluation, each with the numbers that it shows."""

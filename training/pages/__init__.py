@@ -1,0 +1,1 @@
+"""Pages that analysts read: one file each, in the look of `deesc_model.report`."""

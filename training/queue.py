@@ -1,0 +1,225 @@
+"""Choose what to label, and take the labels into a corpus.
+
+python -m training.queue choose data/ingested/march --out to_label.csv --count 200
+python -m training.queue choose data/ingested/* --out to_label.jsonl --previous old_bundle
+python -m training.queue import to_label.csv --corpus my_corpus
+
+`choose` ranks unlabelled turns of sets that training.ingest wrote; `training.selection` says how.
+Turns that the corpus holds already are left out. `import` reads the file back, or Label Studio's
+JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line
+or task, and adds to the corpus; then training.data split and check. What an earlier import of the
+same file added is left as it is.
+
+Labelled neighbours become one conversation, and a turn whose neighbours have no labels stands
+alone, without the context that its labeller saw. With --label-context the turns that the model
+reads before a chosen one are there to be labelled too.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deesc_model.classifier import EscalationClassifier
+from deesc_model.errors import DeescError
+from deesc_model.labels import SPEAKERS
+from deesc_model.rendering import render_turn
+from deesc_model.types import Prediction, Turn
+from training.assembly import Place, assemble, origin
+from training.corpus import DataError, Utterance, load_corpus, write_corpus
+from training.embeddings import embed
+from training.ingested import IngestedTurn, load_ingested
+from training.label_files import QueuedTurn, check_new, read_labelled, write_queue
+from training.selection import MEASURES, choose, disagreement, rarity, uncertainty
+
+Turns = Mapping[Place, IngestedTurn]
+
+
+def load_sets(folders: Iterable[Path]) -> dict[Place, IngestedTurn]:
+    """Read ingested sets.
+
+    Raises:
+        DataError: A folder is no set, or two are of one name, so that their turns would mix.
+    """
+    turns: dict[Place, IngestedTurn] = {}
+    for folder in folders:
+        for turn in load_ingested(folder):
+            place = (turn.conversation_id, turn.turn)
+            if place in turns:
+                raise DataError(
+                    f"{folder}: the conversation {turn.conversation_id} is in another set too;"
+                    " name each set once, and no two alike"
+                )
+            turns[place] = turn
+    return turns
+
+
+def predict(
+    classifier: EscalationClassifier, turns: Turns, places: Iterable[Place]
+) -> list[Prediction]:
+    """Return what a bundle says of turns, each read with the turns before it."""
+    reach = classifier.bundle.config.encoder.context_turns
+    wanted = list(places)
+    return classifier.predict_batch(
+        [_said(turns[place]) for place in wanted],
+        [_said_before(turns, place, reach) for place in wanted],
+    )
+
+
+def _said(turn: IngestedTurn) -> Turn:
+    return Turn(turn.speaker, turn.text)
+
+
+def _said_before(turns: Turns, place: Place, count: int) -> list[Turn]:
+    """Return the last turns before one in its conversation, at most `count`."""
+    name, turn = place
+    return [_said(turns[name, number]) for number in range(max(0, turn - count), turn)]
+
+
+def _choose(options: argparse.Namespace) -> int:
+    check_new(options.out, overwrite=options.overwrite)
+    turns = load_sets(options.sets)
+    labelled = {origin(row) for row in load_corpus(options.corpus)}
+    speakers = SPEAKERS if options.speaker == "all" else (options.speaker,)
+    pool = [
+        place for place, turn in turns.items() if turn.speaker in speakers and place not in labelled
+    ]
+    if not pool:
+        raise DataError("there is no turn to label: all are labelled, or nobody speaks")
+    classifier = EscalationClassifier.from_pretrained(options.bundle)
+    predictions = predict(classifier, turns, pool)
+    measures = {
+        "uncertainty": uncertainty(predictions, options.measure),
+        "rarity": rarity(predictions),
+    }
+    if options.previous:
+        previous = EscalationClassifier.from_pretrained(options.previous)
+        measures["disagreement"] = disagreement(predictions, predict(previous, turns, pool))
+    chosen = choose(
+        np.mean(list(measures.values()), axis=0),
+        embed(classifier.bundle, [_said(turns[place]) for place in pool]),
+        options.count,
+    )
+    values = {
+        pool[row]: {name: round(float(all_of[row]), 4) for name, all_of in measures.items()}
+        for row in chosen
+    }
+    reach = classifier.bundle.config.encoder.context_turns if options.label_context else 0
+    wanted = dict.fromkeys(
+        (name, number)
+        for name, turn in values
+        for number in range(max(0, turn - reach), turn + 1)
+        if (name, number) not in labelled
+    )
+    queued = [_queued(turns, place, values.get(place, {}), options.context) for place in wanted]
+    write_queue(queued, options.out, overwrite=options.overwrite)
+    print(f"{len(values)} of {len(pool)} turns chosen, {len(queued)} to label in {options.out}")
+    return 0
+
+
+def _queued(turns: Turns, place: Place, values: Mapping[str, float], context: int) -> QueuedTurn:
+    turn = turns[place]
+    return QueuedTurn(
+        speaker=turn.speaker,
+        context="\n".join(map(render_turn, _said_before(turns, place, context))),
+        text=turn.text,
+        conversation_id=turn.conversation_id,
+        turn=turn.turn,
+        channel=turn.channel,
+        domain=turn.domain,
+        **values,
+    )
+
+
+def _import(options: argparse.Namespace) -> int:
+    file, corpus = options.file, options.corpus
+    found = read_labelled(file)
+    held = load_corpus(corpus) if any(corpus.glob("*.jsonl")) else []
+    in_corpus = {origin(row): _labels(row) for row in held}
+    new, again = [], 0
+    for place, row in found.rows:
+        before = in_corpus.get((row.conversation_id, row.turn))
+        if before is None:
+            new.append(row)
+        elif before == _labels(row):
+            again += 1
+        else:
+            found.faults.append(f"{place}: {corpus} has other labels or another text for this turn")
+    if found.faults:
+        shown = "\n".join(found.faults)
+        raise DataError(f"{shown}\n{len(found.faults)} faults; nothing was written")
+    if not found.rows:
+        raise DataError(f"{file} holds no labels; fill in level, triggers and signals")
+    made = assemble(new)
+    if made:
+        corpus.mkdir(parents=True, exist_ok=True)
+        write_corpus([*held, *made], corpus)
+    count = len({row.conversation_id for row in made})
+    print(f"{len(made)} labelled turns in {count} conversations added to {corpus}")
+    print(f"left out: {found.blank} rows without labels, {again} that {corpus} has already")
+    print(f"now run: python -m training.data split --corpus {corpus}")
+    return 0
+
+
+def _labels(row: Utterance) -> tuple[object, ...]:
+    """Return what an import may not change."""
+    return row.speaker, row.text, row.level, row.triggers, row.signals
+
+
+def _whole_number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m training.queue", description=__doc__, formatter_class=raw
+    )
+    commands = parser.add_subparsers(required=True)
+    choosing = commands.add_parser("choose", help="write a file of turns to label")
+    choosing.set_defaults(command=_choose)
+    choosing.add_argument("sets", nargs="+", type=Path, metavar="SET")
+    choosing.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a name that ends in .csv, .jsonl"
+    )
+    choosing.add_argument(
+        "--overwrite", action="store_true", help="replace FILE, and what was filled in there"
+    )
+    choosing.add_argument("--count", type=_whole_number(1), default=100, help="turns to choose")
+    choosing.add_argument("--bundle", type=Path, help="default: the one of the package")
+    choosing.add_argument("--previous", type=Path, metavar="FOLDER", help="an older bundle")
+    choosing.add_argument("--measure", choices=MEASURES, default="entropy")
+    choosing.add_argument("--speaker", choices=(*SPEAKERS, "all"), default="customer")
+    choosing.add_argument(
+        "--context", type=_whole_number(0), default=6, help="turns before it to show"
+    )
+    choosing.add_argument(
+        "--label-context", action="store_true", help="also label what the model reads before it"
+    )
+    choosing.add_argument("--corpus", type=Path, default=Path("data/corpus"))
+    importing = commands.add_parser("import", help="add the labels of a file to a corpus")
+    importing.set_defaults(command=_import)
+    importing.add_argument("file", type=Path)
+    importing.add_argument("--corpus", type=Path, required=True)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (DeescError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

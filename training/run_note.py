@@ -1,0 +1,34 @@
+"""The description of a run in MLflow: its headline figures, beside the baseline, in plain words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.descriptions import EVALUATED
+from training.evaluate import HEADLINE, figure_cell
+
+PAGE = "report/report.html"
+"""Where a run keeps its page, among its artifacts."""
+
+
+def run_note(report: Mapping[str, Any], model_version: str) -> str:
+    """Return Markdown.
+
+    Args:
+        report: What `training.evaluate.evaluate` returned for the test split.
+        model_version: What was trained.
+    """
+    lines = [
+        f"**{model_version}** on {report['rows']:,} test utterances of the corpus. All figures,"
+        f" pictures and errors: Artifacts, `{PAGE}`. What each metric says: `metrics.json` there.",
+        "",
+        "| figure | in plain words | best | model (95 % interval) | TF-IDF | difference |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in HEADLINE:
+        metric = EVALUATED[name]
+        lines.append(
+            f"| `{name}` | {metric.words} | {metric.best} | {figure_cell(report['metrics'], name)}"
+            f" | {figure_cell(report['baseline'], name)}"
+            f" | {figure_cell(report['difference'], name, signed=True)} |"
+        )
+    return "\n".join(lines)
