@@ -578,8 +578,10 @@ def test_a_window_is_bounded_by_characters_too(tmp_path, file_format):
     sources = find_sources([path])
     found = [window.records for window in windows_of(sources, 0, characters=20_000)]
     assert [record.turn.text for window in found for record in window] == texts
-    # The last row is the one with which it is full.
-    assert all(sum(len(record.turn.text) for record in window[:-1]) < 20_000 for window in found)
+    # The last row is the one with which it is full. Rows of Parquet count as much as the mean of
+    # those that are read together, here seven to a window, of which two may be long.
+    most = 20_000 if file_format != "parquet" else 2 * 16_000
+    assert all(sum(len(record.turn.text) for record in window[:-1]) < most for window in found)
     assert 20 < len(found) < 60
 
 
