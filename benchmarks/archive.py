@@ -2,12 +2,14 @@
 
     python -m benchmarks.archive --turns 2000 20000 --processes 2
     python -m benchmarks.archive --turns 20000 --format parquet
+    python -m benchmarks.archive --turns 100000 1000000 10000000 --stub
 
 Conversations of our corpus's test split are repeated until there are so many turns, each with an
 id of its own. `deesc score --parts` labels them in a process of its own, its start included; then
 the parts are read to see that each turn is there once, in order. Memory is the highest that the
 kernel saw for the process that reads and writes, and for the largest of those that label; Linux
-only. A small network as `--model` measures reading and writing alone: say so beside its figures.
+only. With `--stub` the model says the same of each text, so that only reading, windows and writing
+are measured: say so beside such figures.
 """
 
 import argparse
@@ -97,13 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl")
     parser.add_argument("--model", type=Path, default=default_bundle_path(), help="a bundle")
+    parser.add_argument("--stub", action="store_true", help="no model; one process only")
     options = parser.parse_args(arguments)
+    if options.stub and options.processes > 1:
+        parser.error("--stub is for one process")
+    module = "benchmarks.stubbed_score" if options.stub else "deesc_model.cli"
     talks = conversations_of(CORPUS)
     for count in options.turns:
         with tempfile.TemporaryDirectory() as folder:
             path, parts = Path(folder, f"turns.{options.format}"), Path(folder, "parts")
             write_rows(path, turns_of(talks, count))
-            command = [sys.executable, "-m", "deesc_model.cli", "score", path, "--parts", parts]
+            command = [sys.executable, "-m", module, "score", path, "--parts", parts]
             command += ["--processes", options.processes, "--model", options.model]
             figures = measure([str(part) for part in command])
             read = 0
@@ -116,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise SystemExit(f"the parts hold {read:,} turns, not {count:,}")
         rate = round(count / figures["seconds"], 1)
         about = {"turns": count, "processes": options.processes, "format": options.format}
+        about["stub"] = options.stub
         print(json.dumps({**about, **figures, "turns_per_s": rate}), flush=True)
 
 

@@ -17,8 +17,8 @@ from deesc_model.archive.manifest import guard, plan_of
 from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
 from deesc_model.archive.pace import Pace
 from deesc_model.archive.scoring import score as score_windows
-from deesc_model.archive.sources import Source, find_sources, refuse_inside
-from deesc_model.archive.windows import windows_of
+from deesc_model.archive.sources import Source, find_sources, refuse_inside, refuse_streams
+from deesc_model.archive.windows import Wanted
 from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.companion import ConversationCompanion
@@ -60,6 +60,13 @@ class OnError(StrEnum):
 
     FAIL = "fail"
     SKIP = "skip"
+
+
+class Engine(StrEnum):
+    """Where `deesc score` labels."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 ModelOption = Annotated[
@@ -201,6 +208,9 @@ def score(
         int, typer.Option(min=1, help="Rows after which a part ends with the conversation.")
     ] = 10_000,
     processes: Annotated[int, typer.Option(min=1, help="Processes that label.")] = 1,
+    engine: Annotated[
+        Engine, typer.Option(help="ray spreads the processes over the cluster of RAY_ADDRESS.")
+    ] = Engine.LOCAL,
     input_format: InputOption = None,
     customer: CustomerOption = None,
     output_format: Annotated[
@@ -236,6 +246,8 @@ def score(
     if wanted == "parquet" and not (out or parts):
         raise typer.BadParameter("Parquet is no text for standard output; name a file with -o")
     sources = find_sources(files, named, customer or ())
+    if engine is Engine.RAY:
+        refuse_streams(sources, "--engine ray reads in another process")
     target = wanted or _target_format(sources, out, parts)
     skip = on_error is OnError.SKIP
     aside = skipped or Path(f"{out or _plain_name(files[:1])}.skipped.jsonl")
@@ -249,7 +261,6 @@ def score(
             check_writable(path)
     bundle = read_bundle(model or default_bundle_path())
     reach = bundle.config.encoder.context_turns
-    left_out: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
         refuse_changes = guard(sources)
         columns = table_columns(sources, target)
@@ -267,16 +278,22 @@ def score(
             output = stack.enter_context(open_parts(parts, target, columns, plan))
         else:
             output = stack.enter_context(open_file(out, target, columns, aside))
-        label = stack.enter_context(_labeller(bundle, processes, threads, batch_size))
+        label = stack.enter_context(_labeller(bundle, engine, processes, threads, batch_size))
         pace, advance = stack.enter_context(_progress(_plain_name(files), "rows"))
-        seen = columns if target == "csv" else None
-        windows = windows_of(sources, reach, part_rows if parts else None, left_out, seen)
-        counts = score_windows(windows, label, output, skip=skip, begin=pace.begin, advance=advance)
+        windows = Wanted(
+            sources,
+            reach,
+            part_rows=part_rows if parts else None,
+            there=output.there,
+            skip=skip,
+            columns=columns if target == "csv" else None,
+        )
+        counts = score_windows(windows, label, output, begin=pace.begin, advance=advance)
         refuse_changes()
-    _note_left_out(left_out)
+    _note_left_out(counts.left_out)
     _note(
         f"{counts.labelled:,} rows labelled"
-        + (f", {counts.kept:,} were there" if counts.kept else "")
+        + (f", {output.kept:,} were there" if output.kept else "")
         + (f", {counts.skipped:,} skipped, see {aside}" if counts.skipped else "")
     )
 
@@ -399,9 +416,15 @@ def _plain_name(files: Sequence[Path]) -> str:
 
 @contextlib.contextmanager
 def _labeller(
-    bundle: Bundle, processes: int, threads: int | None, batch_size: int
+    bundle: Bundle, engine: Engine, processes: int, threads: int | None, batch_size: int
 ) -> Iterator[Labeller]:
     """Open the model, in other processes if there are to be several."""
+    if engine is Engine.RAY:
+        from deesc_model.archive.ray_engine import on_ray  # noqa: PLC0415 - an extra
+
+        with on_ray(bundle.path, processes, threads or 1, batch_size) as label:
+            yield label
+        return
     if processes == 1:
         yield in_this_process(EscalationClassifier(bundle, threads=threads), batch_size)
         return

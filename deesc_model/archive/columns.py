@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deesc_model.archive.sources import Source
-from deesc_model.errors import InvalidInputError
+from deesc_model.archive.sources import Source, refuse_streams
 from deesc_model.records import Record
 
 
@@ -50,12 +49,7 @@ def _parquet_columns(sources: Sequence[Source]) -> Any:
     from deesc_model.parquet_reader import parquet_schema  # noqa: PLC0415 - an extra
     from deesc_model.parquet_writer import merge_schemas, plain_schema  # noqa: PLC0415
 
-    for source in sources:
-        if source.size is None:
-            raise InvalidInputError(
-                f"{source.name} can be read only once, but Parquet needs to know all columns"
-                " first; put it into a file, or write JSON Lines"
-            )
+    refuse_streams(sources, "Parquet needs to know all columns first")
     schemas = [
         (source.name, parquet_schema(source.file, source.fields))
         for source in sources

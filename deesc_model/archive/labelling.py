@@ -1,7 +1,7 @@
 """Label windows in order, in this process or in several: the seam for other ways to do it.
 
 A `Labeller` takes windows and gives each back with its predictions, in the order given. It may
-take windows ahead, a bounded number of them.
+take windows ahead, a bounded number of them. What else it is given is called at the first window.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import DeescError
 from deesc_model.types import Prediction, Turn
 
-Labeller = Callable[[Iterable[Window]], Iterator[tuple[Window, Sequence[Prediction]]]]
+Labelled = Iterator[tuple[Window, Sequence[Prediction]]]
+Labeller = Callable[[Iterable[Window], Callable[[], None]], Labelled]
 
 
 def in_this_process(classifier: EscalationClassifier, batch_size: int) -> Labeller:
@@ -32,9 +33,10 @@ def in_this_process(classifier: EscalationClassifier, batch_size: int) -> Labell
         batch_size: Texts in one forward pass, 1 or more.
     """
 
-    def label(windows: Iterable[Window]) -> Iterator[tuple[Window, Sequence[Prediction]]]:
+    def label(windows: Iterable[Window], begin: Callable[[], None]) -> Labelled:
         for window in windows:
-            turns, contexts = _asked(window)
+            begin()
+            turns, contexts = asked(window)
             yield window, classifier.predict_batch(turns, contexts, batch_size=batch_size)
 
     return label
@@ -67,8 +69,12 @@ def in_processes(bundle: Path, processes: int, threads: int, batch_size: int) ->
 
     with ThreadPoolExecutor(processes) as pool:  # its threads only wait
 
-        def label(windows: Iterable[Window]) -> Iterator[tuple[Window, Sequence[Prediction]]]:
-            return _in_order(windows, lambda window: pool.submit(ask, window), 2 * processes)
+        def label(windows: Iterable[Window], begin: Callable[[], None]) -> Labelled:
+            def submit(window: Window) -> Future[list[Prediction]]:
+                begin()
+                return pool.submit(ask, window)
+
+            return _in_order(windows, submit, 2 * processes)
 
         try:
             yield label
@@ -86,7 +92,7 @@ class _Worker:
 
     def ask(self, window: Window) -> list[Prediction]:
         try:
-            self.connection.send(_asked(window))
+            self.connection.send(asked(window))
             answer: list[Prediction] = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
@@ -99,7 +105,7 @@ class _Worker:
         return answer
 
 
-def _asked(window: Window) -> tuple[list[Turn], list[tuple[Turn, ...]]]:
+def asked(window: Window) -> tuple[list[Turn], list[tuple[Turn, ...]]]:
     """Return the texts of a window and what was said before each."""
     records = window.records
     return [record.turn for record in records], [record.context for record in records]
@@ -128,9 +134,9 @@ def _serve(connection: Connection, bundle: Path, threads: int, batch_size: int) 
 
 def _in_order(
     windows: Iterable[Window],
-    submit: Callable[[Window], "Future[list[Prediction]]"],
+    submit: Callable[[Window], Future[list[Prediction]]],
     ahead: int,
-) -> Iterator[tuple[Window, Sequence[Prediction]]]:
+) -> Labelled:
     """Keep so many windows submitted; yield them in order.
 
     What fails in reading ahead fails here when its turn comes, so that the rows before it are

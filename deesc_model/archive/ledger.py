@@ -14,6 +14,7 @@ from deesc_model.files import open_output
 LEDGER_FILE: Final = "_parts.jsonl"
 
 Entry = dict[str, int]
+_FIELDS: Final = ("part", "rows", "skipped", "bytes", "skipped_bytes")
 
 
 class Ledger:
@@ -30,7 +31,7 @@ class Ledger:
         self._entries = {
             entry["part"]: entry
             for entry in _read(self._file)
-            if entry == self._measured(entry["part"])
+            if entry == {**entry, **self._sizes(entry["part"])}
         }
         if self._file.exists():
             self.tidy()  # a kill may have left half a line
@@ -40,9 +41,15 @@ class Ledger:
         """Numbers of the parts that are whole."""
         return frozenset(self._entries)
 
-    def enter(self, part: int) -> None:
-        """Say that a part is whole and on the disk."""
-        self._entries[part] = entry = self._measured(part)
+    @property
+    def rows(self) -> int:
+        """Rows of the parts that are whole, labelled and skipped."""
+        return sum(entry["rows"] + entry["skipped"] for entry in self._entries.values())
+
+    def enter(self, part: int, rows: int, skipped: int) -> None:
+        """Say that a part is whole and on the disk, and how many rows it has."""
+        entry = {"part": part, "rows": rows, "skipped": skipped, **self._sizes(part)}
+        self._entries[part] = entry
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(_line(entry))
             stream.flush()
@@ -53,13 +60,12 @@ class Ledger:
         with open_output(self._file, keep=False) as stream:
             stream.writelines(_line(self._entries[part]) for part in sorted(self._entries))
 
-    def _measured(self, part: int) -> Entry:
-        rows, skipped = (_size(file) for file in self._files_of(part))
-        return {"part": part, "bytes": rows, "skipped_bytes": skipped}
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else -1
+    def _sizes(self, part: int) -> Entry:
+        rows, skipped = self._files_of(part)
+        return {
+            "bytes": rows.stat().st_size if rows.exists() else -1,
+            "skipped_bytes": skipped.stat().st_size if skipped.exists() else 0,
+        }
 
 
 def _line(entry: Entry) -> str:
@@ -73,6 +79,7 @@ def _read(file: Path) -> list[Entry]:
             entry = json.loads(line)
         except ValueError:  # it was being written when the run was killed
             continue
-        if isinstance(entry, dict) and type(entry.get("part")) is int:
+        known = isinstance(entry, dict) and entry.keys() == set(_FIELDS)
+        if known and all(type(value) is int for value in entry.values()):
             found.append(entry)
     return found

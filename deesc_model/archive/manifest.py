@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from deesc_model.archive.sources import Source
+from deesc_model.archive.sources import Source, refuse_streams
 from deesc_model.bundle import file_sha256
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_output
@@ -30,12 +30,7 @@ def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
     Raises:
         InvalidInputError: A source can be read only once.
     """
-    for source in sources:
-        if source.size is None:
-            raise InvalidInputError(
-                f"{source.name} can be read only once, so parts of it could not be resumed;"
-                " put it into a file, or write one file with -o"
-            )
+    refuse_streams(sources, "parts of it are resumed by reading it again")
     inputs = [
         {
             "file": source.name,

@@ -21,8 +21,13 @@ SKIPPED_FOLDER: Final = "_skipped"
 class Output(Protocol):
     """Takes rows in order."""
 
-    def wants(self, part: int) -> bool:
-        """Return whether a part is still to be written."""
+    @property
+    def there(self) -> frozenset[int]:
+        """Parts that were there when this run began."""
+
+    @property
+    def kept(self) -> int:
+        """Rows of these parts, labelled and skipped."""
 
     def write(self, part: int, record: Record, prediction: Prediction) -> None:
         """Write a row."""
@@ -83,9 +88,8 @@ class _OneFile:
         self._aside = aside
         self._skipped: TextIO | None = None
 
-    def wants(self, part: int) -> bool:
-        """Return True: there is one part."""
-        return True
+    there: frozenset[int] = frozenset()
+    kept = 0
 
     def write(self, part: int, record: Record, prediction: Prediction) -> None:
         """Write a row."""
@@ -108,7 +112,8 @@ class _Parts:
         self._write: RowWriter | None = None
         self._skipped: TextIO | None = None
         self.ledger = Ledger(folder, self._files_of)
-        self._there = self.ledger.parts
+        self.there, self.kept = self.ledger.parts, self.ledger.rows
+        self._rows = self._aside = 0
         for rest in (*folder.glob("*.partial"), *(folder / SKIPPED_FOLDER).glob("*.partial")):
             rest.unlink()  # of a run that was killed
 
@@ -121,18 +126,15 @@ class _Parts:
         if error[0] is not None:
             self._stack.__exit__(*error)
             return
-        if self._write is None and not self._there:
+        if self._write is None and not self.there:
             self._turn_to(0)  # tools that read the folder learn the columns from it
         self._complete()
         self.ledger.tidy()
 
-    def wants(self, part: int) -> bool:
-        """Return whether the part was not there when this run began."""
-        return part not in self._there
-
     def write(self, part: int, record: Record, prediction: Prediction) -> None:
         """Write a row."""
         self._turn_to(part)(record, prediction)
+        self._rows += 1
 
     def spoil(self, part: int, source: Source, record: BadRecord) -> None:
         """Write a row aside, into a file for the part."""
@@ -142,6 +144,7 @@ class _Parts:
             aside.parent.mkdir(exist_ok=True)
             self._skipped = self._stack.enter_context(open_output(aside, keep=False))
         self._skipped.write(_skipped_row(source, record))
+        self._aside += 1
 
     def _turn_to(self, part: int) -> RowWriter:
         if self._write is None or part != self._part:
@@ -157,7 +160,8 @@ class _Parts:
     def _complete(self) -> None:
         self._stack.close()
         if self._write is not None:
-            self.ledger.enter(self._part)
+            self.ledger.enter(self._part, self._rows, self._aside)
+            self._rows = self._aside = 0
 
     def _files_of(self, part: int) -> tuple[Path, Path]:
         name = f"part-{part:06}"

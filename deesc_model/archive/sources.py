@@ -5,7 +5,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -33,11 +33,13 @@ class OpenSource:
         records: Its rows in order, good and bad; an error names the file.
         position: Says how many of its bytes were read so far; 0 if it has no size.
         columns: The fields that a table has, whether it has rows or not; none of all else.
+        left_out: How often what of a transcript was not said to the other side.
     """
 
     records: Iterator[Record | BadRecord]
     position: Callable[[], int]
     columns: Sequence[str] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +79,21 @@ class Source:
         return found.st_size, found.st_mtime_ns, found.st_ino
 
     @contextlib.contextmanager
-    def open(
-        self, context_turns: int, left_out: Counter[str] | None = None
-    ) -> Iterator[OpenSource]:
+    def open(self, context_turns: int) -> Iterator[OpenSource]:
         """Open the file.
 
         Args:
             context_turns: How many turns before it come with each record.
-            left_out: Counts what of a transcript was not said to the other side.
 
         Raises:
             InvalidInputError: The file cannot be read; the message names it.
         """
         if self.file_format is None:
             found = read_conversations(self.file, named=self.named, customers=self.customers)
-            if left_out is not None:
-                for conversation in found:
-                    left_out.update(conversation.left_out)
+            left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
             size = self.size or 0
-            yield OpenSource(transcript_records(found, context_turns, self.fields), lambda: size)
+            turns = transcript_records(found, context_turns, self.fields)
+            yield OpenSource(turns, lambda: size, left_out=left_out)
             return
         with open_rows(self.file, self.file_format, self.fields) as opened:
             records = in_context(opened.rows, context_turns)
@@ -124,6 +122,23 @@ def find_sources(
         Source(file, row_format(file, named, customers), _fields(file), named, tuple(customers))
         for file in files
     ]
+
+
+def refuse_streams(sources: Sequence[Source], why: str) -> None:
+    """Refuse what can be read only once.
+
+    Args:
+        sources: What `find_sources` returned.
+        why: What says that it must be read elsewhere or again.
+
+    Raises:
+        InvalidInputError: A source is no ordinary file.
+    """
+    for source in sources:
+        if source.size is None:
+            raise InvalidInputError(
+                f"{source.name} can be read only once, but {why}; put it into a file"
+            )
 
 
 def refuse_inside(folder: Path, given: Sequence[Path], sources: Sequence[Source]) -> None:

@@ -4,12 +4,12 @@ Both follow from the input alone: a window is so many rows or characters of a fi
 begins with the first conversation that begins when the part before has its rows.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from deesc_model.archive.sources import Source
+from deesc_model.errors import InvalidInputError
 from deesc_model.records import BadRecord, Record
 
 WINDOW: Final = 4096
@@ -28,12 +28,15 @@ class Window:
         items: The rows, good and bad, each with the number of its part, from 0.
         size: Bytes of the source that they take; 0 if it has no size.
         left: Bytes of this and all other sources that come after them.
+        left_out: How often what of its transcript was not said to the other side; of the first
+            window of a source.
     """
 
     source: Source
     items: Sequence[tuple[int, Record | BadRecord]]
     size: int
     left: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def records(self) -> list[Record]:
@@ -41,11 +44,53 @@ class Window:
         return [item for _, item in self.items if isinstance(item, Record)]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The windows of which a row is still to be labelled; it can be sent to another process.
+
+    A window is labelled whole, so that scores do not depend on what is there already.
+
+    Attributes:
+        sources: As in `windows_of`.
+        context_turns: As in `windows_of`.
+        part_rows: As in `windows_of`.
+        there: Parts that need nothing more.
+        skip: Whether a row that cannot be labelled is passed on, or else ends the reading.
+        columns: As in `windows_of`.
+        size: As in `windows_of`.
+    """
+
+    sources: Sequence[Source]
+    context_turns: int
+    part_rows: int | None = None
+    there: frozenset[int] = frozenset()
+    skip: bool = False
+    columns: list[str] | None = None
+    size: int = WINDOW
+
+    def __iter__(self) -> Iterator[Window]:
+        """Yield the windows in order.
+
+        Raises:
+            InvalidInputError: A source cannot be read, or a row cannot be labelled.
+        """
+        for window in windows_of(
+            self.sources, self.context_turns, self.part_rows, self.columns, self.size
+        ):
+            wanted = [item for part, item in window.items if part not in self.there]
+            bad = next((item for item in wanted if isinstance(item, BadRecord)), None)
+            if bad is not None and not self.skip:
+                raise InvalidInputError(
+                    f"{window.source.name}: {bad}; --on-error skip writes such rows aside"
+                )
+            if wanted:
+                yield window
+
+
 def windows_of(
     sources: Sequence[Source],
     context_turns: int,
     part_rows: int | None = None,
-    left_out: Counter[str] | None = None,
     columns: list[str] | None = None,
     size: int = WINDOW,
     characters: int = CHARACTERS,
@@ -56,7 +101,6 @@ def windows_of(
         sources: What to read.
         context_turns: How many turns before it come with each record.
         part_rows: Rows after which a part ends with the conversation; None makes one part.
-        left_out: Counts what of transcripts was not said to the other side.
         columns: Gets the columns of the first table, if it is an empty list.
         size: Most rows of a window.
         characters: Characters, of all fields, with which a window is full.
@@ -68,7 +112,8 @@ def windows_of(
     left = sum(source.size or 0 for source in sources)
     for source in sources:
         after = left - (source.size or 0)
-        with source.open(context_turns, left_out) as opened:
+        with source.open(context_turns) as opened:
+            left_out = opened.left_out
             if columns is not None and not columns:
                 columns += opened.columns
             while items := _take(opened.records, size, characters):
@@ -80,7 +125,8 @@ def windows_of(
                     rows += 1
                     placed.append((part, item))
                 before, left = left, max(after, after + (source.size or 0) - opened.position())
-                yield Window(source, placed, before - left, left)
+                yield Window(source, placed, before - left, left, left_out)
+                left_out = {}
         left = after
 
 

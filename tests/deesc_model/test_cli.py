@@ -15,6 +15,7 @@ import pytest
 from command import deesc, read_jsonl, write_jsonl
 from tiny_bundle import write_tiny_bundle
 
+from deesc_model import InvalidInputError, records
 from deesc_model.policy import POLICY_FILE
 from deesc_model.records import PREDICTION_COLUMNS
 
@@ -211,6 +212,10 @@ def test_scoring_twice_replaces_what_the_first_run_added(tiny_bundle, tmp_path):
     deesc("score", path, "-o", once, "--model", tiny_bundle, check=0)
     twice = deesc("score", once, "--model", tiny_bundle, check=0).stdout
     assert twice == once.read_text()
+    (row,) = read_jsonl(
+        deesc("score", once, "--format", "jsonl", "--model", tiny_bundle, check=0).stdout
+    )
+    assert list(row) == ["text", "id", "deesc"]
 
 
 def test_a_conversation_may_be_numbered_from_zero(tiny_bundle, tmp_path):
@@ -413,9 +418,26 @@ def test_every_byte_of_a_csv_field_is_kept(tiny_bundle, tmp_path):
 
 
 def test_what_is_no_json_value_is_not_written_on(tiny_bundle, tmp_path):
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"text": "late", "n": NaN}\n')
-    assert "NaN is not a JSON value" in deesc("score", path, "--model", tiny_bundle, check=1).stderr
+    path, aside = tmp_path / "in.jsonl", tmp_path / "aside"
+    path.write_text('{"text": "late", "n": NaN}\n{"text": "late", "n": 1e999}\n')
+    options = ("--on-error", "skip", "--skipped", aside, "--model", tiny_bundle)
+    assert deesc("score", path, *options, check=0).stdout == ""
+    assert [row["error"] for row in read_jsonl(aside.read_text())] == [
+        "not JSON: NaN is not a JSON value",
+        "not JSON: 1e999 is too large a number",
+    ]
+
+
+def test_a_line_that_is_too_long_is_not_held(monkeypatch):
+    monkeypatch.setattr(records, "LONGEST_LINE", 20)
+    lines = io.StringIO(f'{{"text": "a"}}\n{{"text": "{"x" * 50}"}}\r\n{{"text": "b"}}')
+    first, long, last = records.read_records(lines, "jsonl", context_turns=0)
+    assert [item.line for item in (first, long, last)] == [1, 2, 3]
+    assert (first.turn.text, last.turn.text) == ("a", "b")
+    assert str(long) == "line 2: 20 characters or more in one line"
+    table = io.StringIO(f"text\n{'x' * 50}\n")
+    with pytest.raises(InvalidInputError, match="line 2: 20 characters or more in one line"):
+        list(records.read_records(table, "csv", context_turns=0))
 
 
 def test_show_refuses_a_file_of_several_conversations(tiny_bundle, tmp_path):
