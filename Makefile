@@ -14,7 +14,7 @@ LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check train seeds tune retrain gate promote rollback serve ui proto bench-serve mlflow clean
+.PHONY: demo test check lint light setup train seeds tune retrain gate promote rollback serve ui proto bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -22,14 +22,20 @@ demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no t
 test: $(FULL)/ready  ## set up everything and run the tests
 	$(FULL)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: $(FULL)/ready $(DEMO)/ready  ## format, lint, types, contracts, corpus, and the light tests without torch
+check: lint light  ## format, lint, types, contracts, corpus; then the light tests without torch
+
+lint: $(FULL)/ready
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/ruff check .
 	$(FULL)/bin/mypy deesc_model serve explorer
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/python -m training.data check
+
+light: $(DEMO)/ready
 	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright psutil pyarrow
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
+
+setup: $(FULL)/ready
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
 	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)

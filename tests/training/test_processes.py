@@ -53,6 +53,7 @@ def curve(config, figure: str) -> dict[int, float]:
     return {point.step: point.value for point in history}
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tiny_config, tmp_path):
     # Without dropout and with even weights the mean of two halves is the whole, and an epoch of
     # 320 turns is made of whole batches: the two differ by rounding.
@@ -89,6 +90,7 @@ def test_two_processes_train_what_one_does(tiny_config, tmp_path):
     assert not (Path(together.run_dir) / "trainer").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_with_an_error_and_one_alone_resumes(
     tiny_config, tmp_path
 ):

@@ -40,6 +40,7 @@ def test_mean_and_standard_deviation_are_of_what_all_seeds_have():
     assert all(describe(name) for name in found)
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was(tiny_config, tmp_path):
     config = dataclasses.replace(tiny_config, epochs=3)
     file = config_file(config, tmp_path / "c.toml")

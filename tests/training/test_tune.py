@@ -33,6 +33,7 @@ choices = [0, 1]
 """
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_was(tiny_config, tmp_path, capsys):
     config = dataclasses.replace(tiny_config, epochs=2)
     file = config_file(config, tmp_path / "c.toml")
