@@ -160,9 +160,19 @@ OF_A_RUN = {
         "mean of the level's macro-F1 and the triggers' average precision (best epoch, validation)",
         "1",
     ),
+    "drift/count": Metric("rows that drifted", "0"),
     "best_selection": Metric("selection of the best trial (validation)", "1"),
 }
 """Of gates, and of runs above others."""
+
+DRIFT = {
+    "reference": Metric("value in the reference"),
+    "current": Metric("value in the current set"),
+    "size": Metric("how large the shift is, as docs/analysts.md says", "0"),
+    "p_value": Metric("chance of a shift of this size where nothing changed", "1"),
+    "drifted": Metric("1 if chance does not explain the shift and it is large", "0"),
+}
+"""Of each row of `training.drift`."""
 
 RISK = {
     "escalate": Metric("share of turns that are followed by an escalation within six turns"),
@@ -201,12 +211,13 @@ _EVALUATION = re.compile(
 )
 _ROBUSTNESS = re.compile(r"test_robustness/(\w+)_failures")
 _ALARMS = re.compile(rf"(validation|test)/({'|'.join(RULES)})/(\w+?)(|_low|_high)")
+_DRIFT = re.compile(rf"drift/([\w.]+)/({'|'.join(DRIFT)})")
 _RISK = re.compile(r"(validation|test)/risk/(\w+)")
 
 
 def describe(name: str) -> Metric | None:
     """Return what a figure of MLflow means; None if nothing is known of that name."""
-    if known := CURVES.get(name) or OF_A_RUN.get(name):
+    if known := CURVES.get(name) or OF_A_RUN.get(name) or _of_drift(name):
         return known
     if found := _ALARMS.fullmatch(name):
         split, rule, figure, ending = found.groups()
@@ -242,6 +253,11 @@ def _named() -> list[tuple[str, Metric]]:
         for name, metric in figures.items()
     ]
     return [*EVALUATED.items(), *single]
+
+
+def _of_drift(name: str) -> Metric | None:
+    found = _DRIFT.fullmatch(name)
+    return _in_place(DRIFT[found[2]], found[1]) if found else None
 
 
 def _of_one_label(figure: str) -> Metric | None:

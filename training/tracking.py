@@ -135,13 +135,19 @@ class Tracker:
         status = "FINISHED" if kind is None else "FAILED"
         if kind is KeyboardInterrupt:
             status = "KILLED"
-        self._call("close the run", lambda: mlflow.end_run(status))
+        self._call("close the run", lambda: self._close(status), always=True)
         if not self._alive:
             log.warning(
                 "not everything is in MLflow at %s; all results are in %s",
                 self._config.tracking_uri,
                 Path(self._config.run_dir).resolve(),
             )
+
+    def _close(self, status: str) -> None:
+        """End the run, whatever failed before: no other could be opened in this process."""
+        if self.run_id != UNTRACKED:
+            check_reachable(self._config.tracking_uri)
+            mlflow.end_run(status)
 
     def log_data(self, split: str, rows: Sequence[Utterance]) -> None:
         """Record which data a split held: a logged dataset with its fingerprint per source."""
@@ -215,9 +221,9 @@ class Tracker:
         """Log the bundle as a text-in model and register it as `Config.alias`."""
         self._call("register the bundle", lambda: _register(bundle_dir, self._config))
 
-    def _call(self, what: str, action: Callable[[], object]) -> None:
+    def _call(self, what: str, action: Callable[[], object], *, always: bool = False) -> None:
         """Run one MLflow call; the first failure ends tracking, never training."""
-        if not self._alive:
+        if not (self._alive or always):
             return
         try:
             action()

@@ -15,6 +15,7 @@ from deesc_model import Level, Prediction, Turn
 from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.labels import SIGNALS, TRIGGERS
 from training.config import ConfigError
+from training.descriptions import describe
 from training.drift import main
 from training.drift_features import build_features, stability_index
 from training.drift_shifts import (
@@ -270,6 +271,7 @@ def test_the_command_prints_writes_draws_and_tracks(scored, command, classifier,
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'm.db'}")
     run = mlflow.search_runs(experiment_names=["deesc"], output_format="list")[0]
     assert run.data.metrics["drift/level/drifted"] == 1
+    assert all(describe(name) for name in run.data.metrics)
     assert run.data.params["significance"] == "0.05"
 
 
@@ -279,6 +281,7 @@ def test_the_command_is_quiet_about_another_sample_of_the_same(scored, command, 
     assert "drift: none" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore", "error:::training")  # MLflow's own
 def test_one_set_with_itself_is_quiet_whatever_the_chance(scored, command, capsys):
     assert command(scored / "hotter.csv", reference=scored / "hotter.jsonl") == 0
     assert "drift: none" in capsys.readouterr().out

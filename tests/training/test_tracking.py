@@ -38,6 +38,16 @@ def test_runs_of_one_name_are_two_and_hang_below_what_the_server_knows(config, t
     assert parents == {first.run_id: None, second.run_id: first.run_id, third.run_id: None}
 
 
+def test_a_call_that_fails_leaves_no_run_open(config, caplog):
+    with Tracker(config, {}) as tracker:
+        tracker.log_files([Path(config.run_dir) / "nothing"], "report")
+        tracker.log_figures({"seeds": 3.0})
+    assert "cannot upload report in MLflow" in caplog.text
+    assert mlflow.active_run() is None
+    run = mlflow.MlflowClient(config.tracking_uri).get_run(tracker.run_id)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {})
+
+
 def test_an_interrupted_run_goes_on_without_doubling_what_it_said(config, tmp_path, caplog):
     table = {"text": ["“no”", "<b>yes</b>"], "level": [3, 0]}
     first = Tracker(config, {})
