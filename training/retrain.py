@@ -5,9 +5,7 @@ python -m training.retrain --resume          go on after a kill
 """
 
 import argparse
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from training.corpus import DataError
 from training.gate import exit_code, run_gate
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.processes import process_count
+from training.progress import show_progress
 from training.registry import Registry
 from training.tracking import register_bundle
 from training.train import train
@@ -62,10 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gates", type=Path, default=DEFAULT_GATES, metavar="FILE")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("training").setLevel(logging.INFO)
-    # Hints for people at a notebook, about things that are meant here.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
+    show_progress()
 
     def command() -> bool:
         config = read_config(options.config, options.overrides)

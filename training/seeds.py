@@ -10,9 +10,7 @@ headline figure. Seeds count up from the configuration's. A run and its bundle a
 
 import argparse
 import json
-import logging
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from training.dataset import load_dataset
 from training.descriptions import EVALUATED
 from training.evaluate import HEADLINE, data_sets
 from training.processes import refuse_several
+from training.progress import show_progress
 from training.tracking import RUN_ID_FILE, Tracker, settings
 from training.train import git_commit, train
 
@@ -175,10 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how many; 3, if not given")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished runs")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("training").setLevel(logging.INFO)
-    # Hints for people at a notebook, about things that are meant here.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
+    show_progress()
     try:
         config = read_config(options.config, options.overrides)
         done = train_seeds(config, options.seeds, resume=options.resume)

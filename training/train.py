@@ -13,7 +13,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +41,7 @@ from training.model import load_checkpoint
 from training.model_card import model_card
 from training.pages.run_page import run_page
 from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
+from training.progress import show_progress
 from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
@@ -220,10 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO if is_first() else logging.WARNING)
-    # Hints for people at a notebook, about things that are meant here.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
+    show_progress(logging.INFO if is_first() else logging.WARNING)
     try:
         config = read_config(options.config, options.overrides)
         if not is_first():

@@ -15,10 +15,8 @@ Source: Optuna (Akiba et al., 2019), with its tree-structured Parzen estimator (
 
 import argparse
 import json
-import logging
 import shutil
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,6 +39,7 @@ from training.corpus import Utterance, fingerprint
 from training.dataset import load_dataset
 from training.fine_tuning import fine_tune
 from training.processes import refuse_several
+from training.progress import show_progress
 from training.tracking import BOOKKEEPING, RUN_ID_FILE, Tracker, settings
 from training.train import git_commit
 
@@ -231,10 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=20, help="how many in all; default 20")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished study")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("training").setLevel(logging.INFO)
-    # Hints for people at a notebook, about things that are meant here.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
+    show_progress()
     try:
         config = read_config(options.config, options.overrides)
         search = read_search(options.search, config)
