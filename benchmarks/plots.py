@@ -63,6 +63,7 @@ def _comparison(contenders: Figures) -> Figure:
         axes.set(xlabel=label, xscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.margins(x=0.12, y=0.2)
+        axes.tick_params(which="minor", labelsize=7)
     panels[1].invert_xaxis()
     panels[0].set_ylabel("level macro-F1 on the test turns")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -72,10 +73,10 @@ def _comparison(contenders: Figures) -> Figure:
 
 
 def _roofline(roofline: Figures) -> Figure:
-    figure, axes = plt.subplots(figsize=(7.6, 5.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.6, 5.2), layout="constrained")
     points = roofline["points"]
     low = min(each["operations_per_byte"] for each in points) / 30
-    high = max(each["operations_per_byte"] for each in points) * 4
+    high = max(each["operations_per_byte"] for each in points) * 12
     bandwidth = roofline["copy_gb_per_s"]
     colours = {"int8": ORANGE, "bf16": GREY, "fp32": BLUE}
     for kind, rate in roofline["matrix_gops"].items():
@@ -85,20 +86,15 @@ def _roofline(roofline: Figures) -> Figure:
     top = max(roofline["matrix_gops"].values())
     copied = f"memory: {bandwidth:.0f} GB/s"
     axes.plot([low, top / bandwidth], [low * bandwidth, top], "--", color="black", label=copied)
-    for number, each in enumerate(points):
+    for number, each in enumerate(points, start=1):
         place = (each["operations_per_byte"], each["gops"])
-        axes.plot(*place, "o", color=BLUE, markersize=7)
-        axes.annotate(
-            f"{each['batch']} × {each['tokens']} tokens",
-            place,
-            xytext=(8, -14 if number % 2 else 6),
-            textcoords="offset points",
-            fontsize=9,
-        )
-    axes.set(xscale="log", yscale="log", xlim=(low, high * 3))
+        name = f"{number}: {each['batch']} × {each['tokens']} tokens, {each['gops']:,.0f}"
+        axes.plot(*place, "o", color=BLUE, markersize=7, label=name)
+        axes.annotate(str(number), place, (0, 8), textcoords="offset points", ha="center")
+    axes.set(xscale="log", yscale="log", xlim=(low, high))
     axes.set(xlabel="operations for each byte of weights", ylabel="1e9 operations a second")
     axes.set_title(f"Roofline of the shipped network on {roofline['threads']} threads", fontsize=11)
-    axes.legend(loc="lower right", fontsize=9)
+    figure.legend(loc="outside right upper", fontsize=9)
     axes.grid(alpha=0.3, which="both")
     return figure
 
@@ -133,7 +129,7 @@ def _scaling(scaling: Figures) -> Figure:
     for axes in (batch, length):
         axes.set_xscale("log")
     for axes in (batch, threads, processes):
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     _ticks(batch, [each["batch_size"] for each in scaling["batch"]])
     _ticks(length, [each["words"] for each in scaling["length"]])
     _ticks(threads, [each["threads"] for each in scaling["threads"]])
@@ -149,7 +145,7 @@ def _memory(scaling: Figures) -> Figure:
         points = scaling[f"memory_{key}"]
         _line(axes, points, key, {"peak_mb": "peak"})
         _labels(axes, title, label, "peak memory of the process (MiB)")
-        axes.set(xscale="log", ylim=(0, None))
+        axes.set(xscale="log", ylim=(0, 1.1 * axes.get_ylim()[1]))
         _ticks(axes, [each[key] for each in points])
     panels[1].set_ylabel("")
     figure.suptitle("Memory against the size of the input", fontsize=11)

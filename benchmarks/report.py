@@ -98,7 +98,7 @@ def _shown(each: Figures, key: str, digits: int) -> str:
 
 
 def _with_ratio(each: Figures, key: str, digits: int = 2) -> str:
-    return f"{each[key]:,.{digits}f} ×{each['ratio'][key]:.2g}"
+    return f"{each[key]:,.{digits}f} ×{each['ratio'][key]:.2f}"
 
 
 def _overhead(overhead: Figures) -> list[str]:

@@ -141,19 +141,21 @@ class InputEncoder:
     def _newest_tokens(self, text: str, room: int) -> tuple[Encoding, int]:
         """Encode the end of a text that holds more than `room` tokens, or all of it.
 
-        Tokens that are cut are not worth making: where words are read apart, the newest
-        `room` + 1 words hold enough, as a word is a token at least. Few are none (a lone
-        variation selector); then everything is read.
+        Tokens that are cut are not worth making. Where words are read apart, some of the newest
+        are enough: three for four tokens to begin with, as most are one token and some more.
 
         Returns:
             The tokens, and how many characters before them were skipped.
         """
-        if self._words_apart:
-            older, *words = text.rsplit(" ", room + 1)
-            if len(words) > room:
-                tail = self._encode_text(" ".join(words))
-                if len(tail) > room:
-                    return tail, len(older) + 1
+        wanted = room * 3 // 4 + 1
+        while self._words_apart:
+            older, *words = text.rsplit(" ", wanted)
+            if len(words) < wanted:
+                break
+            tail = self._encode_text(" ".join(words))
+            if len(tail) > room:
+                return tail, len(older) + 1
+            wanted *= 2
         return self._encode_text(text), 0
 
     def _encode_text(self, text: str) -> Encoding:
