@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read when tokenizers start their threads; a fork would otherwise warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     with tempfile.TemporaryDirectory() as folder:
+        # What torch compiled in an earlier run must not help this one's first answer.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")
         figures = _measure(options, Path(folder))
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(figures, indent=1) + "\n"

@@ -33,7 +33,8 @@ class Plan:
         shorts: Calls with the text of 27 words in a turn.
         batch: Texts in the one call that measures throughput in a turn.
         cold_starts: New processes for each contender.
-        patience_s: Longest turn; who needs more gets no other, and is not asked for quality.
+        patience_s: Longest turn, and longest first answer. Who needs more has no other, and is
+            not asked for quality if it was a turn.
     """
 
     rounds: int = 7
@@ -171,6 +172,8 @@ class Race:
         for number in range(self._plan.cold_starts):
             log.info("cold start %d of %d", number + 1, self._plan.cold_starts)
             for name, turns in self.turns.items():
+                if turns.cold_s and turns.cold_s[-1] > self._plan.patience_s:
+                    continue
                 worker = self._start(name)
                 if worker is not None:
                     worker.end()

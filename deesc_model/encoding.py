@@ -12,6 +12,7 @@ from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
 
 from deesc_model.errors import BundleError
+from deesc_model.labels import SPEAKERS
 from deesc_model.rendering import newest_turns, render_context, render_turn, speaker_prefix
 from deesc_model.types import Turn
 
@@ -69,6 +70,8 @@ class InputEncoder:
         pads = (tokenizer.token_to_id(name) for name in ("[PAD]", "<pad>"))
         self.pad_id = next((pad for pad in pads if pad is not None), 0)
         self._words_apart = _reads_words_apart(tokenizer)
+        prefixes = {name: speaker_prefix(Turn(name, "hello")) for name in SPEAKERS}
+        self._speakers = {name: self._encode_text(text).ids for name, text in prefixes.items()}
 
     @classmethod
     def from_file(cls, path: Path, settings: EncoderSettings) -> "InputEncoder":
@@ -126,7 +129,7 @@ class InputEncoder:
                 end = start + len(render_turn(turn))
                 if start < cut <= end:
                     speaker = (
-                        self._encode_text(speaker_prefix(turn)).ids
+                        self._speakers[turn.speaker]
                         if self._words_apart
                         else _speaker_tokens(before, turn, start)
                     )
@@ -141,21 +144,18 @@ class InputEncoder:
     def _newest_tokens(self, text: str, room: int) -> tuple[Encoding, int]:
         """Encode the end of a text that holds more than `room` tokens, or all of it.
 
-        Tokens that are cut are not worth making. Where words are read apart, some of the newest
-        are enough: three for four tokens to begin with, as most are one token and some more.
+        Tokens that are cut are not worth making. Where words are read apart, one word more than
+        `room` is enough, as hardly a word is no token; if some were, everything is read.
 
         Returns:
             The tokens, and how many characters before them were skipped.
         """
-        wanted = room * 3 // 4 + 1
-        while self._words_apart:
-            older, *words = text.rsplit(" ", wanted)
-            if len(words) < wanted:
-                break
-            tail = self._encode_text(" ".join(words))
-            if len(tail) > room:
-                return tail, len(older) + 1
-            wanted *= 2
+        if self._words_apart:
+            older, *words = text.rsplit(" ", room + 1)
+            if len(words) > room:
+                tail = self._encode_text(" ".join(words))
+                if len(tail) > room:
+                    return tail, len(older) + 1
         return self._encode_text(text), 0
 
     def _encode_text(self, text: str) -> Encoding:
