@@ -159,7 +159,8 @@ class InputEncoder:
         return self._encode_text(text), 0
 
     def _encode_text(self, text: str) -> Encoding:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        encoding: Encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoding
 
     def collate(self, inputs: Sequence[EncodedInput]) -> dict[str, Int64Array]:
         """Pad windows to the longest of them.
