@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from training.corpus import load_corpus, select_split
 
 PARTS: Final = ("comparison", "overhead", "roofline", "scaling")
 
-QUICK: Final = Plan(rounds=2, singles=6, shorts=4, batch=16, cold_starts=1)
+QUICK: Final = Plan(2, singles=6, shorts=4, batch=16, cold_starts=1, patience_s=600)
 QUICK_SCALING: Final = scaling.ScalingPlan(
     batch_sizes=(1, 8),
     words=(4, 32),
@@ -48,11 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write figures, plots and the section of the README."""
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # Read when tokenizers start their threads; a fork would otherwise warn.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     with tempfile.TemporaryDirectory() as folder:
-        # What torch compiled in an earlier run must not help this one's first answer.
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")
         figures = _measure(options, Path(folder))
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(figures, indent=1) + "\n"

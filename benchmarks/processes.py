@@ -1,6 +1,7 @@
 """Workers as their parent sees them: started, asked, and ended."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ class Worker:
     Args:
         module: The module to run.
         arguments: What it is given.
-        log: Where its standard error goes.
+        log: Where its standard error goes; what torch compiles goes beside it.
 
     Attributes:
         hello: The first line that it wrote.
@@ -28,11 +29,14 @@ class Worker:
 
     def __init__(self, module: str, *arguments: str, log: Path) -> None:
         self._log = log
+        # What torch compiled in an earlier run must not help this one's first answer.
+        compiled = {"TORCHINDUCTOR_CACHE_DIR": str(log.parent / "inductor")}
         before = time.perf_counter()
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
+                env={**os.environ, **compiled},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,

@@ -66,6 +66,7 @@ class _LevelClassifier(PreTrainedModel):
     """The model with the interface that a text-classification pipeline expects."""
 
     config_class = BertConfig
+    _supports_sdpa = True  # as the encoder does
 
     def __init__(self, config: BertConfig, model: EscalationModel) -> None:
         super().__init__(config)

@@ -1,8 +1,6 @@
 """The benchmark runs, and what it makes of the bundle is the bundle's network."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.comparison import level_quality
 from benchmarks.footprint import closure
 from benchmarks.report import BEGIN, END, write_section
@@ -21,8 +20,6 @@ from benchmarks.weights import float_network
 from deesc_model import Turn
 from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.encoding import INPUT_NAMES
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +113,8 @@ def test_the_section_stands_between_its_marks(tmp_path):
 
 def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_path):
     (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path)]
-    command += ["--only", "onnxruntime,openvino-int8", "--parts", "comparison,overhead"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    others = ["--only", "onnxruntime,openvino-int8", "--parts", "comparison,overhead"]
+    main(["--quick", "--out", str(tmp_path), *others])
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     ours, other = (figures["contenders"][name] for name in ("deesc", "onnxruntime"))
     assert set(ours["ratio"].values()) == {1.0}
@@ -134,8 +129,7 @@ def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_pat
     assert (tmp_path / "plots" / "comparison.png").is_file()
 
 
-def test_who_is_unknown_is_refused_by_name():
-    command = [sys.executable, "-m", "benchmarks", "--only", "deesc,magic"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "unknown magic; there are deesc, onnxruntime" in result.stderr
+def test_who_is_unknown_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "deesc,magic"])
+    assert "unknown magic; there are deesc, onnxruntime" in capsys.readouterr().err
