@@ -93,6 +93,8 @@ def text_classification(checkpoint: Path, *, compiled: bool) -> transformers.Pip
     """
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # a class it does not know
     model, tokenizer, _ = load_checkpoint(checkpoint)
+    # Which tokens are context; a tokenizer from a bare tokenizer.json would leave it out.
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     # Eager attention is for the export; who serves with torch takes the default.
     model.encoder.set_attn_implementation("sdpa")
     config = model.encoder.config
