@@ -127,7 +127,7 @@ class Race:
                 "benchmarks.worker", folder, name, json.dumps(self._short), log=log_file
             )
         except RuntimeError as error:  # one that fails is a result, not the end of the others
-            self.skipped[name] = f"failed: {str(error).strip().splitlines()[-1]}"
+            self.skipped[name] = f"failed: {str(error).strip().splitlines()[-1]:.200}"
             return None
         if "unusable" in worker.hello:
             self.skipped[name] = worker.hello["unusable"]

@@ -82,7 +82,8 @@ class Scaling:
 
     def per_s_for(self, seconds: float, callers: int = 1) -> float:
         """Return single texts a second, asked for by so many threads that share the classifier."""
-        ends = time.perf_counter() + seconds
+        started = time.perf_counter()
+        ends = started + seconds
         counts = [0] * callers
 
         def call(number: int) -> None:
@@ -96,7 +97,7 @@ class Scaling:
             each.start()
         for each in callers_:
             each.join()
-        return sum(counts) / seconds
+        return sum(counts) / (time.perf_counter() - started)
 
     def memory_of_texts(self, count: int) -> float:
         """Return the most memory held so far, in MiB, after a call with so many texts."""
