@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.contenders import OURS
 
@@ -63,7 +63,9 @@ def _comparison(contenders: Figures) -> Figure:
         axes.set(xlabel=label, xscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.margins(x=0.12, y=0.2)
-        axes.tick_params(which="minor", labelsize=7)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
     panels[1].invert_xaxis()
     panels[0].set_ylabel("level macro-F1 on the test turns")
     handles, labels = panels[0].get_legend_handles_labels()
