@@ -14,7 +14,7 @@ LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check lint light setup train seeds tune retrain gate promote rollback serve ui proto bench-serve mlflow clean
+.PHONY: demo test check lint light setup train seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -66,6 +66,10 @@ ui: $(UI)/ready  ## open the explorer on this machine only; ARGS='--port 7860 --
 
 proto: $(FULL)/ready  ## write the gRPC stubs anew; ARGS=--release fixes the API for later checks
 	$(FULL)/bin/python -m serve.protos $(ARGS)
+
+bench: $(FULL)/ready  ## compare with what one would use instead, on this machine; ARGS='--quick --out DIR'
+	$(FULL)/bin/pip install -q -c constraints.txt -e ".[bench]"
+	$(FULL)/bin/python -m benchmarks $(ARGS)
 
 bench-serve: $(SERVE)/ready  ## load the server on this machine and print its figures
 	$(SERVE)/bin/python -m benchmarks.serve $(ARGS)

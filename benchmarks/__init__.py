@@ -1,1 +1,1 @@
-"""Measurements that take a while: `make bench-serve`, `python -m benchmarks.conversations`."""
+"""Measurements that take a while: `make bench`, `make bench-serve`, `python -m benchmarks.…`."""

@@ -1,7 +1,8 @@
 """`EscalationClassifier`: text in, `Prediction` out, on onnxruntime."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Self
 
@@ -173,26 +174,37 @@ class EscalationClassifier:
         return self._encoder.encode(turn, before)
 
     def _predictions(self, scores: Scores) -> list[Prediction]:
-        levels = predicted_levels(scores)
-        frustration = scores.level @ np.arange(len(Level))
-        uncertain = uncertain_levels(scores, self._calibration)
-        triggers = predicted_labels(scores.triggers, self._calibration.triggers)
-        signals = predicted_labels(scores.signals, self._calibration.signals)
+        # Arrays become lists at once: reading numpy's numbers one by one takes most of the time.
+        columns = (
+            predicted_levels(scores),
+            scores.level,
+            scores.level @ np.arange(len(Level)),
+            uncertain_levels(scores, self._calibration),
+            predicted_labels(scores.triggers, self._calibration.triggers),
+            scores.triggers,
+            predicted_labels(scores.signals, self._calibration.signals),
+            scores.signals,
+        )
         return [
             Prediction(
-                level=Level(int(levels[row])),
-                level_scores=tuple(scores.level[row].tolist()),
-                frustration=float(frustration[row]),
-                uncertain=bool(uncertain[row]),
-                triggers=_chosen(TRIGGERS, triggers[row]),
-                trigger_scores=dict(zip(TRIGGERS, scores.triggers[row].tolist(), strict=True)),
-                signals=_chosen(SIGNALS, signals[row]),
-                signal_scores=dict(zip(SIGNALS, scores.signals[row].tolist(), strict=True)),
+                level=Level(level),
+                level_scores=tuple(level_scores),
+                frustration=frustration,
+                uncertain=uncertain,
+                triggers=tuple(compress(TRIGGERS, has_trigger)),
+                trigger_scores=dict(zip(TRIGGERS, triggers, strict=True)),
+                signals=tuple(compress(SIGNALS, has_signal)),
+                signal_scores=dict(zip(SIGNALS, signals, strict=True)),
                 model_version=self.model_version,
             )
-            for row in range(len(levels))
+            for (
+                level,
+                level_scores,
+                frustration,
+                uncertain,
+                has_trigger,
+                triggers,
+                has_signal,
+                signals,
+            ) in zip(*(column.tolist() for column in columns), strict=True)
         ]
-
-
-def _chosen(names: Sequence[str], flags: Iterable[np.bool_]) -> tuple[str, ...]:
-    return tuple(name for name, flag in zip(names, flags, strict=True) if flag)

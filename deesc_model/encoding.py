@@ -8,8 +8,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
+from tokenizers.normalizers import BertNormalizer, Lowercase
+from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
 
 from deesc_model.errors import BundleError
+from deesc_model.labels import SPEAKERS
 from deesc_model.rendering import newest_turns, render_context, render_turn, speaker_prefix
 from deesc_model.types import Turn
 
@@ -66,6 +69,9 @@ class InputEncoder:
         self._pair = tokenizer.num_special_tokens_to_add(True)
         pads = (tokenizer.token_to_id(name) for name in ("[PAD]", "<pad>"))
         self.pad_id = next((pad for pad in pads if pad is not None), 0)
+        self._words_apart = _reads_words_apart(tokenizer)
+        prefixes = {name: speaker_prefix(Turn(name, "hello")) for name in SPEAKERS}
+        self._speakers = {name: self._encode_text(text).ids for name, text in prefixes.items()}
 
     @classmethod
     def from_file(cls, path: Path, settings: EncoderSettings) -> "InputEncoder":
@@ -87,7 +93,7 @@ class InputEncoder:
             turn: The utterance.
             context: The turns before it, oldest first.
         """
-        body: Encoding = self._tokenizer.encode(render_turn(turn), add_special_tokens=False)
+        body = self._encode_text(render_turn(turn))
         settings = self.settings
         room = settings.max_length - self._single
         if len(body) > room:
@@ -114,17 +120,19 @@ class InputEncoder:
 
         A turn that is cut keeps its speaker, in place of as many of its oldest tokens.
         """
-        before: Encoding = self._tokenizer.encode(
-            render_context(context, len(context)), add_special_tokens=False
-        )
+        before, skipped = self._newest_tokens(render_context(context, len(context)), room)
         speaker: list[int] = []
         if len(before) > room:
-            cut = before.offsets[len(before) - room][0]
+            cut = skipped + before.offsets[len(before) - room][0]
             start = 0
             for turn in context:
                 end = start + len(render_turn(turn))
                 if start < cut <= end:
-                    speaker = _speaker_tokens(before, turn, start)
+                    speaker = (
+                        self._speakers[turn.speaker]
+                        if self._words_apart
+                        else _speaker_tokens(before, turn, start)
+                    )
                 start = end + 1
             before.truncate(room, direction="left")
         whole = self._tokenizer.post_process(body, before)
@@ -132,6 +140,27 @@ class InputEncoder:
         if len(speaker) < room:
             ids[end : end + len(speaker)] = speaker
         return EncodedInput(tuple(ids), end)
+
+    def _newest_tokens(self, text: str, room: int) -> tuple[Encoding, int]:
+        """Encode the end of a text that holds more than `room` tokens, or all of it.
+
+        Tokens that are cut are not worth making. Where words are read apart, one word more than
+        `room` is enough, as hardly a word is no token; if some were, everything is read.
+
+        Returns:
+            The tokens, and how many characters before them were skipped.
+        """
+        if self._words_apart:
+            older, *words = text.rsplit(" ", room + 1)
+            if len(words) > room:
+                tail = self._encode_text(" ".join(words))
+                if len(tail) > room:
+                    return tail, len(older) + 1
+        return self._encode_text(text), 0
+
+    def _encode_text(self, text: str) -> Encoding:
+        encoding: Encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoding
 
     def collate(self, inputs: Sequence[EncodedInput]) -> dict[str, Int64Array]:
         """Pad windows to the longest of them.
@@ -154,6 +183,16 @@ class InputEncoder:
     def to_json(self) -> str:
         """Return the tokenizer as the content of `tokenizer.json`, without padding or cutting."""
         return self._tokenizer.to_str(pretty=True)
+
+
+def _reads_words_apart(tokenizer: Tokenizer) -> bool:
+    """Return whether no token depends on what is beyond a space, as in BERT's tokenizers."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return (
+        isinstance(tokenizer.normalizer, BertNormalizer | Lowercase | None)
+        and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer | Whitespace)
+        and not any(" " in token.content for token in added)
+    )
 
 
 def _speaker_tokens(encoding: Encoding, turn: Turn, start: int = 0) -> list[int]:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_bundle import SETTINGS, tiny_tokenizer
+from tokenizers import pre_tokenizers
 
 from deesc_model import BundleError, Turn
 from deesc_model.encoding import InputEncoder
@@ -22,6 +23,21 @@ def encoder() -> InputEncoder:
     tokenizer.enable_padding(length=128)  # as base checkpoints ship it
     tokenizer.enable_truncation(4)
     return InputEncoder(tokenizer, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def whole_encoder() -> InputEncoder:
+    """One of which it is not known that it reads words apart, so that it reads everything."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace()])
+    return InputEncoder(tokenizer, SETTINGS)
+
+
+@given(st.lists(st.text("late ! \ufe0f\t\u00a0", min_size=1).filter(str.strip), max_size=3))
+def test_a_context_read_from_its_end_is_the_context_read_whole(encoder, whole_encoder, said):
+    turns = [Turn("customer", text) for text in said]
+    utterance = Turn("customer", "fine")
+    assert encoder.encode(utterance, turns) == whole_encoder.encode(utterance, turns)
 
 
 def test_rendering_names_the_speaker_and_keeps_the_newest_turns():

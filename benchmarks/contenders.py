@@ -1,0 +1,334 @@
+"""Who is compared: each opens what `benchmarks.setup` wrote, and answers texts with levels.
+
+Everybody reads the same tokens. What a contender needs is imported when it is opened, in a
+process of its own, so that memory and time to the first answer are its own. (Those that load
+this project's code for torch or scikit-learn load onnxruntime with it, some 30 MB.)
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+BATCH: Final = 32
+"""Texts in one forward pass, for all who have passes."""
+
+Run = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""A network: its input arrays by name in, level logits (batch, levels) out."""
+
+
+class Unusable(Exception):  # noqa: N818 - a result that is reported, not a fault
+    """This machine cannot run the contender; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One utterance, as our package reads it and as a pair of strings for all others.
+
+    Attributes:
+        speaker: ``"customer"`` or ``"agent"``.
+        text: What was said.
+        context: Speaker and text of the turns before it, oldest first.
+        first: The utterance as the network reads it.
+        second: The context, cut to what the network reads of it; may be empty.
+    """
+
+    speaker: str
+    text: str
+    context: tuple[tuple[str, str], ...]
+    first: str
+    second: str
+
+
+class Contender(Protocol):
+    """One way to label texts."""
+
+    def prepare(self, texts: Sequence[Text]) -> list[Any]:
+        """Bring texts into the form in which a caller would have them; not timed."""
+
+    def __call__(self, inputs: Sequence[Any]) -> list[int]:
+        """Return the level of each input, 0–4, in the order given; this is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `benchmarks.setup` wrote for the contenders.
+
+    Attributes:
+        folder: Where the files are.
+        bundle: The bundle that is measured.
+        checkpoint: The torch model.
+        inputs: Names of the network's inputs: token ids, attention and utterance mask.
+        output: Name of its level logits.
+        max_length: Longest input in tokens.
+    """
+
+    folder: Path
+    bundle: Path
+    checkpoint: Path
+    inputs: tuple[str, ...]
+    output: str
+    max_length: int
+
+    @classmethod
+    def read(cls, folder: Path) -> "Settings":
+        """Read `setup.json` of a folder."""
+        found = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
+        paths = {name: Path(found.pop(name)) for name in ("bundle", "checkpoint")}
+        return cls(folder, **paths, inputs=tuple(found.pop("inputs")), **found)
+
+
+class Deesc:
+    """This package, as its README calls it."""
+
+    def __init__(self, settings: Settings) -> None:
+        from deesc_model import EscalationClassifier
+
+        self.classifier = EscalationClassifier.from_pretrained(settings.bundle)
+
+    def prepare(self, texts: Sequence[Text]) -> list[Any]:
+        """Return turns, each with the turns before it."""
+        from deesc_model import Turn
+
+        return [(Turn(t.speaker, t.text), [Turn(*each) for each in t.context]) for t in texts]
+
+    def __call__(self, inputs: Sequence[Any]) -> list[int]:
+        """Call `predict` for one text and `predict_batch` for more."""
+        if len(inputs) == 1:
+            return [int(self.classifier.predict(*inputs[0]).level)]
+        turns, contexts = zip(*inputs, strict=True)
+        found = self.classifier.predict_batch(turns, contexts, batch_size=BATCH)
+        return [int(each.level) for each in found]
+
+
+class Plain:
+    """A tokenizer and one call of a network: what one writes in ten lines.
+
+    Args:
+        settings: Tokenizer and names.
+        run: The network.
+    """
+
+    def __init__(self, settings: Settings, run: Run) -> None:
+        from tokenizers import Tokenizer
+
+        self._inputs, self._run = settings.inputs, run
+        self._tokenizer = Tokenizer.from_file(str(settings.bundle / "tokenizer.json"))
+        self._tokenizer.enable_truncation(settings.max_length)
+        self._tokenizer.enable_padding()
+
+    def prepare(self, texts: Sequence[Text]) -> list[Any]:
+        """Return strings and pairs of strings."""
+        return [(each.first, each.second) if each.second else each.first for each in texts]
+
+    def __call__(self, inputs: Sequence[Any]) -> list[int]:
+        """Tokenize, run, take the largest logit; many texts in batches of similar length."""
+        levels = np.empty(len(inputs), dtype=np.int64)
+        order = by_length([each if isinstance(each, str) else "".join(each) for each in inputs])
+        for chosen in batches(order):
+            found = self._tokenizer.encode_batch([inputs[index] for index in chosen])
+            ids, attention, segments = (
+                np.array([getattr(each, name) for each in found], dtype=np.int64)
+                for name in ("ids", "attention_mask", "type_ids")
+            )
+            arrays = (ids, attention, attention * (1 - segments))
+            logits = self._run(dict(zip(self._inputs, arrays, strict=True)))
+            levels[chosen] = logits.argmax(axis=1)
+        return levels.tolist()
+
+
+def by_length(texts: Sequence[str]) -> list[int]:
+    """Return the indices of texts, shortest first: sorted texts waste no padding."""
+    return sorted(range(len(texts)), key=lambda index: len(texts[index]))
+
+
+def batches(order: Sequence[int]) -> Iterator[list[int]]:
+    """Yield indices in batches."""
+    for start in range(0, len(order), BATCH):
+        yield list(order[start : start + BATCH])
+
+
+def onnxruntime_float(settings: Settings) -> Contender:
+    """Open the network in fp32 in onnxruntime, with its own defaults."""
+    import onnxruntime as ort
+
+    path = settings.folder / "fp32.onnx"
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return Plain(settings, lambda arrays: session.run([settings.output], arrays)[0])
+
+
+def openvino(settings: Settings, precision: str) -> Contender:
+    """Open the network in OpenVINO.
+
+    Args:
+        settings: Where the network is.
+        precision: ``"bf16"``; or ``"int8"``: matrices in int8, and products too where OpenVINO
+            has them for this CPU.
+
+    Raises:
+        Unusable: OpenVINO has no arithmetic in bf16 for this CPU.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if precision == "bf16":
+        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise Unusable("OpenVINO has no arithmetic in bf16 for this CPU")
+        options["INFERENCE_PRECISION_HINT"] = "bf16"
+        path = settings.folder / "fp32.onnx"
+    else:
+        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 2**32  # one scale for a token's vector
+        path = settings.folder / "int8.onnx"
+    network = core.compile_model(path, "CPU", options)
+    request, output = network.create_infer_request(), network.output(settings.output)
+    return Plain(settings, lambda arrays: request.infer(arrays)[output])
+
+
+class Pipeline:
+    """transformers' `pipeline("text-classification")` around the torch model.
+
+    Args:
+        settings: Where the checkpoint is.
+        compiled: In bf16 through `torch.compile`, instead of fp32 as it comes.
+    """
+
+    def __init__(self, settings: Settings, *, compiled: bool) -> None:
+        from benchmarks.torch_model import text_classification
+
+        self._pipeline = text_classification(settings.checkpoint, compiled=compiled)
+        self._longest = settings.max_length
+
+    def prepare(self, texts: Sequence[Text]) -> list[Any]:
+        """Return the dictionaries that a pipeline takes."""
+        return [
+            {"text": each.first, "text_pair": each.second} if each.second else {"text": each.first}
+            for each in texts
+        ]
+
+    def __call__(self, inputs: Sequence[Any]) -> list[int]:
+        """Call the pipeline on texts sorted by length, and read the labels."""
+        order = by_length(["".join(each.values()) for each in inputs])
+        found = self._pipeline(
+            [inputs[index] for index in order],
+            batch_size=min(BATCH, len(inputs)),
+            truncation=True,
+            max_length=self._longest,
+            top_k=1,
+            function_to_apply="none",
+        )
+        levels = np.empty(len(inputs), dtype=np.int64)
+        levels[order] = [int(each[0]["label"]) for each in found]
+        return levels.tolist()
+
+
+class Fitted:
+    """A model of scikit-learn that `benchmarks.setup` fitted on the corpus."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        import joblib
+
+        self._model = joblib.load(settings.folder / f"{name}.joblib")
+
+    def prepare(self, texts: Sequence[Text]) -> list[Any]:
+        """Return rows as the model was fitted on them."""
+        from deesc_model import Turn
+        from training.corpus import Utterance
+
+        unknown: dict[str, Any] = dict.fromkeys(Utterance.__slots__)
+        return [
+            Utterance(
+                **unknown
+                | {
+                    "speaker": each.speaker,
+                    "text": each.text,
+                    "context": tuple(Turn(*turn) for turn in each.context),
+                }
+            )
+            for each in texts
+        ]
+
+    def __call__(self, inputs: Sequence[Any]) -> list[int]:
+        """Score every label as ours does, and take the most probable level."""
+        return self._model.logits(inputs).level.argmax(axis=1).tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A contender in the list.
+
+    Attributes:
+        title: What the table calls it.
+        packages: Distributions that it needs, without those that these need.
+        files: What it reads, in the setup's folder or ``"bundle"`` or ``"checkpoint"``.
+        open: Opens it.
+    """
+
+    title: str
+    packages: tuple[str, ...]
+    files: str
+    open: Callable[[Settings], Contender]
+
+    def missing(self) -> list[str]:
+        """Return the distributions that are not installed."""
+        return [name for name in self.packages if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+LIGHT: Final = ("numpy", "onnxruntime", "tokenizers")
+TORCH: Final = ("torch", "transformers")
+
+OURS: Final = "deesc"
+"""The contender that the ratios are to."""
+
+CONTENDERS: Final[dict[str, Entry]] = {
+    OURS: Entry("deesc (int8)", LIGHT, "bundle", Deesc),
+    "onnxruntime": Entry("onnxruntime fp32", LIGHT, "fp32.onnx", onnxruntime_float),
+    "openvino-int8": Entry(
+        "OpenVINO int8",
+        ("openvino", "tokenizers"),
+        "int8.onnx",
+        lambda settings: openvino(settings, "int8"),
+    ),
+    "openvino-bf16": Entry(
+        "OpenVINO bf16",
+        ("openvino", "tokenizers"),
+        "fp32.onnx",
+        lambda settings: openvino(settings, "bf16"),
+    ),
+    "pipeline": Entry(
+        "pipeline, torch fp32",
+        TORCH,
+        "checkpoint",
+        lambda settings: Pipeline(settings, compiled=False),
+    ),
+    "pipeline-bf16": Entry(
+        "pipeline, torch bf16, compiled",
+        TORCH,
+        "checkpoint",
+        lambda settings: Pipeline(settings, compiled=True),
+    ),
+    "tfidf": Entry(
+        "TF-IDF + logistic regression",
+        ("scikit-learn",),
+        "tfidf.joblib",
+        lambda settings: Fitted(settings, "tfidf"),
+    ),
+    "static": Entry(
+        "static vectors + logistic regression",
+        ("scikit-learn", "tokenizers"),
+        "static.joblib",
+        lambda settings: Fitted(settings, "static"),
+    ),
+}

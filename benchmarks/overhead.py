@@ -1,0 +1,126 @@
+"""What this package adds to a tokenizer and `session.run`: measured call by call in one process.
+
+    python -m benchmarks.overhead FOLDER
+
+The other side reads the same texts with the same session, so the difference is Python: checking
+texts, the rule for context and long texts, calibration, and building predictions.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.contenders import BATCH, Deesc, Plain, Settings
+from benchmarks.worker import private_output, serve, text_of
+from deesc_model.network import OUTPUT_NAMES
+from deesc_model.scoring import calibrated_scores, combine_windows
+
+ONE_BAR_MS: Final = 0.15
+"""Most that `predict` may add to a text."""
+
+BATCH_BAR_PERCENT: Final = 8.0
+"""Most that `predict_batch` may add."""
+
+
+class Overhead:
+    """Both sides over one session.
+
+    Args:
+        settings: Where the bundle is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._ours = Deesc(settings)
+        # The very session: two of them would differ by their memory and threads.
+        session = self._ours.classifier._network._session
+        # All outputs, as ours takes them; Plain reads the first.
+        self._plain = Plain(settings, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0])
+        self._inputs: tuple[list[Any], list[Any]] = ([], [])
+
+    def keep(self, texts: Sequence[dict[str, Any]]) -> int:
+        """Prepare texts for both sides, and return how many."""
+        found = [text_of(each) for each in texts]
+        self._inputs = (self._ours.prepare(found), self._plain.prepare(found))
+        return len(found)
+
+    def one_ms(self, calls: int) -> list[tuple[float, float]]:
+        """Return milliseconds of single calls, ours and plain, which take turns at going first."""
+        return [
+            self._pair([index % len(self._inputs[0])], first=index % 2) for index in range(calls)
+        ]
+
+    def batch_ms(self, calls: int) -> list[tuple[float, float]]:
+        """Return milliseconds of calls with all texts, ours and plain."""
+        everything = range(len(self._inputs[0]))
+        return [self._pair(everything, first=index % 2) for index in range(calls)]
+
+    def _pair(self, indices: Sequence[int], first: int) -> tuple[float, float]:
+        sides: tuple[Callable[[Sequence[Any]], Any], ...] = (self._ours, self._plain)
+        spent = [0.0, 0.0]
+        for side in (first, 1 - first):
+            inputs = [self._inputs[side][index] for index in indices]
+            before = time.perf_counter()
+            sides[side](inputs)
+            spent[side] = (time.perf_counter() - before) * 1000
+        return spent[0], spent[1]
+
+    def stages_us(self, calls: int) -> dict[str, float]:
+        """Return median microseconds a text of each step of `predict`, without the network."""
+        classifier = self._ours.classifier
+        encoder, calibration = classifier._encoder, classifier.bundle.config.calibration
+        spent: dict[str, list[float]] = {}
+
+        def timed(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+            before = time.perf_counter()
+            found = function(*arguments)
+            spent.setdefault(name, []).append((time.perf_counter() - before) * 1e6)
+            return found
+
+        for index in range(calls):
+            turn, context = self._inputs[0][index % len(self._inputs[0])]
+            windows = timed("encode", encoder.encode, turn, context)
+            timed("collate", encoder.collate, windows)
+            logits = classifier._network.logits(windows)
+            owners = np.zeros(len(windows), dtype=np.int64)
+            combined = timed("windows", combine_windows, logits, owners, 1, calibration)
+            scores = timed("calibration", calibrated_scores, combined, calibration)
+            timed("predictions", classifier._predictions, scores)
+        return {name: round(statistics.median(each), 1) for name, each in spent.items()}
+
+
+def summary(one: Sequence[Sequence[float]], batch: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return medians, and whether they are within the bars.
+
+    Args:
+        one: Milliseconds of single calls, ours and plain.
+        batch: The same of batches.
+    """
+    added = statistics.median(ours - plain for ours, plain in one)
+    percent = 100 * (statistics.median(ours / plain for ours, plain in batch) - 1)
+    return {
+        "predict_ms": round(statistics.median(ours for ours, _ in one), 3),
+        "plain_ms": round(statistics.median(plain for _, plain in one), 3),
+        "added_ms": round(added, 3),
+        "added_ms_bar": ONE_BAR_MS,
+        "batch_size": BATCH,
+        "batch_added_percent": round(percent, 1),
+        "batch_added_percent_bar": BATCH_BAR_PERCENT,
+        "within_bars": added <= ONE_BAR_MS and percent <= BATCH_BAR_PERCENT,
+    }
+
+
+def main() -> None:
+    """Open both sides, then answer questions."""
+    answer = private_output()
+    overhead = Overhead(Settings.read(Path(sys.argv[1])))
+    answer({})
+    serve(overhead, answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The figures as a section of a document, between two marks that the command finds again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.contenders import OURS
+
+BEGIN: Final = "<!-- figures: written by `make bench` -->"
+END: Final = "<!-- end of figures -->"
+
+Figures = Mapping[str, Any]
+
+
+def write_section(document: Path, section: str) -> None:
+    """Put a section in the place of what is between the marks.
+
+    Raises:
+        ValueError: The document lacks a mark.
+    """
+    text = document.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{document} lacks the line {END if begin else BEGIN!r}")
+    partial = document.with_suffix(".partial")
+    partial.write_text(f"{before}{BEGIN}\n{section.strip()}\n{END}{after}", encoding="utf-8")
+    partial.replace(document)
+
+
+def section_of(figures: Figures, plots: Sequence[Path]) -> str:
+    """Return the section: machine, tables, plots.
+
+    Args:
+        figures: As `benchmarks.__main__` writes them.
+        plots: Relative to the document.
+    """
+    machine = figures["machine"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['instructions'])};"
+        f" {machine['system']}; {', '.join(f'{k} {v}' for k, v in machine['versions'].items())}."
+        f" {figures['date']}, model {figures['model_version']}; others have {figures['weights']}."
+    ]
+    builders = (
+        ("contenders", _contenders),
+        ("overhead", _overhead),
+        ("roofline", _roofline),
+        ("scaling", _scaling),
+    )
+    for part, build in builders:
+        if part in figures:
+            lines += ["", *build(figures[part])]
+        # A plot stands under the part that it shows.
+        shown = {"contenders": ("comparison",), "roofline": ("roofline",)}
+        names = ("scaling", "memory") if part == "scaling" else shown.get(part, ())
+        lines += [
+            line
+            for path in plots
+            if path.stem in names
+            for line in ("", f"![{path.stem}]({path.as_posix()})")
+        ]
+    return "\n".join(lines)
+
+
+def _contenders(contenders: Figures) -> list[str]:
+    rows = [
+        "| | level macro-F1 | QWK | 27 words p50 (p99) ms | mix p50 (p99) ms | mix, per second |"
+        " first answer s | peak MiB | installed MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    skipped = []
+    for name, each in contenders.items():
+        if "skipped" in each:
+            skipped.append(f"- {each['title']}: {each['skipped']}")
+            continue
+        cells = [
+            f"**{each['title']}**" if name == OURS else each["title"],
+            _shown(each, "level_macro_f1", 3),
+            _shown(each, "level_qwk", 3),
+            f"{_with_ratio(each, 'short_p50_ms')} ({each['short_p99_ms']:.2f})",
+            f"{_with_ratio(each, 'one_p50_ms')} ({each['one_p99_ms']:.2f})",
+            _with_ratio(each, "per_s", 0),
+            _with_ratio(each, "cold_s"),
+            f"{each['peak_mb']:,.0f}",
+            f"{each['installed_mb']:,.0f}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    rows += [
+        "",
+        "× is the median ratio to ours in the same turn. More is better only for macro-F1, QWK"
+        " and per second.",
+    ]
+    return [*rows, *(["", "Not measured:", "", *skipped] if skipped else [])]
+
+
+def _shown(each: Figures, key: str, digits: int) -> str:
+    return f"{each[key]:.{digits}f}" if key in each else "too slow"
+
+
+def _with_ratio(each: Figures, key: str, digits: int = 2) -> str:
+    return f"{each[key]:,.{digits}f} ×{each['ratio'][key]:.2f}"
+
+
+def _overhead(overhead: Figures) -> list[str]:
+    rows = [
+        "| texts | `predict` ms | tokenizer + session ms | added ms | `predict_batch` adds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, each in overhead.items():
+        if name != "stages_us":
+            rows.append(
+                f"| {name} | {each['predict_ms']:.2f} | {each['plain_ms']:.2f} |"
+                f" {each['added_ms']:.3f} (at most {each['added_ms_bar']}) |"
+                f" {each['batch_added_percent']:.1f} % (at most"
+                f" {each['batch_added_percent_bar']:.0f} %) |"
+            )
+    stages = ", ".join(f"{name} {value:.0f}" for name, value in overhead["stages_us"].items())
+    return [*rows, "", f"Microseconds of `predict` outside of the network: {stages}."]
+
+
+def _roofline(roofline: Figures) -> list[str]:
+    kinds = list(roofline["matrix_gops"])
+    head = ["texts × tokens", "1e9 operations/s", *(f"of {kind}" for kind in kinds)]
+    rows = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for each in roofline["points"]:
+        shares = [f"{each[f'share_of_{kind}']:.0%}" for kind in kinds]
+        cells = [f"{each['batch']} × {each['tokens']}", f"{each['gops']:,.0f}", *shares]
+        rows.append(f"| {' | '.join(cells)} |")
+    rates = ", ".join(
+        f"{kind} {rate:,.0f} ({roofline['engine'][kind]})"
+        for kind, rate in roofline["matrix_gops"].items()
+    )
+    return [
+        *rows,
+        "",
+        f"Measured with large matrices on {roofline['threads']} threads, in 1e9 operations a"
+        f" second: {rates}.",
+    ]
+
+
+def _scaling(scaling: Figures) -> list[str]:
+    best = max(scaling["batch"], key=lambda each: each["per_s"])
+    one, *_, most = [*scaling["threads"], scaling["threads"][-1]]
+    return [
+        f"The best batch size is {best['batch_size']:.0f}, with {best['per_s']:,.0f} utterances a"
+        f" second. {most['threads']:.0f} threads give {most['per_s'] / one['per_s']:.2f} times"
+        " the throughput of one."
+    ]

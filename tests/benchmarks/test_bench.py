@@ -1,0 +1,135 @@
+"""The benchmark runs, and what it makes of the bundle is the bundle's network."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.comparison import level_quality
+from benchmarks.footprint import closure
+from benchmarks.report import BEGIN, END, write_section
+from benchmarks.roofline import Work
+from benchmarks.texts import SHORT, short_turn, texts_of
+from benchmarks.torch_model import write_checkpoint
+from benchmarks.weights import float_network
+from deesc_model import Turn
+from deesc_model.bundle import default_bundle_path, read_bundle
+from deesc_model.encoding import INPUT_NAMES
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return read_bundle(default_bundle_path())
+
+
+@pytest.fixture(scope="module")
+def exact(bundle, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("exact") / "fp32.onnx"
+    onnx.save(float_network(bundle.model_path), path)
+    return path
+
+
+def level_logits(path: Path) -> np.ndarray:
+    tokens = np.arange(2000, 2048, dtype=np.int64).reshape(3, 16)
+    arrays = dict.fromkeys(INPUT_NAMES, np.ones_like(tokens)) | {"input_ids": tokens}
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["level_logits"], arrays)[0]
+
+
+def test_the_network_in_fp32_differs_by_the_rounding_of_activations_only(bundle, exact):
+    kinds = {node.op_type for node in onnx.load(exact).graph.node}
+    assert not {"MatMulInteger", "DynamicQuantizeLinear", "DequantizeLinear"} & kinds
+    rounded = level_logits(bundle.model_path)
+    found = level_logits(exact)
+    assert 0 < np.abs(found - rounded).max() < 0.5
+    assert (found.argmax(axis=1) == rounded.argmax(axis=1)).all()
+
+
+def test_int8_matrices_behind_a_multiplication_are_the_same_network(bundle, exact, tmp_path):
+    path = tmp_path / "int8.onnx"
+    onnx.save(float_network(bundle.model_path, keep_int8=True), path)
+    assert path.stat().st_size < 0.7 * exact.stat().st_size
+    # onnxruntime may multiply such a matrix in integers: near, not equal.
+    np.testing.assert_allclose(level_logits(path), level_logits(exact), atol=0.1)
+
+
+def test_a_checkpoint_that_says_something_else_is_refused(bundle, exact, tmp_path):
+    write_checkpoint(exact, bundle.tokenizer_path, bundle.config, tmp_path / "checkpoint")
+    assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
+    graph = onnx.load(exact)
+    norm = next(node for node in graph.graph.node if node.op_type == "LayerNormalization")
+    next(each for each in norm.attribute if each.name == "epsilon").f = 3.0
+    onnx.save(graph, tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match="another architecture"):
+        write_checkpoint(
+            tmp_path / "other.onnx", bundle.tokenizer_path, bundle.config, tmp_path / "refused"
+        )
+    assert not (tmp_path / "refused").exists()
+
+
+def test_others_read_as_many_tokens_as_ours_reads(bundle):
+    assert len(SHORT.split()) == 27
+    context = (Turn("agent", "Thanks for waiting. " * 9), Turn("customer", "I waited, thanks."))
+    alone, together = texts_of([short_turn(), replace(short_turn(), context=context)], bundle)
+    assert (alone.first, alone.second) == (f"customer: {SHORT}", "")
+    encoder_tokens = together.second.replace(".", " .").replace(",", " ,").replace(":", " :")
+    assert len(encoder_tokens.split()) == bundle.config.encoder.context_tokens
+
+
+def test_quality_is_that_of_the_levels():
+    rows = [replace(short_turn(), level=level) for level in (0, 1, 2, 3, 4)]
+    assert level_quality(rows, [0, 1, 2, 3, 4]) == {"level_macro_f1": 1.0, "level_qwk": 1.0}
+    # Level 0 and 1 swapped: three F1 of 1 and two of 0; weighted errors 2 of 20 expected.
+    assert level_quality(rows, [1, 0, 2, 3, 4]) == {"level_macro_f1": 0.6, "level_qwk": 0.9}
+
+
+def test_operations_are_counted_by_hand():
+    # One layer, width 2, 10 weights; 3 texts of 4 tokens: 2*10 for weights, 4*2*4 for attention.
+    assert Work(weights=10, width=2, layers=1).operations(3, 4) == 3 * 4 * (20 + 32)
+
+
+def test_a_package_brings_what_it_needs():
+    found = closure(("onnxruntime",))
+    assert {"onnxruntime", "numpy"} <= found
+    assert "torch" not in found
+
+
+def test_the_section_stands_between_its_marks(tmp_path):
+    document = tmp_path / "README.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_section(document, "new")
+    write_section(document, "newer")
+    text = document.read_text(encoding="utf-8")
+    assert text == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
+    document.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="lacks the line"):
+        write_section(document, "new")
+
+
+def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_path):
+    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    others = ["--only", "onnxruntime,openvino-int8", "--parts", "comparison,overhead"]
+    main(["--quick", "--out", str(tmp_path), *others])
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    ours, other = (figures["contenders"][name] for name in ("deesc", "onnxruntime"))
+    assert set(ours["ratio"].values()) == {1.0}
+    assert min(other[key] for key in ("short_p50_ms", "per_s", "cold_s", "peak_mb")) > 0
+    assert ours["level_macro_f1"] > 0.5
+    assert figures["overhead"]["mix"]["plain_ms"] > 0
+    written = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "**deesc (int8)**" in written
+    assert "onnxruntime fp32" in written
+    openvino = figures["contenders"]["openvino-int8"]
+    assert "per_s" in openvino or "pip install openvino" in openvino["skipped"]
+    assert (tmp_path / "plots" / "comparison.png").is_file()
+
+
+def test_who_is_unknown_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "deesc,magic"])
+    assert "unknown magic; there are deesc, onnxruntime" in capsys.readouterr().err
