@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,25 @@ WORST_ERRORS = 100
 log = logging.getLogger("training")
 
 
-def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
-    """Fine-tune, export, evaluate and write the bundle.
+Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker, Path], None]
+"""A way to make a checkpoint of training and validation split, called as `fine_tune` is."""
+
+
+def train(
+    config: Config,
+    *,
+    resume: bool = False,
+    learn: Learn = fine_tune,
+    origins: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Learn, export, evaluate and write the bundle.
 
     Args:
         config: The resolved configuration.
         resume: Go on with the run in `config.run_dir` instead of starting anew.
+        learn: How the checkpoint is made.
+        origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
+            and what must be the same to resume.
 
     Returns:
         The report of `evaluate` on the test split, also in ``run_dir/report.json``.
@@ -66,15 +79,17 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     check_replaceable(bundle_dir)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
+    made_of = {"data": data, **(origins or {})}
+    _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
-    with Tracker(config, {"git_commit": commit, "data_fingerprint": data}) as tracker:
+    tags = {"git_commit": commit, "data_fingerprint": data, **(origins or {})}
+    with Tracker(config, tags) as tracker:
         for split, members in splits.items():
             tracker.log_data(split, members)
         if not checkpoint.is_dir():
-            log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
-            fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
+            log.info("learning from %d labelled utterances", len(splits["train"]))
+            learn(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
         log.info("exporting to ONNX")
         network = export_network(
@@ -195,17 +210,29 @@ def _write_results(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    options = run_parser("python -m training.train", __doc__).parse_args(arguments)
+    return print_report(
+        lambda: train(read_config(options.config, options.overrides), resume=options.resume)
+    )
+
+
+def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the options that every command that makes a bundle has."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def print_report(make: Callable[[], dict[str, Any]]) -> int:
+    """Make a report and print it, or what went wrong; return the exit code."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     log.setLevel(logging.INFO)
     # Hints for people at a notebook, about things that are meant here.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.|sklearn\.")
     try:
-        report = train(read_config(options.config, options.overrides), resume=options.resume)
+        report = make()
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
