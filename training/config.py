@@ -52,6 +52,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "bootstrap_samples": (1, 1_000_000),
     "max_conversations": (0, 1_000_000_000),
+    "vocabulary_count": (0, 1_000_000_000),
+    "unlabelled": (0, 1_000_000_000),
+    "soft_share": (0, 1),
+    "temperature": (0.1, 1_000),
+    "state_loss_weight": (0, 1_000),
 }
 """Smallest and largest value of each number."""
 
@@ -59,6 +64,9 @@ RANGES: dict[str, tuple[float, float]] = {
 @dataclass(frozen=True)
 class Config:
     """Everything that can be changed about a training run.
+
+    The keys from `teacher` on are for `training.distil` alone, which takes the base model, the
+    level head and how much is read (`max_length` to `window_overlap`) from the teacher.
 
     Attributes:
         name: Name of the model that the bundle carries.
@@ -107,6 +115,15 @@ class Config:
         experiment: MLflow experiment.
         registered_model: Name in the model registry.
         alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
+        teacher: Run folder of the model to distil.
+        student_layers: Layers of the teacher, counted from 1, that the student starts as.
+        vocabulary_count: A word piece stays if the texts have it this often; 0 keeps all.
+        unlabelled: Unlabelled texts at most that the teacher labels, of all sources alike.
+        soft_share: Weight 0–1 of the distance to the teacher's answers; the rest is the loss on
+            gold labels.
+        temperature: Logits are divided by it before they are compared: a high one makes small
+            differences between unlikely labels count as much as those between likely ones.
+        state_loss_weight: Weight of the angle between the student's layers and the teacher's.
     """
 
     name: str = "deesc-minilm"
@@ -151,6 +168,13 @@ class Config:
     experiment: str = "deesc"
     registered_model: str = "deesc"
     alias: str = "challenger"
+    teacher: str = "runs/default"
+    student_layers: tuple[int, ...] = (2, 4, 6)
+    vocabulary_count: int = 3
+    unlabelled: int = 8000
+    soft_share: float = 0.7
+    temperature: float = 2.0
+    state_loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""
@@ -249,9 +273,18 @@ def check_types(
         if key not in hints:
             raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(hints)}")
         wanted = get_origin(hints[key]) or hints[key]
+        if wanted is tuple:
+            checked[key] = _whole_numbers(value, f"{source}: {key}")
+            continue
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ConfigError(
                 f"{source}: {key} must be {wanted.__name__}, not {type(value).__name__} {value!r}"
             )
         checked[key] = wanted(value)
     return checked
+
+
+def _whole_numbers(value: Any, what: str) -> tuple[int, ...]:
+    if type(value) is not list or any(type(item) is not int for item in value):
+        raise ConfigError(f"{what} must be a list of whole numbers, not {value!r}")
+    return tuple(value)

@@ -1,7 +1,7 @@
 """Fine-tuning: a corpus and a base model in, the best checkpoint out."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,59 @@ def fine_tune(
     longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
     if config.max_length > longest:
         raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
-    encoder = _make_encoder(tokenizer, config)
+    encoder = make_encoder(tokenizer, config)
+    changed = augment(train, config.seed)
+    dataset = to_dataset([*both_views(train), *both_views(changed)], encoder)
+    sampler = EpochSampler(
+        [len(ids) for ids in dataset["ids"]],
+        [is_plain(row) for row in train],
+        view_shares(config.context_dropout, config.augmentation),
+        plain_share=config.plain_share,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    return optimise(
+        config,
+        model,
+        tokenizer,
+        dataset=dataset,
+        sampler=sampler,
+        collator=partial(collate, encoder=encoder),
+        validation=validation,
+        tracker=tracker,
+        target=target,
+    )
+
+
+def optimise(
+    config: Config,
+    model: EscalationModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dataset: Dataset,
+    sampler: EpochSampler,
+    collator: Callable[[Sequence[Example]], dict[str, torch.Tensor]],
+    validation: Sequence[Utterance],
+    tracker: Tracker | None,
+    target: Path,
+) -> float:
+    """Train a model that is ready for it and write the best checkpoint.
+
+    Args:
+        config: Schedule and seed.
+        model: Knows its loss; changed in place.
+        tokenizer: The model's.
+        dataset: Examples to learn from.
+        sampler: Which of them each epoch shows, in which order.
+        collator: Makes the model's inputs of some examples, of validation too.
+        validation: The validation split; it selects the checkpoint and stops training.
+        tracker: As for `fine_tune`.
+        target: As for `fine_tune`.
+
+    Returns:
+        As `fine_tune` does.
+    """
+    encoder = make_encoder(tokenizer, config)
     trainer_dir = target.with_name("trainer")
     if is_first():
         remove_cut_checkpoints(trainer_dir)
@@ -193,7 +245,7 @@ def fine_tune(
     arguments = TrainingArguments(
         output_dir=str(trainer_dir),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size // processes,
+        per_device_train_batch_size=config.batch_size // process_count(),
         per_device_eval_batch_size=config.evaluation_batch_size,
         warmup_steps=config.warmup,
         lr_scheduler_type="linear",
@@ -212,16 +264,6 @@ def fine_tune(
         remove_unused_columns=False,
         report_to="none",
     )
-    changed = augment(train, config.seed)
-    dataset = to_dataset([*both_views(train), *both_views(changed)], encoder)
-    sampler = EpochSampler(
-        [len(ids) for ids in dataset["ids"]],
-        [is_plain(row) for row in train],
-        view_shares(config.context_dropout, config.augmentation),
-        plain_share=config.plain_share,
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
     callbacks: list[TrainerCallback] = [EarlyStoppingCallback(config.patience)]
     if tracker is not None:
         callbacks.append(_CurveCallback(tracker))
@@ -229,7 +271,7 @@ def fine_tune(
         sampler,
         model=model,
         args=arguments,
-        data_collator=partial(collate, encoder=encoder),
+        data_collator=collator,
         train_dataset=dataset,
         eval_dataset=to_dataset(sorted(validation, key=_length), encoder),
         compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
@@ -279,7 +321,7 @@ def _length(row: Utterance) -> int:
     return len(row.text)
 
 
-def _make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEncoder:
+def make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEncoder:
     """Return the encoder that training and the bundle share."""
     settings = EncoderSettings(
         config.max_length, config.context_turns, config.context_tokens, config.window_overlap

@@ -123,18 +123,44 @@ class EscalationModel(nn.Module):
             trigger_targets: float (batch, 11), 0 or 1.
             signal_targets: float (batch, 5), 0 or 1.
         """
-        segments = {"token_type_ids": 1 - utterance_mask} if self._has_segments else {}
-        hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, **segments
-        ).last_hidden_state
-        if self.training:  # the same features are dropped for all tokens, or a mean would heal it
-            hidden = hidden * self.dropout(torch.ones_like(hidden[:, :1]))
-        mask = utterance_mask.unsqueeze(-1).bool()
-        level, triggers, signals = self.heads(hidden, mask).split(self._widths, dim=1)
-        output = {"level_logits": level, "trigger_logits": triggers, "signal_logits": signals}
+        hidden = self._encode(input_ids, attention_mask, utterance_mask).last_hidden_state
+        output = self.split_logits(self._label(hidden, utterance_mask))
         if levels is None or trigger_targets is None or signal_targets is None:
             return output
         return {"loss": self._loss(output, levels, trigger_targets, signal_targets)} | output
+
+    def with_states(
+        self, input_ids: Tensor, attention_mask: Tensor, utterance_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return all logits side by side, and what each layer makes of the utterance.
+
+        Returns:
+            float (batch, outputs), and float (batch, layers, width): the mean of each layer's
+            output over the utterance's tokens, from the lowest layer up.
+        """
+        output = self._encode(input_ids, attention_mask, utterance_mask, output_hidden_states=True)
+        mask = utterance_mask[:, None, :, None]
+        states = torch.stack(output.hidden_states[1:], dim=1)  # the first are the embeddings
+        means = (states * mask).sum(dim=2) / mask.sum(dim=2)
+        return self._label(output.last_hidden_state, utterance_mask), means
+
+    def split_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        """Return logits that stand side by side as those of each kind of label."""
+        level, triggers, signals = logits.split(self._widths, dim=1)
+        return {"level_logits": level, "trigger_logits": triggers, "signal_logits": signals}
+
+    def _encode(
+        self, input_ids: Tensor, attention_mask: Tensor, utterance_mask: Tensor, **options: bool
+    ) -> Any:
+        segments = {"token_type_ids": 1 - utterance_mask} if self._has_segments else {}
+        return self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, **segments, **options
+        )
+
+    def _label(self, hidden: Tensor, utterance_mask: Tensor) -> Tensor:
+        if self.training:  # the same features are dropped for all tokens, or a mean would heal it
+            hidden = hidden * self.dropout(torch.ones_like(hidden[:, :1]))
+        return self.heads(hidden, utterance_mask.unsqueeze(-1).bool())
 
     def _loss(
         self, output: dict[str, Tensor], levels: Tensor, triggers: Tensor, signals: Tensor
@@ -227,6 +253,11 @@ def _encoder_options(config: PretrainedConfig) -> dict[str, Any]:
     return options
 
 
+def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
+    """Return the layers of an encoder, from below."""
+    return next(part for part in encoder.modules() if isinstance(part, nn.ModuleList))
+
+
 def freeze_blocks(model: EscalationModel, count: int) -> None:
     """Leave the lowest blocks of the encoder as they came: the embeddings, then layers from below.
 
@@ -240,8 +271,7 @@ def freeze_blocks(model: EscalationModel, count: int) -> None:
     Raises:
         DeescError: The encoder has fewer blocks.
     """
-    layers = next(part for part in model.encoder.modules() if isinstance(part, nn.ModuleList))
-    blocks = [model.encoder.embeddings, *layers]
+    blocks = [model.encoder.embeddings, *encoder_layers(model.encoder)]
     if count > len(blocks):
         raise DeescError(f"frozen_blocks {count}: the encoder has {len(blocks)} blocks")
     for block in blocks[:count]:

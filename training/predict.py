@@ -40,24 +40,30 @@ def predict_logits(
     return combine_windows(logits, owners, len(rows), Calibration(level_head))
 
 
+def like_lengths(windows: Sequence[EncodedInput], batch_size: int) -> list[list[int]]:
+    """Return the places of all windows in batches of like length, which waste no padding."""
+    order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
 def checkpoint_runner(
     model: EscalationModel, encoder: InputEncoder, batch_size: int
 ) -> WindowLogits:
     """Return a function that runs a torch model in fp32, sorted by length, with progress."""
 
     def run(windows: Sequence[EncodedInput]) -> Logits:
-        order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
+        batches = like_lengths(windows, batch_size)
         device = next(model.parameters()).device
         outputs = []
         model.eval()
         with torch.inference_mode():
-            for start in tqdm(range(0, len(order), batch_size), "checkpoint", leave=False):
-                batch = encoder.collate([windows[i] for i in order[start : start + batch_size]])
+            for places in tqdm(batches, "checkpoint", leave=False):
+                batch = encoder.collate([windows[i] for i in places])
                 tensors = {
                     name: torch.from_numpy(array).to(device) for name, array in batch.items()
                 }
                 outputs.append({k: v.double().cpu().numpy() for k, v in model(**tensors).items()})
-        back = np.argsort(order)
+        back = np.argsort(np.concatenate(batches))
         return Logits(
             *(
                 np.concatenate([output[name] for output in outputs])[back]

@@ -110,7 +110,7 @@ def join_source(annotations: Path, folder: Path) -> JoinedSource:
     """
     labelled = {row.id: row for row in read_annotations(annotations)}
     texts, changed, found = [], 0, set()
-    for name, text in _read_texts(folder, annotations.stem):
+    for name, text in read_texts(folder, annotations.stem):
         if name not in labelled or name in found:
             continue
         found.add(name)
@@ -161,15 +161,24 @@ def load_sources(
                 split = UNUSED
             if label.skip or split == UNUSED:
                 continue
-            rows.append(_utterance(label, text, split, joined.name, about[joined.name]))
+            rows.append(to_utterance(label, text, split, joined.name, about[joined.name]))
     if held_out and not any(row.source == held_out for row in rows):
         raise DataError(f"no labelled text of {held_out!r} in {folder}, so it cannot be held out")
     return rows
 
 
-def _utterance(
+def to_utterance(
     label: Annotation, text: str, split: str, source: str, about: Mapping[str, str]
 ) -> Utterance:
+    """Return a public text and its labels as an utterance of a customer.
+
+    Args:
+        label: The labels.
+        text: What was labelled.
+        split: Where it belongs.
+        source: The source's name.
+        about: What `read_about` says of this source.
+    """
     return Utterance(
         conversation_id=label.id,
         turn=0,
@@ -212,8 +221,12 @@ def join_sources(
     return [join_source(file, folder) for file in files]
 
 
-def _read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
-    """Yield id and text of each row of a source's file, if there is one."""
+def read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
+    """Yield id and text of each row of a source's file, if there is one.
+
+    Raises:
+        DataError: A line cannot be read; the message names file and line.
+    """
     for file, opener in (
         (folder / f"{source}.jsonl", open),
         (folder / f"{source}.jsonl.gz", gzip.open),

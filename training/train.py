@@ -13,7 +13,7 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,28 @@ from training.tracking import RUN_ID_FILE, Tracker
 log = logging.getLogger("training")
 
 
-def train(config: Config, *, resume: bool = False, child: bool = False) -> dict[str, Any]:
-    """Fine-tune, export, evaluate, write the bundle and register it.
+Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker | None, Path], float]
+"""A way to make a checkpoint of training and validation split, called as `fine_tune` is."""
+
+
+def train(
+    config: Config,
+    *,
+    resume: bool = False,
+    child: bool = False,
+    learn: Learn = fine_tune,
+    origins: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Learn, export, evaluate, write the bundle and register it.
 
     Args:
         config: The resolved configuration.
         resume: Go on with the run in `config.run_dir` instead of starting anew.
         child: Whether the run is one of several below the MLflow run that is open; then its
             bundle is not registered.
+        learn: How the checkpoint is made.
+        origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
+            and what must be the same to resume.
 
     Returns:
         The report of `evaluate` on the test split, also in ``run_dir/report.json``.
@@ -68,10 +82,16 @@ def train(config: Config, *, resume: bool = False, child: bool = False) -> dict[
     check_replaceable(bundle_dir)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    _prepare(run_dir, json.dumps({**asdict(config), "data": data}, indent=1), resume=resume)
+    made_of = {"data": data, **(origins or {})}
+    _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
-    tags = {"git_commit": commit, "data_fingerprint": data, "processes": str(process_count())}
+    tags = {
+        "git_commit": commit,
+        "data_fingerprint": data,
+        "processes": str(process_count()),
+        **(origins or {}),
+    }
     with Tracker(config, tags, child=child) as tracker:
         for split, members in splits.items():
             tracker.log_data(split, members)
@@ -79,8 +99,8 @@ def train(config: Config, *, resume: bool = False, child: bool = False) -> dict[
         if checkpoint.is_dir():
             part_ways()
         else:
-            log.info("fine-tuning %s on %d utterances", config.base_model, len(splits["train"]))
-            fine_tune(config, splits["train"], splits["validation"], tracker, checkpoint)
+            log.info("learning from %d labelled utterances", len(splits["train"]))
+            learn(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
         log.info("exporting to ONNX")
         network = export_network(
@@ -215,18 +235,29 @@ def _draw(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    options = run_parser("python -m training.train", __doc__).parse_args(arguments)
+
+    def make() -> dict[str, Any] | None:
+        config = read_config(options.config, options.overrides)
+        return train(config, resume=options.resume) if is_first() else take_part(config)
+
+    return print_report(make)
+
+
+def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the options that every command that makes a bundle has."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def print_report(make: Callable[[], dict[str, Any] | None]) -> int:
+    """Make a report and print it if there is one, or what went wrong; return the exit code."""
     show_progress(logging.INFO if is_first() else logging.WARNING)
     try:
-        config = read_config(options.config, options.overrides)
-        if not is_first():
-            take_part(config)
-            return 0
-        report = train(config, resume=options.resume)
+        report = make()
     except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -239,7 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    print(format_report(report))
+    if report is not None:
+        print(format_report(report))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A base model that fits in a test: BERT with two narrow layers and random weights."""
+"""A base model that fits in a test: BERT with a few narrow layers and random weights."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 
-def write_base_model(folder: Path, words: list[str]) -> Path:
+def write_base_model(folder: Path, words: list[str], layers: int = 2) -> Path:
     """Write a checkpoint folder whose tokenizer knows `words` and single letters."""
     torch.manual_seed(0)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -29,7 +29,7 @@ def write_base_model(folder: Path, words: list[str]) -> Path:
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,

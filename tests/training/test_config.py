@@ -12,9 +12,10 @@ def test_files_and_overrides_meet_in_one_dataclass(tmp_path):
     assert (config.epochs, config.learning_rate, config.name) == (5, 2e-5, "mine")
     assert (config.base_model, config.dropout, config.alias) == ("some/model", 0.0, "a b")
     assert isinstance(config.dropout, float)
+    assert read_config(path, ["student_layers=[3, 6]"]).student_layers == (3, 6)
 
 
-@pytest.mark.parametrize("name", ["default", "smoke"])
+@pytest.mark.parametrize("name", ["default", "smoke", "student"])
 def test_the_shipped_configurations_are_valid(name):
     assert isinstance(read_config(Path("training/configs") / f"{name}.toml"), Config)
 
@@ -30,6 +31,9 @@ def test_the_shipped_configurations_are_valid(name):
         ("context_dropout = 7", [], "context_dropout must be from 0 to 1, not 7"),
         ("learning_rate = nan", [], "learning_rate must be from 1e-08 to 1, not nan"),
         ("window_overlap = 200", [], "window_overlap must be at most half of max_length 256"),
+        ("student_layers = 3", [], "student_layers must be a list of whole numbers, not 3"),
+        ("student_layers = [2, 'x']", [], "student_layers must be a list of whole numbers"),
+        ("", ["temperature=0"], "temperature must be from 0.1 to"),
         ("level_head = 'tree'", [], "level_head must be one of softmax, corn"),
         ("epochs 3", [], "is not TOML"),
         ("", ["epochs"], "key=value"),

@@ -1,0 +1,63 @@
+"""A tiny teacher is trained and distilled, through the command line's own functions."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+from whole_runs import config_file
+
+from deesc_model import EscalationClassifier
+from deesc_model.bundle import read_bundle
+from deesc_model.errors import DeescError
+from training import distil, train
+from training.model import load_checkpoint
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore", "error:::training"),
+]
+
+
+def test_a_student_is_distilled_evaluated_and_bundled(tiny_config, tmp_path, capsys):
+    train.train(tiny_config)
+    student = dataclasses.replace(
+        tiny_config,
+        run_dir=str(tmp_path / "student"),
+        bundle_dir=str(tmp_path / "student" / "bundle"),
+        registered_model="tiny-student",
+        student_layers=(2,),
+        vocabulary_count=1,
+        epochs=6,
+        max_length=40,  # the teacher's 48 holds
+    )
+    command = ["--config", str(config_file(student, tmp_path / "s.toml"))]
+    assert distil.main([*command, "--teacher", tiny_config.run_dir]) == 0
+    assert "| level_macro_f1 |" in capsys.readouterr().out
+    model, tokenizer, settings = load_checkpoint(tmp_path / "student" / "checkpoint")
+    assert model.encoder.config.num_hidden_layers == 1
+    assert settings.max_length == 48
+    _, whole, _ = load_checkpoint(Path(tiny_config.run_dir) / "checkpoint")
+    assert model.encoder.config.vocab_size == len(tokenizer) <= len(whole)
+    report = json.loads((tmp_path / "student" / "report.json").read_text())
+    assert report["metrics"]["level_macro_f1"]["value"] > 0.8  # this corpus is easy
+    text = "outrageous, you lied to me about number one"
+    classifier = EscalationClassifier.from_pretrained(student.bundle_dir)
+    assert int(classifier.predict(text).level) == 3
+    run_id = read_bundle(Path(student.bundle_dir)).manifest.training_run
+    run = mlflow.MlflowClient(student.tracking_uri).get_run(run_id)
+    assert len(run.data.tags["teacher_weights"]) == 64
+    written = (tmp_path / "student" / "teacher.npz").stat().st_mtime_ns
+    assert distil.main([*command, "--teacher", tiny_config.run_dir, "--resume"]) == 0
+    assert (tmp_path / "student" / "teacher.npz").stat().st_mtime_ns == written
+    weights = Path(tiny_config.run_dir) / "checkpoint" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")  # another teacher is another run
+    assert distil.main([*command, "--teacher", tiny_config.run_dir, "--resume"]) == 1
+    assert "another configuration or other data" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_none_is_named(tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, teacher=str(tmp_path / "nowhere"))
+    with pytest.raises(DeescError, match="is not the folder of a finished run"):
+        distil.distil(config)

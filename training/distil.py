@@ -1,0 +1,252 @@
+"""A smaller student of a trained model: teacher → distil → export → evaluate → bundle.
+
+python -m training.distil --config training/configs/student.toml
+python -m training.distil --config training/configs/student.toml --teacher runs/default
+python -m training.distil --config training/configs/student.toml --resume    go on after a kill
+"""
+
+import json
+import logging
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import set_seed
+
+from deesc_model.bundle import file_sha256
+from deesc_model.encoding import InputEncoder
+from deesc_model.errors import DeescError
+from deesc_model.network import available_cpus
+from deesc_model.rendering import render_turn
+from deesc_model.types import Turn
+from training.augmentation import augment
+from training.config import Config, read_config
+from training.corpus import Utterance, fingerprint
+from training.evaluate import gold_labels
+from training.fine_tuning import (
+    Example,
+    collate,
+    loss_weights,
+    make_encoder,
+    optimise,
+    to_dataset,
+)
+from training.model import (
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    EscalationModel,
+    freeze_blocks,
+    load_checkpoint,
+    set_encoder_dropout,
+)
+from training.predict import encode_utterance
+from training.processes import process_count
+from training.sampling import EpochSampler, is_plain
+from training.sources import load_sources
+from training.student import DistillationWeights, make_student
+from training.teacher import Answers, ask, question_key, remembered
+from training.tracking import Tracker
+from training.train import print_report, run_parser, train
+from training.unlabelled import draw_evenly, load_unlabelled, without_near
+from training.vocabulary import trim_vocabulary
+
+CHECKPOINT = "checkpoint"
+ANSWERS_FILE = "teacher.npz"
+"""In the run folder: what the teacher answered to all that the student is shown."""
+
+log = logging.getLogger("training")
+
+
+def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
+    """Distil a teacher into a student, export, evaluate and write the bundle.
+
+    Args:
+        config: The resolved configuration.
+        resume: Go on with the run in `config.run_dir` instead of starting anew.
+
+    Returns:
+        As `train` does.
+
+    Raises:
+        DeescError: There is no teacher, torchrun started it, or what `train` says.
+    """
+    if process_count() > 1:
+        raise DeescError("a student is distilled by one process; start it without torchrun")
+    config = _like_teacher(config)
+    sources, annotations = Path(config.sources), Path(config.annotations)
+    unlabelled = load_unlabelled(sources, annotations, held_out=config.held_out_source)
+    labelled = load_sources(sources, annotations, held_out=config.held_out_source)
+    held = [row for row in labelled if row.split != "train"]
+    drawn = without_near(draw_evenly(unlabelled, config.unlabelled, config.seed), held)
+    log.info("%d unlabelled texts, %d of them for the teacher", len(unlabelled), len(drawn))
+    weights = file_sha256(Path(config.teacher) / CHECKPOINT / WEIGHTS_FILE)
+    return train(
+        config,
+        resume=resume,
+        learn=_Distillation(weights, [row.text for row in unlabelled], drawn),
+        origins={"teacher_weights": weights, "unlabelled_fingerprint": fingerprint(unlabelled)},
+    )
+
+
+def _like_teacher(config: Config) -> Config:
+    """Return the configuration with what the teacher decides.
+
+    Raises:
+        DeescError: The teacher is no run folder with a checkpoint.
+    """
+    run_dir = Path(config.teacher)
+    try:
+        base = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["base_model"]
+        about = json.loads((run_dir / CHECKPOINT / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise DeescError(
+            f"teacher {config.teacher!r} is not the folder of a finished run ({error}); train one"
+            " with python -m training.train and name its run_dir"
+        ) from None
+    if run_dir.resolve() == Path(config.run_dir).resolve():
+        raise DeescError(f"run_dir {config.run_dir!r} is the teacher's, choose another")
+    return replace(config, base_model=base, level_head=about["level_head"], **about["encoder"])
+
+
+@dataclass(frozen=True)
+class _Distillation:
+    """Makes a student's checkpoint; called as `fine_tune` is.
+
+    Attributes:
+        weights: Hash of the teacher's weights.
+        vocabulary_texts: Unlabelled texts in which word pieces are counted too.
+        unlabelled: Texts that the teacher alone labels.
+    """
+
+    weights: str
+    vocabulary_texts: Sequence[str]
+    unlabelled: Sequence[Utterance]
+
+    def __call__(
+        self,
+        config: Config,
+        train_rows: Sequence[Utterance],
+        validation: Sequence[Utterance],
+        tracker: Tracker | None,
+        target: Path,
+    ) -> float:
+        set_seed(config.seed)
+        torch.set_num_threads(min(config.threads, available_cpus()))
+        teacher, tokenizer, _ = load_checkpoint(Path(config.teacher) / CHECKPOINT)
+        labelled = choose_views(train_rows, config)
+        rows = [*labelled, *self.unlabelled]
+        answers = self._answers(config, teacher, make_encoder(tokenizer, config), rows)
+        kept = None
+        if config.vocabulary_count:
+            texts = [render_turn(Turn(row.speaker, row.text)) for row in train_rows]
+            texts += [render_turn(Turn("customer", text)) for text in self.vocabulary_texts]
+            tokenizer, kept = trim_vocabulary(tokenizer, texts, config.vocabulary_count)
+            log.info("%d word pieces are left", len(kept))
+        student = make_student(
+            teacher,
+            config.student_layers,
+            kept,
+            config.dropout,
+            loss_weights(gold_labels(train_rows), config),
+            DistillationWeights(config.soft_share, config.temperature, config.state_loss_weight),
+        )
+        set_encoder_dropout(student, config.encoder_dropout)
+        freeze_blocks(student, config.frozen_blocks)
+        encoder = make_encoder(tokenizer, config)
+        dataset = to_dataset(rows, encoder)
+        sampler = EpochSampler(
+            [len(ids) for ids in dataset["ids"]],
+            [False] * len(rows),
+            [1.0],
+            plain_share=0.0,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+        return optimise(
+            config,
+            student,
+            tokenizer,
+            dataset=dataset.add_column("row", list(range(len(rows)))),
+            sampler=sampler,
+            collator=partial(_collate, encoder=encoder, answers=answers, labelled=len(labelled)),
+            validation=validation,
+            tracker=tracker,
+            target=target,
+        )
+
+    def _answers(
+        self,
+        config: Config,
+        teacher: EscalationModel,
+        encoder: InputEncoder,
+        rows: Sequence[Utterance],
+    ) -> Answers:
+        """Return what the teacher says to each row; as in training, to its first window."""
+        windows = [encode_utterance(row, encoder)[0] for row in rows]
+        layers = config.student_layers
+        return remembered(
+            Path(config.run_dir) / ANSWERS_FILE,
+            question_key(self.weights, layers, windows),
+            lambda: ask(teacher, layers, encoder, windows, config.evaluation_batch_size),
+        )
+
+
+def choose_views(rows: Sequence[Utterance], config: Config) -> list[Utterance]:
+    """Return what the student sees of the training split, in every epoch the same.
+
+    Fine-tuning shows a text now with context and now without, now changed. Here one view of
+    each is drawn, and of the plain ones a share, so that the teacher reads each text once.
+
+    Args:
+        rows: The training split.
+        config: Says how many are plain, changed, without context.
+    """
+    chance = random.Random(config.seed)  # noqa: S311
+    chosen = []
+    for row, changed in zip(rows, augment(rows, config.seed), strict=True):
+        if is_plain(row) and chance.random() >= config.plain_share:
+            continue
+        view = changed if chance.random() < config.augmentation else row
+        chosen.append(
+            replace(view, context=()) if chance.random() < config.context_dropout else view
+        )
+    return chosen
+
+
+def _collate(
+    examples: Sequence[Example], encoder: InputEncoder, answers: Answers, labelled: int
+) -> dict[str, torch.Tensor]:
+    """Return the inputs, and to rows of the training data, the first of them labelled, answers."""
+    batch = collate(examples, encoder)
+    if "row" not in examples[0]:  # of validation
+        return batch
+    rows = np.array([example["row"] for example in examples])
+    return batch | {
+        "labelled": torch.from_numpy(rows < labelled),
+        "teacher_logits": torch.from_numpy(answers.logits[rows]),
+        "teacher_states": torch.from_numpy(answers.states[rows]).float(),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = run_parser("python -m training.distil", __doc__)
+    parser.add_argument("--teacher", metavar="RUN_DIR", help="instead of the configuration's")
+    options = parser.parse_args(arguments)
+
+    def make() -> dict[str, Any]:
+        config = read_config(options.config, options.overrides)
+        config = replace(config, teacher=options.teacher or config.teacher)
+        return distil(config, resume=options.resume)
+
+    return print_report(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

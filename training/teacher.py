@@ -1,0 +1,100 @@
+"""What a teacher answers to every text that a student learns from: computed once, kept on disk."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from deesc_model.encoding import EncodedInput, InputEncoder
+from training.model import EscalationModel
+from training.predict import like_lengths
+
+log = logging.getLogger("training")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A teacher's answers to n texts.
+
+    Attributes:
+        logits: float32 (n, outputs), all of them side by side.
+        states: float16 (n, layers, width), the mean of each layer's output over the utterance.
+    """
+
+    logits: npt.NDArray[np.float32]
+    states: npt.NDArray[np.float16]
+
+
+def ask(
+    teacher: EscalationModel,
+    layers: Sequence[int],
+    encoder: InputEncoder,
+    windows: Sequence[EncodedInput],
+    batch_size: int,
+) -> Answers:
+    """Run the teacher over windows, in fp32 and in evaluation mode.
+
+    Args:
+        teacher: The network, left in evaluation mode.
+        layers: Whose states to keep, counted from 1.
+        encoder: The teacher's.
+        windows: What it reads.
+        batch_size: Windows in one forward pass.
+    """
+    batches = like_lengths(windows, batch_size)
+    device = next(teacher.parameters()).device
+    chosen = [number - 1 for number in layers]
+    logits, states = [], []
+    teacher.eval()
+    with torch.inference_mode():
+        for places in tqdm(batches, "teacher", leave=False):
+            batch = encoder.collate([windows[place] for place in places])
+            answer, state = teacher.with_states(
+                *(torch.from_numpy(array).to(device) for array in batch.values())
+            )
+            logits.append(answer.float().cpu().numpy())
+            states.append(state[:, chosen].half().cpu().numpy())
+    back = np.argsort(np.concatenate(batches))
+    return Answers(np.concatenate(logits)[back], np.concatenate(states)[back])
+
+
+def question_key(teacher: str, layers: Sequence[int], windows: Sequence[EncodedInput]) -> str:
+    """Return a hash of all that answers depend on.
+
+    Args:
+        teacher: Hash of its weights.
+        layers: As for `ask`.
+        windows: As for `ask`.
+    """
+    digest = hashlib.sha256(json.dumps([teacher, list(layers)]).encode())
+    for window in windows:
+        digest.update(json.dumps(asdict(window)).encode())
+    return digest.hexdigest()
+
+
+def remembered(file: Path, key: str, compute: Callable[[], Answers]) -> Answers:
+    """Return the answers in a file, or compute them and write it, whole or not at all.
+
+    Args:
+        file: One ``.npz``; other answers there are replaced.
+        key: What `question_key` returned.
+        compute: Gives the answers.
+    """
+    if file.is_file():
+        with np.load(file) as content:
+            if str(content["key"]) == key:
+                log.info("the teacher's answers are in %s", file)
+                return Answers(content["logits"], content["states"])
+    answers = compute()
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("wb") as stream:
+        np.savez(stream, key=np.array(key), logits=answers.logits, states=answers.states)
+    partial.replace(file)
+    return answers
