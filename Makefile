@@ -14,7 +14,7 @@ LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),
 INSTALL := pip install -q --no-compile -c constraints.txt
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check lint light setup train seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
+.PHONY: demo test check lint light setup train distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -39,6 +39,9 @@ setup: $(FULL)/ready
 
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
 	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
+
+distil: $(FULL)/ready  ## make a smaller, faster student of a trained run; ARGS='--teacher runs/default'
+	$(FULL)/bin/python -m training.distil --config training/configs/student.toml $(ARGS)
 
 seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'
 	$(FULL)/bin/python -m training.seeds --config $(CONFIG) $(ARGS)

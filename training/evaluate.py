@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.encoding import InputEncoder
@@ -42,8 +41,7 @@ from training.metrics import (
     confusion_matrix,
     intervals,
 )
-from training.model import load_checkpoint
-from training.predict import checkpoint_runner, onnx_runner, predict_logits
+from training.predict import onnx_runner, predict_logits
 from training.robustness import measure_robustness, robustness_table
 
 LENGTHS = ((1, 5), (6, 15), (16, 40), (41, 100_000))
@@ -269,19 +267,6 @@ def answer_with_bundle(folder: Path, config: Config) -> Answer:
     )
 
 
-def answer_with_checkpoint(folder: Path, validation: Sequence[Utterance], config: Config) -> Answer:
-    """Return a checkpoint, calibrated on the validation split, as a model to evaluate."""
-    model, tokenizer, settings = load_checkpoint(folder)
-    encoder = InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
-    run = checkpoint_runner(model, encoder, config.evaluation_batch_size)
-    views = both_views(validation)
-    logits, gold = predict_logits(views, encoder, run, model.level_head), gold_labels(views)
-    calibration = fit_calibration(
-        logits, gold, model.level_head, config.error_rate, public_rows(views)
-    )
-    return lambda rows: Candidate(predict_logits(rows, encoder, run, model.level_head), calibration)
-
-
 def format_report(report: Mapping[str, Any]) -> str:
     """Return the headline figures and the slices as Markdown tables."""
     text = (
@@ -379,6 +364,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = read_config(options.config, options.overrides)
         splits = load_dataset(config)
         if options.checkpoint:
+            from training.checkpoint import answer_with_checkpoint  # noqa: PLC0415 - torch
+
             model = answer_with_checkpoint(options.checkpoint, splits["validation"], config)
         else:
             model = answer_with_bundle(options.bundle, config)

@@ -1,19 +1,16 @@
-"""Logits of utterances of a checkpoint or an exported network, windows already combined."""
+"""Logits of utterances, windows already combined."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.network import Network
 from deesc_model.scoring import Calibration, Logits, combine_windows
 from deesc_model.types import Turn
 from training.corpus import Utterance
-from training.model import EscalationModel
 
 WindowLogits = Callable[[Sequence[EncodedInput]], Logits]
 
@@ -44,34 +41,6 @@ def like_lengths(windows: Sequence[EncodedInput], batch_size: int) -> list[list[
     """Return the places of all windows in batches of like length, which waste no padding."""
     order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
-def checkpoint_runner(
-    model: EscalationModel, encoder: InputEncoder, batch_size: int
-) -> WindowLogits:
-    """Return a function that runs a torch model in fp32, sorted by length, with progress."""
-
-    def run(windows: Sequence[EncodedInput]) -> Logits:
-        batches = like_lengths(windows, batch_size)
-        device = next(model.parameters()).device
-        outputs = []
-        model.eval()
-        with torch.inference_mode():
-            for places in tqdm(batches, "checkpoint", leave=False):
-                batch = encoder.collate([windows[i] for i in places])
-                tensors = {
-                    name: torch.from_numpy(array).to(device) for name, array in batch.items()
-                }
-                outputs.append({k: v.double().cpu().numpy() for k, v in model(**tensors).items()})
-        back = np.argsort(np.concatenate(batches))
-        return Logits(
-            *(
-                np.concatenate([output[name] for output in outputs])[back]
-                for name in ("level_logits", "trigger_logits", "signal_logits")
-            )
-        )
-
-    return run
 
 
 def onnx_runner(path: Path, encoder: InputEncoder, batch_size: int) -> WindowLogits:

@@ -14,6 +14,7 @@ from deesc_model import EscalationClassifier, Turn
 from deesc_model.bundle import read_bundle
 from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from training import export
+from training.checkpoint import checkpoint_runner
 from training.corpus import load_corpus, select_split
 from training.embeddings import embed_windows
 from training.evaluate import both_views
@@ -30,7 +31,7 @@ from training.export import (
     write_bundle,
 )
 from training.model import LossWeights, new_model
-from training.predict import checkpoint_runner, onnx_runner, predict_logits
+from training.predict import onnx_runner, predict_logits
 
 PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
 SETTINGS = EncoderSettings(max_length=48, context_turns=2, context_tokens=16, window_overlap=8)
