@@ -20,6 +20,7 @@ from typing import Any, Final
 from benchmarks import overhead, roofline, scaling
 from benchmarks.comparison import Plan, Race
 from benchmarks.contenders import CONTENDERS, OURS, Settings, Text
+from benchmarks.goals import goals
 from benchmarks.machine import machine
 from benchmarks.plots import draw
 from benchmarks.processes import ROOT, Worker
@@ -71,7 +72,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         test, train = test[:48], train[:600]
     texts, (short,) = texts_of(test, bundle), texts_of([short_turn()], bundle)
     names = options.only if "comparison" in options.parts else ()
-    settings = set_up(folder, bundle, checkpoint, train, names)
+    settings = set_up(folder, bundle, options.fast, checkpoint, train, names)
     figures: dict[str, Any] = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "quick": options.quick,
@@ -83,6 +84,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         race = Race(settings, QUICK if options.quick else Plan(), test, texts, short)
         race.run(names)
         figures["contenders"] = race.figures()
+        figures["goals"] = goals(figures["contenders"])
     if "overhead" in options.parts:
         figures["overhead"] = _overhead(settings, texts, short, quick=options.quick)
     if "roofline" in options.parts:
@@ -115,6 +117,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description="Compare the model with what one uses instead."
     )
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
+    parser.add_argument("--fast", type=Path, default=ROOT / "models" / "fast")
     parser.add_argument("--run", type=Path, help="a run folder: its bundle and its checkpoint")
     parser.add_argument("--only", type=_names(CONTENDERS), default=[*CONTENDERS])
     parser.add_argument("--parts", type=_names(PARTS), default=[*PARTS])

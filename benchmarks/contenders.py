@@ -61,6 +61,7 @@ class Settings:
     Attributes:
         folder: Where the files are.
         bundle: The bundle that is measured.
+        fast: The smaller bundle beside it, which may be missing.
         checkpoint: The torch model.
         inputs: Names of the network's inputs: token ids, attention and utterance mask.
         output: Name of its level logits.
@@ -69,6 +70,7 @@ class Settings:
 
     folder: Path
     bundle: Path
+    fast: Path
     checkpoint: Path
     inputs: tuple[str, ...]
     output: str
@@ -78,17 +80,26 @@ class Settings:
     def read(cls, folder: Path) -> "Settings":
         """Read `setup.json` of a folder."""
         found = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
-        paths = {name: Path(found.pop(name)) for name in ("bundle", "checkpoint")}
+        paths = {name: Path(found.pop(name)) for name in ("bundle", "fast", "checkpoint")}
         return cls(folder, **paths, inputs=tuple(found.pop("inputs")), **found)
 
 
 class Deesc:
-    """This package, as its README calls it."""
+    """This package, as its README calls it.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        bundle: A bundle's folder.
+
+    Raises:
+        Unusable: There is none.
+    """
+
+    def __init__(self, bundle: Path) -> None:
         from deesc_model import EscalationClassifier
 
-        self.classifier = EscalationClassifier.from_pretrained(settings.bundle)
+        if not bundle.is_dir():
+            raise Unusable(f"there is no bundle in {bundle.name}")
+        self.classifier = EscalationClassifier.from_pretrained(bundle)
 
     def prepare(self, texts: Sequence[Text]) -> list[Any]:
         """Return turns, each with the turns before it."""
@@ -292,8 +303,12 @@ TORCH: Final = ("torch", "transformers")
 OURS: Final = "deesc"
 """The contender that the ratios are to."""
 
+FAST: Final = "deesc-fast"
+"""The smaller model, if there is one."""
+
 CONTENDERS: Final[dict[str, Entry]] = {
-    OURS: Entry("deesc (int8)", LIGHT, "bundle", Deesc),
+    OURS: Entry("deesc (int8)", LIGHT, "bundle", lambda settings: Deesc(settings.bundle)),
+    FAST: Entry("deesc-fast (int8)", LIGHT, "fast", lambda settings: Deesc(settings.fast)),
     "onnxruntime": Entry("onnxruntime fp32", LIGHT, "fp32.onnx", onnxruntime_float),
     "openvino-int8": Entry(
         "OpenVINO int8",

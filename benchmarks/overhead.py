@@ -35,7 +35,7 @@ class Overhead:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._ours = Deesc(settings)
+        self._ours = Deesc(settings.bundle)
         # The very session: two of them would differ by their memory and threads.
         session = self._ours.classifier._network._session
         # All outputs, as ours takes them; Plain reads the first.

@@ -43,6 +43,7 @@ def section_of(figures: Figures, plots: Sequence[Path]) -> str:
     ]
     builders = (
         ("contenders", _contenders),
+        ("goals", _goals),
         ("overhead", _overhead),
         ("roofline", _roofline),
         ("scaling", _scaling),
@@ -91,6 +92,15 @@ def _contenders(contenders: Figures) -> list[str]:
         " and per second.",
     ]
     return [*rows, *(["", "Not measured:", "", *skipped] if skipped else [])]
+
+
+def _goals(goals: Sequence[Figures]) -> list[str]:
+    rows = [f"| {goals[0]['who']} | is | goal | |", "| --- | --- | --- | --- |"]
+    for goal in goals:
+        bar = f"at {'most' if goal['at_most'] else 'least'} {goal['bar']:g}"
+        met = "met" if goal["met"] else "**missed**"
+        rows.append(f"| {goal['name']} | {goal['found']:g} | {bar} | {met} |")
+    return rows
 
 
 def _shown(each: Figures, key: str, digits: int) -> str:

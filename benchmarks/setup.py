@@ -27,6 +27,7 @@ log = logging.getLogger("benchmarks")
 def set_up(
     folder: Path,
     bundle: Bundle,
+    fast: Path,
     checkpoint: Path | None,
     train: Sequence[Utterance],
     names: Collection[str],
@@ -36,6 +37,7 @@ def set_up(
     Args:
         folder: An empty folder.
         bundle: The bundle that is measured.
+        fast: The smaller bundle beside it; may be missing.
         checkpoint: Of the run that the bundle came from; None takes the bundle's weights
             multiplied out.
         train: What the models of scikit-learn are fitted on.
@@ -53,7 +55,11 @@ def set_up(
         write_checkpoint(exact, tokenizer, bundle.config, folder / "checkpoint")
     if fitted := {"tfidf", "static"} & set(names):
         _fit(folder, bundle, train, fitted)
-    paths = {"bundle": bundle.path, "checkpoint": checkpoint or folder / "checkpoint"}
+    paths = {
+        "bundle": bundle.path,
+        "fast": fast,
+        "checkpoint": checkpoint or folder / "checkpoint",
+    }
     about = {
         **{name: str(path.resolve()) for name, path in paths.items()},
         "inputs": INPUT_NAMES,

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.comparison import level_quality
 from benchmarks.footprint import closure
+from benchmarks.goals import goals
 from benchmarks.report import BEGIN, END, write_section
 from benchmarks.roofline import Work
 from benchmarks.texts import SHORT, short_turn, texts_of
@@ -86,6 +87,25 @@ def test_quality_is_that_of_the_levels():
     assert level_quality(rows, [0, 1, 2, 3, 4]) == {"level_macro_f1": 1.0, "level_qwk": 1.0}
     # Level 0 and 1 swapped: three F1 of 1 and two of 0; weighted errors 2 of 20 expected.
     assert level_quality(rows, [1, 0, 2, 3, 4]) == {"level_macro_f1": 0.6, "level_qwk": 0.9}
+
+
+def test_goals_are_of_the_fastest_bundle():
+    def measured(title, **values):
+        return {"title": title, "cold_s": 0.5, "peak_mb": 140.0} | values
+
+    found = goals(
+        {
+            "deesc": measured("deesc", per_s=100.0, short_p50_ms=4.0),
+            "deesc-fast": measured("fast", per_s=200.0, short_p50_ms=2.0),
+            "openvino-bf16": {"title": "bf16", "skipped": "not here"},
+            "openvino-int8": measured("int8", per_s=250.0, short_p50_ms=2.0),
+            "pipeline": measured("pipeline", per_s=20.0, short_p50_ms=12.0, cold_s=4.0),
+        }
+    )
+    assert {goal["who"] for goal in found} == {"fast"}
+    # 0.5 s and 140 MiB; 200/20, 12/2 and 4/0.5 against the pipeline; 200/250 against OpenVINO.
+    assert [goal["found"] for goal in found] == [0.5, 140, 10, 6, 8, 0.8]
+    assert [goal["met"] for goal in found] == [False, True, True, True, True, False]
 
 
 def test_operations_are_counted_by_hand():

@@ -1,0 +1,68 @@
+"""What the fastest bundle of the repository should reach, and whether it does."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from benchmarks.contenders import FAST, OURS
+
+PIPELINE: Final = "pipeline"
+OPENVINO: Final = ("openvino-bf16", "openvino-int8")
+"""The first of them that this machine can run is to be beaten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bar and what was measured.
+
+    Attributes:
+        name: What is measured.
+        found: The figure.
+        bar: What it should be.
+        at_most: Whether the bar is the most that is allowed, or else the least.
+    """
+
+    name: str
+    found: float
+    bar: float
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is met."""
+        return self.found <= self.bar if self.at_most else self.found >= self.bar
+
+
+def goals(contenders: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each goal with its figure; those are left out whose contender was not measured.
+
+    Args:
+        contenders: As `Race.figures` returns them. Ratios here are of their medians.
+    """
+    measured = {name: each for name, each in contenders.items() if "skipped" not in each}
+    fastest = measured.get(FAST) or measured[OURS]
+    found = [
+        Goal("first answer, s", fastest["cold_s"], 0.35, at_most=True),
+        Goal("peak memory, MiB", fastest["peak_mb"], 150, at_most=True),
+    ]
+    if pipeline := measured.get(PIPELINE):
+        found += [
+            Goal("throughput, times the pipeline's", fastest["per_s"] / pipeline["per_s"], 8),
+            Goal(
+                "27 words p50, times faster than the pipeline",
+                pipeline["short_p50_ms"] / fastest["short_p50_ms"],
+                5,
+            ),
+            Goal(
+                "first answer, times faster than the pipeline",
+                pipeline["cold_s"] / fastest["cold_s"],
+                7,
+            ),
+        ]
+    if rival := next((name for name in OPENVINO if name in measured), None):
+        faster = fastest["per_s"] / measured[rival]["per_s"]
+        found.append(Goal(f"throughput, times that of {measured[rival]['title']}", faster, 1))
+    return [
+        {**asdict(goal), "found": round(goal.found, 2), "met": goal.met, "who": fastest["title"]}
+        for goal in found
+    ]
