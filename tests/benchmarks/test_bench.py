@@ -152,4 +152,4 @@ def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_pat
 def test_who_is_unknown_is_refused_by_name(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "deesc,magic"])
-    assert "unknown magic; there are deesc, onnxruntime" in capsys.readouterr().err
+    assert "unknown magic; there are deesc, deesc-fast" in capsys.readouterr().err
