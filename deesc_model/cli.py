@@ -196,18 +196,20 @@ def score(
         typer.Argument(
             metavar="FILE...",
             help="Rows (.jsonl, .csv, .parquet) with a field 'text', or transcripts; files,"
-            " folders, patterns, also s3://BUCKET/… and gs://BUCKET/…; - is stdin.",
+            " folders, patterns, URIs of any as s3://BUCKET/NAME; - is stdin.",
         ),
     ],
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", metavar="FILE", help="Default: standard output; or a URI."),
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="A file or URI; default: standard output."
+        ),
     ] = None,
     parts: Annotated[
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write a folder of parts, or s3://BUCKET/…; the same call resumes it.",
+            help="Write parts into a folder or URI; the same call resumes it.",
         ),
     ] = None,
     part_rows: Annotated[
@@ -243,7 +245,7 @@ def score(
 
     Rows that share a conversation_id and follow each other are read in context. An output file
     appears under its name when it is complete; until then it is NAME.….partial. Folders named
-    key=value become fields.
+    key=value become fields. URIs of stores (s3, gs, abfs) need the extra parquet.
     """
     named = _known(input_format, INPUT_FORMATS, "--input-format")
     wanted = _known(output_format, FORMATS, "--format")
@@ -252,7 +254,8 @@ def score(
     if wanted == "parquet" and not (out or parts):
         raise typer.BadParameter("Parquet is no text for standard output; name a file with -o")
     given = [place(file) for file in files]
-    single, folder = place(out) if out else None, folder_at(place(parts)) if parts else None
+    single = None if out is None else place(out)
+    folder = None if parts is None else folder_at(place(parts))
     sources = find_sources(given, named, customer or ())
     if engine is Engine.RAY:
         refuse_streams(sources, "--engine ray reads in another process")

@@ -35,10 +35,6 @@ class InputFile(Protocol):
     """A file that is read: a `Path`, or what can as much."""
 
     @property
-    def name(self) -> str:
-        """Its name without folders."""
-
-    @property
     def stem(self) -> str:
         """Its name without the suffix."""
 

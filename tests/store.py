@@ -28,11 +28,10 @@ class Bucket:
     """What tests put into the bucket and find there."""
 
     def __init__(self, endpoint):
-        from pyarrow import fs
-
+        self._fs = pytest.importorskip("pyarrow.fs")
         self.endpoint = endpoint
         self.options = f"endpoint_override={endpoint}&scheme=http&region=us-east-1"
-        self.files = fs.S3FileSystem(
+        self.files = self._fs.S3FileSystem(
             endpoint_override=endpoint,
             scheme="http",
             region="us-east-1",
@@ -51,12 +50,13 @@ class Bucket:
                 self.put(f"{name}/{path.relative_to(folder)}", path.read_bytes())
         return f"s3://{BUCKET}/{name}"
 
+    def has(self, name):
+        return self.files.get_file_info(f"{BUCKET}/{name}").is_file
+
     def contents(self, name):
         """All objects of a folder by name, as of a folder on the disk."""
-        from pyarrow import fs
-
         base = f"{BUCKET}/{name}"
-        asked = fs.FileSelector(base, recursive=True, allow_not_found=True)
+        asked = self._fs.FileSelector(base, recursive=True, allow_not_found=True)
         found = {}
         for info in self.files.get_file_info(asked):
             if info.is_file:

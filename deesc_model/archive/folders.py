@@ -86,7 +86,7 @@ class DiskFolder:
                         f"{self.place} is being written by another deesc score; wait for it or"
                         " stop it"
                     ) from None
-            for rest in self.place.rglob("*.partial"):
+            for rest in (*self.place.glob("*.partial"), *self.place.glob("*/*.partial")):
                 rest.unlink()
             yield
 

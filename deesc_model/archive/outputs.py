@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final, Protocol, TextIO
 from deesc_model.archive.folders import Folder
 from deesc_model.archive.ledger import Ledger
 from deesc_model.archive.manifest import claimed
-from deesc_model.archive.places import Place, open_bytes, open_text
+from deesc_model.archive.places import Place, open_bytes
 from deesc_model.files import as_text, open_output
 from deesc_model.records import BadRecord, Record, RowWriter, record_writer
 from deesc_model.types import Prediction
@@ -104,7 +104,8 @@ class _OneFile:
     def spoil(self, part: int, source: str, record: BadRecord) -> None:
         """Write a row aside."""
         if self._skipped is None:
-            self._skipped = self._stack.enter_context(open_text(self._aside))
+            raw = self._stack.enter_context(open_bytes(self._aside, keep=True))
+            self._skipped = self._stack.enter_context(as_text(raw))
         self._skipped.write(_skipped_row(source, record))
 
 

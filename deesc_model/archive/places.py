@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from deesc_model.archive.stores import StorePath, is_uri, look, store_path
 from deesc_model.bundle import file_sha256
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import as_text, check_writable, open_binary, open_output
+from deesc_model.files import check_writable, open_binary
 
 Place = Path | StorePath
 
@@ -100,17 +100,6 @@ def open_bytes(file: Place, *, keep: bool = False) -> contextlib.AbstractContext
         keep: As in `files.open_binary`; of one for a store nothing is kept.
     """
     return file.replaced() if isinstance(file, StorePath) else open_binary(file, keep=keep)
-
-
-@contextlib.contextmanager
-def open_text(file: Place | None, *, keep: bool = True) -> Iterator[TextIO]:
-    """Open standard output for None, or a text file as `open_bytes` does."""
-    if file is None:
-        with open_output(None) as stream:
-            yield stream
-    else:
-        with open_bytes(file, keep=keep) as raw, as_text(raw) as stream:
-            yield stream
 
 
 def _within(folder: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """Object stores by URI, through the file systems of pyarrow; the only module that knows those.
 
-A `StorePath` can what the rest of the package asks of a `Path`. What may be secret in a URI, all
-that stands before the ``@`` or after the ``?``, is kept apart and never shown.
+A `StorePath` can do what the archive asks of a `Path`. What stands before the ``@`` or after the
+``?`` of a URI may be secret and is never shown.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, Literal, cast
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from deesc_model.errors import InvalidInputError, StoreError
 from deesc_model.files import FileStat, open_binary
@@ -76,7 +76,7 @@ class Store:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         for secret in sorted(self.secrets, key=len, reverse=True):
             reason = reason.replace(secret, "…")
-        reason = re.sub(r" *\(Request ID.*", "", reason)[:300]
+        reason = re.sub(r"[ :.]*(\(Request ID.*)?$", "", reason)[:300]
         code = "".join(filter(None, found.groups())) if (found := _CODE.search(reason)) else ""
         hints = [hint for known, hint in _HINTS if re.search(known, code)]
         return f"{reason}; check {hints[0] if hints else 'URI, credentials and connection'}"
@@ -216,7 +216,8 @@ class StorePath:
 
     def matching(self) -> list["StorePath"]:
         """Return the objects that fit a pattern, and those in folders that fit it, as `glob`."""
-        plain = next(n for n, part in enumerate(self.parts) if re.search(r"[*?[]", part))
+        magic = [index for index, part in enumerate(self.parts) if re.search(r"[*?[]", part)]
+        plain = min(magic, default=len(self.parts))
         return [
             item
             for item in StorePath(self.store, self.parts[:plain])._objects()
@@ -274,9 +275,10 @@ def store_path(uri: str) -> StorePath:
     if not scheme.startswith("abfs"):
         secrets += [user or "", shown, unquote(shown)]
         shown = ""
-    for name, value in parse_qsl(options or "", keep_blank_values=True):
+    for option in (options or "").split("&"):
+        name, _, value = option.partition("=")
         if name not in _PLAIN_OPTIONS:
-            secrets += [value, *re.findall(rf"{re.escape(name)}=([^&]*)", options)]
+            secrets += [value, unquote(value)] if value else [name]
     store = Store(
         f"{scheme}://{f'{user}@' if user else ''}{host}/{f'?{options}' if options else ''}",
         f"{scheme}://{f'{shown}@' if shown else ''}{host}",
