@@ -63,11 +63,12 @@ def cluster():
         text=True,
         env=environment,
     )
-    address = process.stdout.readline().strip()
-    assert ":" in address
-    yield address
-    process.stdin.close()
-    process.wait(60)
+    with process:
+        address = process.stdout.readline().strip()
+        assert ":" in address
+        yield address
+        process.stdin.close()
+        process.wait(60)
 
 
 def contents(folder):
