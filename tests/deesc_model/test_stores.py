@@ -43,6 +43,7 @@ def bucket():
 def silence(bucket):
     """What is said of a store that does not answer; it takes seconds, so it starts first."""
     uri = f"s3://bucket/a.jsonl?endpoint_override={NOBODY_LISTENS}&scheme=http&region=us-east-1"
+    refusal("s3://bucket/nothing")  # opens the other one, which would have to wait
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(refusal, uri)
 
