@@ -27,15 +27,17 @@ READ_AHEAD: Final = 2**20
 """Bytes that are asked for in one request at least."""
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(?:([^/?]*)@)?([^/?@]*)/?([^?]*)(?:\?(.*))?")
-_PLAIN_OPTIONS: Final = ("region", "scheme", "endpoint_override")
+_PLAIN_OPTIONS: Final = ("region", "scheme", "endpoint_override", "retry_limit_seconds")
+# Else Google's is asked for a quarter of an hour, even where there is no network.
+_GOOGLE_RETRIES: Final = "retry_limit_seconds=30"
 _ENVIRONMENT: Final = ("AWS_", "AZURE_", "GOOGLE_")
-_CODE: Final = re.compile(r"AWS Error (\w+)|Status\((\w+)")
+_CODE: Final = re.compile(r"AWS Error \w+|Status\(\w+|OAuth2|AuthenticationException")
 _HINTS: Final = (
     ("BUCKET", "the name of the bucket"),
     ("DENIED|INVALID_ACCESS|SIGNATURE|TOKEN|AUTH", "the credentials"),
     ("CONNECTION|TIMEOUT|UNAVAILABLE", "the endpoint and the connection"),
 )
-"""What to check, by what the codes of S3 and of Google hold."""
+"""What to check, by what the codes of the stores hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ class Store:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         for secret in sorted(self.secrets, key=len, reverse=True):
             reason = reason.replace(secret, "…")
-        reason = re.sub(r"[ :.]*(\(Request ID.*)?$", "", reason)[:300]
-        code = "".join(filter(None, found.groups())) if (found := _CODE.search(reason)) else ""
-        hints = [hint for known, hint in _HINTS if re.search(known, code)]
+        reason = re.sub(r"\(Request ID.*", "", reason)[:250].rstrip(" .:")
+        codes = " ".join(_CODE.findall(reason)).upper()
+        hints = [hint for known, hint in _HINTS if re.search(known, codes)]
         return f"{reason}; check {hints[0] if hints else 'URI, credentials and connection'}"
 
     def __reduce__(self) -> tuple[Callable[..., "Store"], tuple[Any, ...]]:
@@ -279,6 +281,8 @@ def store_path(uri: str) -> StorePath:
         name, _, value = option.partition("=")
         if name not in _PLAIN_OPTIONS:
             secrets += [value, unquote(value)] if value else [name]
+    if scheme.startswith("g") and "retry_limit_seconds=" not in (options or ""):
+        options = f"{options}&{_GOOGLE_RETRIES}" if options else _GOOGLE_RETRIES
     store = Store(
         f"{scheme}://{f'{user}@' if user else ''}{host}/{f'?{options}' if options else ''}",
         f"{scheme}://{f'{shown}@' if shown else ''}{host}",
