@@ -191,7 +191,7 @@ def test_one_file_goes_to_a_store_when_it_is_complete(
     assert "'s3://bucket/one' is a folder; name a file in it" in said
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(deesc, bucket, crowded):
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(deesc, bucket, crowded, tmp_path):
     content = "".join(json.dumps(row) + "\n" for row in rows(1200))
     source = bucket.put("long/a.jsonl", content.encode())
     options = ("--part-rows", 200, "--threads", 1, "--format", "parquet", "--model", crowded)
@@ -203,6 +203,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(deesc, bucket, crowded)
         [sys.executable, "-m", "deesc_model.cli", *map(str, command)],
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # where a kill may leave something
     )
     ends = time.monotonic() + 120
     while not bucket.has("killed/part-000001.parquet"):
