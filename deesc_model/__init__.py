@@ -18,6 +18,7 @@ from deesc_model.errors import (
     RegistryError,
     ServiceError,
     SettingsError,
+    StoreError,
 )
 from deesc_model.evidence import Evidence, find_evidence
 from deesc_model.labels import SIGNALS, SPEAKERS, TRIGGERS, Level
@@ -50,6 +51,7 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "Step",
+    "StoreError",
     "Turn",
     "__version__",
     "find_evidence",

@@ -6,7 +6,8 @@ try:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
+    from pyarrow import fs
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"the package {error.name}", "parquet") from None
 
-__all__ = ["pa", "pc", "pq"]
+__all__ = ["fs", "pa", "pc", "pq"]

@@ -12,10 +12,12 @@ from typing import Annotated
 
 from deesc_model import __version__
 from deesc_model.archive.columns import table_columns
+from deesc_model.archive.folders import folder_at
 from deesc_model.archive.labelling import Labeller, in_processes, in_this_process
 from deesc_model.archive.manifest import guard, plan_of
 from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
 from deesc_model.archive.pace import Pace
+from deesc_model.archive.places import Place, beside, check_place, place
 from deesc_model.archive.scoring import score as score_windows
 from deesc_model.archive.sources import Source, find_sources, refuse_inside, refuse_streams
 from deesc_model.archive.windows import Wanted
@@ -190,19 +192,25 @@ def why(
 @app.command()
 def score(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="FILE...",
             help="Rows (.jsonl, .csv, .parquet) with a field 'text', or transcripts; files,"
-            " folders, patterns; - is stdin.",
+            " folders, patterns, URIs of any as s3://BUCKET/NAME; - is stdin.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: standard output.")
+        str | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="A file or URI; default: standard output."
+        ),
     ] = None,
     parts: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Write a folder of parts; the same call resumes it."),
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write parts into a folder or URI; the same call resumes it.",
+        ),
     ] = None,
     part_rows: Annotated[
         int, typer.Option(min=1, help="Rows after which a part ends with the conversation.")
@@ -223,7 +231,7 @@ def score(
         OnError, typer.Option(help="skip writes rows that cannot be labelled aside.")
     ] = OnError.FAIL,
     skipped: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FILE", help="Where skipped rows go; default: OUT.skipped.jsonl."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Utterances in one forward pass.")] = 32,
@@ -237,7 +245,7 @@ def score(
 
     Rows that share a conversation_id and follow each other are read in context. An output file
     appears under its name when it is complete; until then it is NAME.….partial. Folders named
-    key=value become fields.
+    key=value become fields. URIs of stores (s3, gs, abfs) need the extra parquet.
     """
     named = _known(input_format, INPUT_FORMATS, "--input-format")
     wanted = _known(output_format, FORMATS, "--format")
@@ -245,26 +253,31 @@ def score(
         raise typer.BadParameter("--parts is a folder for all; -o and --skipped name single files")
     if wanted == "parquet" and not (out or parts):
         raise typer.BadParameter("Parquet is no text for standard output; name a file with -o")
-    sources = find_sources(files, named, customer or ())
+    given = [place(file) for file in files]
+    single = None if out is None else place(out)
+    folder = None if parts is None else folder_at(place(parts))
+    sources = find_sources(given, named, customer or ())
     if engine is Engine.RAY:
         refuse_streams(sources, "--engine ray reads in another process")
-    target = wanted or _target_format(sources, out, parts)
+    target = wanted or _target_format(sources, single, to_parts=folder is not None)
     skip = on_error is OnError.SKIP
-    aside = skipped or Path(f"{out or _plain_name(files[:1])}.skipped.jsonl")
-    if parts:
-        refuse_inside(parts, files, sources)
-        aside = parts / SKIPPED_FOLDER
+    if folder:
+        refuse_inside(folder.place, given, sources)
+        folder.check()
+        aside = folder.place / SKIPPED_FOLDER
     else:
-        written = [path for path in (out, aside if skip else None) if path is not None]
+        named_by = single or Path(_plain_name(given[:1]))
+        aside = place(skipped) if skipped else beside(named_by, ".skipped.jsonl")
+        written = [path for path in (single, aside if skip else None) if path is not None]
         refuse_same_file(*(source.file for source in sources), *written)
         for path in written:
-            check_writable(path)
+            check_place(path)
     bundle = read_bundle(model or default_bundle_path())
     reach = bundle.config.encoder.context_turns
     with contextlib.ExitStack() as stack:
         refuse_changes = guard(sources)
         columns = table_columns(sources, target)
-        if parts:
+        if folder:
             plan = plan_of(
                 sources,
                 deesc=__version__,
@@ -275,15 +288,15 @@ def score(
                 input_format=named,
                 customers=customer or [],
             )
-            output = stack.enter_context(open_parts(parts, target, columns, plan))
+            output = stack.enter_context(open_parts(folder, target, columns, plan))
         else:
-            output = stack.enter_context(open_file(out, target, columns, aside))
+            output = stack.enter_context(open_file(single, target, columns, aside))
         label = stack.enter_context(_labeller(bundle, engine, processes, threads, batch_size))
-        pace, advance = stack.enter_context(_progress(_plain_name(files), "rows"))
+        pace, advance = stack.enter_context(_progress(_plain_name(given), "rows"))
         windows = Wanted(
             sources,
             reach,
-            part_rows=part_rows if parts else None,
+            part_rows=part_rows if folder else None,
             there=output.there,
             skip=skip,
             columns=columns if target == "csv" else None,
@@ -399,16 +412,16 @@ def _figure(bundle: Bundle, name: str) -> str | None:
         return None
 
 
-def _target_format(sources: Sequence[Source], out: Path | None, parts: Path | None) -> str:
+def _target_format(sources: Sequence[Source], out: Place | None, *, to_parts: bool) -> str:
     """Return the format that is meant: by the name of the output, else that of all inputs."""
     if out:
         return format_of(out)
     formats = {source.file_format for source in sources}
     (only,) = formats if len(formats) == 1 else (None,)
-    return "jsonl" if only is None or (only == "parquet" and not parts) else only
+    return "jsonl" if only is None or (only == "parquet" and not to_parts) else only
 
 
-def _plain_name(files: Sequence[Path]) -> str:
+def _plain_name(files: Sequence[Place]) -> str:
     """Return what progress and files aside are called by."""
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return (files[0].name if str(files[0]) != "-" else "stdin") + more

@@ -5,6 +5,7 @@ DeescError
 ├── BundleError         a model bundle cannot be trusted or read
 ├── ServiceError        a server did not answer, or refused for a reason other than the input
 ├── RegistryError       a model registry did not answer, or lacks the version
+├── StoreError          an object store did not answer, or refused
 ├── SettingsError       a policy, playbook or risk file is wrong (also a ValueError)
 └── MissingExtraError   an optional dependency is not installed  (also an ImportError)
 """
@@ -36,6 +37,10 @@ class ServiceError(DeescError):
 
 class RegistryError(DeescError):
     """A version could not be had from a model registry; the message says which and why."""
+
+
+class StoreError(DeescError):
+    """An object store did not answer, or refused; the message names the URI and what to check."""
 
 
 class SettingsError(DeescError, ValueError):

@@ -4,19 +4,58 @@ import contextlib
 import errno
 import io
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import BinaryIO, Final, Literal, Protocol, TextIO
 
 from deesc_model.errors import InvalidInputError
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def refuse_same_file(*paths: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What of `os.stat_result` is asked of a file.
+
+    Attributes:
+        st_size: Bytes.
+        st_mtime_ns: When it was last changed, in nanoseconds since 1970.
+        st_ino: What another file on the same disk has not.
+    """
+
+    st_size: int
+    st_mtime_ns: int
+    st_ino: int = 0
+
+
+class InputFile(Protocol):
+    """A file that is read: a `Path`, or what can as much."""
+
+    @property
+    def stem(self) -> str:
+        """Its name without the suffix."""
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name, with the dot."""
+
+    def exists(self) -> bool:
+        """Return whether anything is there."""
+
+    def is_file(self) -> bool:
+        """Return whether an ordinary file is there."""
+
+    def stat(self) -> FileStat | os.stat_result:
+        """Return size and time."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """Open it; it can be read anywhere."""
+
+
+def refuse_same_file(*paths: InputFile | None) -> None:
     """Refuse two names for one file, by whatever link.
 
     Raises:
@@ -26,8 +65,8 @@ def refuse_same_file(*paths: Path | None) -> None:
     for path in paths:
         if path is None or str(path) == "-":
             continue
-        names: set[object] = {os.path.realpath(path)}
-        if is_regular(path):
+        names: set[object] = {os.path.realpath(path) if isinstance(path, Path) else str(path)}
+        if isinstance(path, Path) and is_regular(path):
             found = path.stat()
             names.add((found.st_dev, found.st_ino))
         if names & seen:
@@ -52,7 +91,7 @@ def check_writable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_input(file: Path) -> Iterator[TextIO]:
+def open_input(file: InputFile) -> Iterator[TextIO]:
     """Open a file, or standard input for ``-``; bytes that are not UTF-8 become surrogates."""
     if str(file) == "-":
         if sys.stdin is None:
@@ -60,7 +99,10 @@ def open_input(file: Path) -> Iterator[TextIO]:
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
         yield sys.stdin
         return
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+    with (
+        file.open("rb") as raw,
+        io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as stream,
+    ):
         yield stream
 
 
@@ -76,12 +118,18 @@ def open_output(out: Path | None, *, keep: bool = True) -> Iterator[TextIO]:
         yield utf8_stdout()
         sys.stdout.flush()
         return
-    with open_binary(out, keep=keep) as raw:
-        stream = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
-        try:
-            yield stream
-        finally:
-            stream.detach()  # after writing what it still holds
+    with open_binary(out, keep=keep) as raw, as_text(raw) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def as_text(raw: BinaryIO) -> Iterator[TextIO]:
+    """Write text to a stream of bytes, which stays open."""
+    stream = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield stream
+    finally:
+        stream.detach()  # after writing what it still holds
 
 
 @contextlib.contextmanager
@@ -159,10 +207,10 @@ def utf8_stdout() -> TextIO:
     return sys.stdout
 
 
-def is_regular(path: Path) -> bool:
+def is_regular(path: InputFile) -> bool:
     """Return whether a path leads to an ordinary file, not to a folder, pipe or device."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return path.is_file()
     except OSError:
         return False
 

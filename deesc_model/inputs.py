@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import is_regular, open_input
+from deesc_model.files import InputFile, is_regular, open_input
 from deesc_model.records import (
     FORMATS,
     LONGEST_LINE,
@@ -48,7 +48,7 @@ class OpenRows:
     columns: Sequence[str]
 
 
-def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str | None:
+def row_format(file: InputFile, named: str | None, customers: Sequence[str]) -> str | None:
     """Return the format of a file of rows, or None if it is a transcript.
 
     A file whose name says JSON Lines is a transcript if its first line is an object without
@@ -77,7 +77,7 @@ def row_format(file: Path, named: str | None, customers: Sequence[str]) -> str |
 
 @contextlib.contextmanager
 def open_rows(
-    file: Path,
+    file: InputFile,
     file_format: str,
     fields: Mapping[str, str | None] | None = None,
     raw: bytes | None = None,
@@ -122,13 +122,13 @@ def add_fields(row: Row, fields: Mapping[str, str | None]) -> Row:
     return {**row, **fields, **row}
 
 
-def shown_name(file: Path) -> str:
+def shown_name(file: InputFile) -> str:
     """Return what messages call a file."""
     return "standard input" if str(file) == "-" else str(file)
 
 
 def read_conversations(
-    file: Path, *, named: str | None = None, customers: Sequence[str] = ()
+    file: InputFile, *, named: str | None = None, customers: Sequence[str] = ()
 ) -> list[Conversation]:
     """Read a file whole, as conversations; there is at least one.
 
@@ -269,7 +269,7 @@ def _good(record: Record | BadRecord, name: str) -> Record:
     return record
 
 
-def _begins_as_transcript(file: Path) -> bool:
+def _begins_as_transcript(file: InputFile) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
     with file.open("rb") as stream:

@@ -7,13 +7,13 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from deesc_model.arrow import pa, pc, pq
 from deesc_model.errors import InvalidInputError
+from deesc_model.files import InputFile
 from deesc_model.records import NumberedRow
 
 BATCH: Final = 64
@@ -56,7 +56,7 @@ class ArrowRow(Mapping[str, Any]):
 
 @contextlib.contextmanager
 def open_parquet(
-    file: Path, fields: Mapping[str, str | None], raw: bytes | None = None
+    file: InputFile, fields: Mapping[str, str | None], raw: bytes | None = None
 ) -> Iterator[tuple[Iterator[NumberedRow], Callable[[], int], Sequence[str]]]:
     """Open a file of rows; memory does not depend on its length nor on its row groups.
 
@@ -73,14 +73,17 @@ def open_parquet(
         InvalidInputError: The file is damaged or no Parquet file, has no column ``text`` or has
             a column twice.
     """
-    with _readable(file):
-        source = pq.ParquetFile(
-            file if raw is None else pa.BufferReader(raw),
-            pre_buffer=False,
-            buffer_size=2**20,
-            page_checksum_verification=True,
-        )
-    with source:
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(file.open("rb") if raw is None else pa.BufferReader(raw))
+        with _readable(file):
+            source = stack.enter_context(
+                pq.ParquetFile(
+                    stream,
+                    pre_buffer=False,
+                    buffer_size=2**20,
+                    page_checksum_verification=True,
+                )
+            )
         _check_names(file, source.schema_arrow.names)
         seen = 0
 
@@ -116,14 +119,14 @@ def _sizes(batch: pa.RecordBatch) -> list[int]:
     return list(map(int, sizes))
 
 
-def parquet_schema(file: Path, fields: Mapping[str, str | None]) -> pa.Schema:
+def parquet_schema(file: InputFile, fields: Mapping[str, str | None]) -> pa.Schema:
     """Return the columns that `open_parquet` reads.
 
     Raises:
         InvalidInputError: As `open_parquet`.
     """
-    with _readable(file):
-        schema = pq.read_schema(file)
+    with _readable(file), file.open("rb") as stream:
+        schema = pq.read_schema(stream)
     _check_names(file, schema.names)
     for name in fields:
         if name not in schema.names:
@@ -139,7 +142,7 @@ def _with_fields(batch: pa.RecordBatch, fields: Mapping[str, str | None]) -> pa.
     return batch
 
 
-def _check_names(file: Path, names: Sequence[str]) -> None:
+def _check_names(file: InputFile, names: Sequence[str]) -> None:
     if "text" not in names:
         raise InvalidInputError(f"{file}: no column named text among {', '.join(names)[:200]}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -147,7 +150,7 @@ def _check_names(file: Path, names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(file: InputFile) -> Iterator[None]:
     """Name the file where Arrow does not; errors of the system name it themselves."""
     try:
         yield

@@ -13,10 +13,10 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
 from deesc_model.errors import InvalidInputError
+from deesc_model.files import InputFile
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.types import Prediction, Turn
 
@@ -115,7 +115,7 @@ class NumberedRow(NamedTuple):
     size: int
 
 
-def format_of(path: Path) -> str:
+def format_of(path: InputFile) -> str:
     """Return the format that a file name stands for.
 
     Raises:

@@ -4,12 +4,11 @@ A part without its line, or of another size than that says, is not whole and is 
 """
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from deesc_model.files import open_output
+from deesc_model.archive.folders import Folder
+from deesc_model.files import as_text
 
 LEDGER_FILE: Final = "_parts.jsonl"
 
@@ -22,18 +21,19 @@ class Ledger:
 
     Args:
         folder: The folder.
-        files_of: Says which two files a part has: its rows, and those that were skipped.
+        files_of: Names the two files of a part: its rows, and those that were skipped.
     """
 
-    def __init__(self, folder: Path, files_of: Callable[[int], tuple[Path, Path]]) -> None:
-        self._file = folder / LEDGER_FILE
+    def __init__(self, folder: Folder, files_of: Callable[[int], tuple[str, str]]) -> None:
+        self._folder = folder
         self._files_of = files_of
+        found = "" if folder.size(LEDGER_FILE) is None else folder.read(LEDGER_FILE)
         self._entries = {
             entry["part"]: entry
-            for entry in _read(self._file)
+            for entry in _read(found)
             if entry == {**entry, **self._sizes(entry["part"])}
         }
-        if self._file.exists():
+        if found:
             self.tidy()  # a kill may have left half a line
 
     @property
@@ -47,34 +47,28 @@ class Ledger:
         return sum(entry["rows"] + entry["skipped"] for entry in self._entries.values())
 
     def enter(self, part: int, rows: int, skipped: int) -> None:
-        """Say that a part is whole and on the disk, and how many rows it has."""
+        """Say that a part is whole and where it should be, and how many rows it has."""
         entry = {"part": part, "rows": rows, "skipped": skipped, **self._sizes(part)}
         self._entries[part] = entry
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(_line(entry))
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._folder.append(LEDGER_FILE, _line(entry))
 
     def tidy(self) -> None:
         """Write it anew, in order."""
-        with open_output(self._file, keep=False) as stream:
+        with self._folder.open(LEDGER_FILE) as raw, as_text(raw) as stream:
             stream.writelines(_line(self._entries[part]) for part in sorted(self._entries))
 
     def _sizes(self, part: int) -> Entry:
-        rows, skipped = self._files_of(part)
-        return {
-            "bytes": rows.stat().st_size if rows.exists() else -1,
-            "skipped_bytes": skipped.stat().st_size if skipped.exists() else 0,
-        }
+        rows, skipped = map(self._folder.size, self._files_of(part))
+        return {"bytes": -1 if rows is None else rows, "skipped_bytes": skipped or 0}
 
 
 def _line(entry: Entry) -> str:
     return json.dumps(entry) + "\n"
 
 
-def _read(file: Path) -> list[Entry]:
+def _read(text: str) -> list[Entry]:
     found = []
-    for line in file.read_text("utf-8", "replace").splitlines() if file.exists() else ():
+    for line in text.splitlines():
         try:
             entry = json.loads(line)
         except ValueError:  # it was being written when the run was killed

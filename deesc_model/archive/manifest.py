@@ -3,28 +3,22 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from deesc_model.archive.sources import Source, refuse_streams
-from deesc_model.bundle import file_sha256
+from deesc_model.archive.folders import Folder
+from deesc_model.archive.places import identity, seen
+from deesc_model.archive.sources import Source, refuse_streams, stamp_of
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import open_output
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows, where two runs into one folder are not told apart
-    fcntl = None  # type: ignore[assignment]
+from deesc_model.files import as_text
 
 MANIFEST_FILE: Final = "_deesc.json"
-LOCK_FILE: Final = "_deesc.lock"
 
 
 def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
     """Return everything that the parts depend on, in plain JSON types.
 
     Args:
-        sources: What is read; each file's sha256 is taken.
+        sources: What is read; each file's sha256 is taken, or what its store says of it.
         **options: The rest.
 
     Raises:
@@ -35,7 +29,7 @@ def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
         {
             "file": source.name,
             "fields": dict(source.fields),
-            "sha256": file_sha256(source.file),
+            **identity(source.file),
         }
         for source in sources
     ]
@@ -47,8 +41,9 @@ def guard(sources: Sequence[Source]) -> Callable[[], None]:
     before = [source.stamp for source in sources]
 
     def check() -> None:
-        for source, stamp in zip(sources, before, strict=True):
-            if source.stamp != stamp:
+        now = map(stamp_of, seen([source.file for source in sources]))
+        for source, old, new in zip(sources, before, now, strict=True):
+            if new != old:
                 raise InvalidInputError(
                     f"{source.name} was changed while it was read, so the rows are of neither"
                     " version; label it anew"
@@ -58,7 +53,7 @@ def guard(sources: Sequence[Source]) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, plan: Mapping[str, Any]) -> Iterator[None]:
+def claimed(folder: Folder, plan: Mapping[str, Any]) -> Iterator[None]:
     """Make the folder this run's own, or go on with it; nobody else writes there meanwhile.
 
     When the context ends without an error, the manifest says that all parts are there.
@@ -71,37 +66,28 @@ def claimed(folder: Path, plan: Mapping[str, Any]) -> Iterator[None]:
         InvalidInputError: The folder holds something else, parts of a run with another plan, or
             is being written by another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / MANIFEST_FILE
-    strange = [item.name for item in folder.iterdir() if item.name != LOCK_FILE]
-    if strange and not manifest.exists():
+    names = folder.names()
+    if names and MANIFEST_FILE not in names:
         raise InvalidInputError(
-            f"{folder} holds {min(strange)!r}, which is not of a run of deesc score; name a folder"
-            " that is empty or new"
+            f"{folder.place} holds {min(names)!r}, which is not of a run of deesc score; name a"
+            " folder that is empty or new"
         )
-    with (folder / LOCK_FILE).open("a") as lock:
-        if fcntl:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InvalidInputError(
-                    f"{folder} is being written by another deesc score; wait for it or stop it"
-                ) from None
-        if manifest.exists():
-            _check_same(manifest, plan)
+    with folder.claimed():
+        if folder.size(MANIFEST_FILE) is not None:
+            _check_same(folder, plan)
         else:
-            _write(manifest, plan, done=False)
+            _write(folder, plan, done=False)
         yield
-        _write(manifest, plan, done=True)
+        _write(folder, plan, done=True)
 
 
-def _write(file: Path, plan: Mapping[str, Any], *, done: bool) -> None:
-    with open_output(file, keep=False) as stream:
+def _write(folder: Folder, plan: Mapping[str, Any], *, done: bool) -> None:
+    with folder.open(MANIFEST_FILE) as raw, as_text(raw) as stream:
         stream.write(json.dumps({**plan, "done": done}, indent=1) + "\n")
 
 
-def _check_same(file: Path, plan: Mapping[str, Any]) -> None:
-    before = _read(file)
+def _check_same(folder: Folder, plan: Mapping[str, Any]) -> None:
+    before = _read(folder)
     differences = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in plan.items()
@@ -110,20 +96,21 @@ def _check_same(file: Path, plan: Mapping[str, Any]) -> None:
     differences += _changed_inputs(before["inputs"], plan["inputs"])
     if differences:
         raise InvalidInputError(
-            f"{file.parent} holds parts of another run ({'; '.join(differences[:3])}); name"
+            f"{folder.place} holds parts of another run ({'; '.join(differences[:3])}); name"
             " another folder, or run with what was given then"
         )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(folder: Folder) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(folder.read(MANIFEST_FILE))
         if isinstance(found, dict) and all("file" in item for item in found["inputs"]):
             return found
     except (ValueError, TypeError, KeyError):
         pass
     raise InvalidInputError(
-        f"{file} is damaged or not of a run of deesc score; name a folder that is empty or new"
+        f"{folder.place / MANIFEST_FILE} is damaged or not of a run of deesc score; name a folder"
+        " that is empty or new"
     )
 
 

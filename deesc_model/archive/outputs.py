@@ -4,13 +4,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, BinaryIO, Final, Protocol, TextIO
 
+from deesc_model.archive.folders import Folder
 from deesc_model.archive.ledger import Ledger
 from deesc_model.archive.manifest import claimed
-from deesc_model.archive.sources import Source
-from deesc_model.files import open_binary, open_output
+from deesc_model.archive.places import Place, open_bytes
+from deesc_model.files import as_text, open_output
 from deesc_model.records import BadRecord, Record, RowWriter, record_writer
 from deesc_model.types import Prediction
 
@@ -32,12 +32,12 @@ class Output(Protocol):
     def write(self, part: int, record: Record, prediction: Prediction) -> None:
         """Write a row."""
 
-    def spoil(self, part: int, source: Source, record: BadRecord) -> None:
+    def spoil(self, part: int, source: str, record: BadRecord) -> None:
         """Write a row aside that cannot be labelled."""
 
 
 @contextlib.contextmanager
-def open_file(out: Path | None, file_format: str, columns: Any, aside: Path) -> Iterator[Output]:
+def open_file(out: Place | None, file_format: str, columns: Any, aside: Place) -> Iterator[Output]:
     """Open one file, or standard output, for all rows.
 
     Args:
@@ -47,13 +47,19 @@ def open_file(out: Path | None, file_format: str, columns: Any, aside: Path) -> 
         aside: Where skipped rows go; it is made at the first one.
     """
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(_open_rows_out(out, file_format, columns, keep=True))
+        if out is None:
+            stream = stack.enter_context(open_output(None))
+            write = stack.enter_context(record_writer(stream, file_format, columns))
+        else:
+            # What text has so far is kept; half a Parquet file is none.
+            raw = stack.enter_context(open_bytes(out, keep=file_format != "parquet"))
+            write = stack.enter_context(_row_writer(raw, file_format, columns))
         yield _OneFile(stack, write, aside)
 
 
 @contextlib.contextmanager
 def open_parts(
-    folder: Path, file_format: str, columns: Any, plan: Mapping[str, Any]
+    folder: Folder, file_format: str, columns: Any, plan: Mapping[str, Any]
 ) -> Iterator[Output]:
     """Open a folder of parts, or go on with it. A part appears when it is whole and on the disk.
 
@@ -74,7 +80,7 @@ def open_parts(
         except BaseException:
             if sys.stderr is not None:
                 print(
-                    f"{len(parts.ledger.parts):,} parts are complete in {folder};"
+                    f"{len(parts.ledger.parts):,} parts are complete in {folder.place};"
                     " the same command goes on from there",
                     file=sys.stderr,
                 )
@@ -82,7 +88,7 @@ def open_parts(
 
 
 class _OneFile:
-    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Path) -> None:
+    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Place) -> None:
         self._stack = stack
         self._write = write
         self._aside = aside
@@ -95,15 +101,16 @@ class _OneFile:
         """Write a row."""
         self._write(record, prediction)
 
-    def spoil(self, part: int, source: Source, record: BadRecord) -> None:
+    def spoil(self, part: int, source: str, record: BadRecord) -> None:
         """Write a row aside."""
         if self._skipped is None:
-            self._skipped = self._stack.enter_context(open_output(self._aside))
+            raw = self._stack.enter_context(open_bytes(self._aside, keep=True))
+            self._skipped = self._stack.enter_context(as_text(raw))
         self._skipped.write(_skipped_row(source, record))
 
 
 class _Parts:
-    def __init__(self, folder: Path, file_format: str, columns: Any) -> None:
+    def __init__(self, folder: Folder, file_format: str, columns: Any) -> None:
         self._folder = folder
         self._format = file_format
         self._columns = columns
@@ -114,8 +121,6 @@ class _Parts:
         self.ledger = Ledger(folder, self._files_of)
         self.there, self.kept = self.ledger.parts, self.ledger.rows
         self._rows = self._aside = 0
-        for rest in (*folder.glob("*.partial"), *(folder / SKIPPED_FOLDER).glob("*.partial")):
-            rest.unlink()  # of a run that was killed
 
     def __enter__(self) -> "_Parts":
         """Return itself."""
@@ -136,13 +141,12 @@ class _Parts:
         self._turn_to(part)(record, prediction)
         self._rows += 1
 
-    def spoil(self, part: int, source: Source, record: BadRecord) -> None:
+    def spoil(self, part: int, source: str, record: BadRecord) -> None:
         """Write a row aside, into a file for the part."""
         self._turn_to(part)
         if self._skipped is None:
-            _, aside = self._files_of(part)
-            aside.parent.mkdir(exist_ok=True)
-            self._skipped = self._stack.enter_context(open_output(aside, keep=False))
+            raw = self._stack.enter_context(self._folder.open(self._files_of(part)[1]))
+            self._skipped = self._stack.enter_context(as_text(raw))
         self._skipped.write(_skipped_row(source, record))
         self._aside += 1
 
@@ -150,11 +154,9 @@ class _Parts:
         if self._write is None or part != self._part:
             self._complete()
             self._part, self._skipped = part, None
-            file, _ = self._files_of(part)
             # Skipped rows are entered later, so they are complete before the part is.
-            self._write = self._stack.enter_context(
-                _open_rows_out(file, self._format, self._columns, keep=False)
-            )
+            raw = self._stack.enter_context(self._folder.open(self._files_of(part)[0]))
+            self._write = self._stack.enter_context(_row_writer(raw, self._format, self._columns))
         return self._write
 
     def _complete(self) -> None:
@@ -163,35 +165,26 @@ class _Parts:
             self.ledger.enter(self._part, self._rows, self._aside)
             self._rows = self._aside = 0
 
-    def _files_of(self, part: int) -> tuple[Path, Path]:
+    def _files_of(self, part: int) -> tuple[str, str]:
         name = f"part-{part:06}"
-        return (
-            self._folder / f"{name}.{self._format}",
-            self._folder / SKIPPED_FOLDER / f"{name}.jsonl",
-        )
+        return f"{name}.{self._format}", f"{SKIPPED_FOLDER}/{name}.jsonl"
 
 
 @contextlib.contextmanager
-def _open_rows_out(
-    out: Path | None, file_format: str, columns: Any, *, keep: bool
-) -> Iterator[RowWriter]:
-    """Open a file for labelled rows; `keep` is for text, as half a Parquet file is none."""
-    if file_format == "parquet" and out is not None:
+def _row_writer(raw: BinaryIO, file_format: str, columns: Any) -> Iterator[RowWriter]:
+    if file_format == "parquet":
         from deesc_model.parquet_writer import parquet_writer  # noqa: PLC0415 - an extra
 
-        with open_binary(out) as raw, parquet_writer(raw, columns) as write:
+        with parquet_writer(raw, columns) as write:
             yield write
     else:
-        with (
-            open_output(out, keep=keep) as stream,
-            record_writer(stream, file_format, columns) as write,
-        ):
+        with as_text(raw) as stream, record_writer(stream, file_format, columns) as write:
             yield write
 
 
-def _skipped_row(source: Source, record: BadRecord) -> str:
+def _skipped_row(source: str, record: BadRecord) -> str:
     row = {
-        "file": source.name,
+        "file": source,
         "line": record.line,
         "error": record.message,
         "row": record.raw,

@@ -63,7 +63,7 @@ def score(
             try:
                 output.write(part, item, prediction)
             except InvalidInputError as error:
-                raise InvalidInputError(f"{window.source.name}: {error}") from None
+                raise InvalidInputError(f"{window.source}: {error}") from None
             counts.labelled += 1
         advance(len(window.items), window.size, window.left)
     return counts

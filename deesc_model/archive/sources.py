@@ -2,14 +2,14 @@
 
 import contextlib
 import glob
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from deesc_model.archive.places import Place, lie_in_one_another, matching, seen, within
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import is_regular, refuse_same_file
 from deesc_model.inputs import (
@@ -54,7 +54,7 @@ class Source:
         customers: Names of customers, for transcripts.
     """
 
-    file: Path
+    file: Place
     file_format: str | None
     fields: Mapping[str, str | None]
     named: str | None = None
@@ -72,11 +72,8 @@ class Source:
 
     @property
     def stamp(self) -> object:
-        """What changes with the file; None if it is no ordinary file."""
-        if not is_regular(self.file):
-            return None
-        found = self.file.stat()
-        return found.st_size, found.st_mtime_ns, found.st_ino
+        """As `stamp_of`."""
+        return stamp_of(self.file)
 
     @contextlib.contextmanager
     def open(self, context_turns: int) -> Iterator[OpenSource]:
@@ -100,8 +97,16 @@ class Source:
             yield OpenSource(records, opened.position, opened.columns)
 
 
+def stamp_of(file: Place) -> object:
+    """Return what changes with a file; None if it is no ordinary file."""
+    if not is_regular(file):
+        return None
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
 def find_sources(
-    given: Sequence[Path], named: str | None = None, customers: Sequence[str] = ()
+    given: Sequence[Place], named: str | None = None, customers: Sequence[str] = ()
 ) -> list[Source]:
     """Return the files that are meant, in order; those of a folder or pattern by name.
 
@@ -114,7 +119,7 @@ def find_sources(
     Raises:
         InvalidInputError: Nothing is there, or a file is meant twice.
     """
-    files = [file for path in given for file in _files(path)]
+    files = [file for path in seen(given) for file in _files(path)]
     if len(files) > 1 and Path("-") in files:
         raise InvalidInputError("standard input (-) cannot be read together with files")
     refuse_same_file(*files)
@@ -141,7 +146,7 @@ def refuse_streams(sources: Sequence[Source], why: str) -> None:
             )
 
 
-def refuse_inside(folder: Path, given: Sequence[Path], sources: Sequence[Source]) -> None:
+def refuse_inside(folder: Place, given: Sequence[Place], sources: Sequence[Source]) -> None:
     """Refuse a folder for output from which the next run would read.
 
     Args:
@@ -152,18 +157,16 @@ def refuse_inside(folder: Path, given: Sequence[Path], sources: Sequence[Source]
     Raises:
         InvalidInputError: The folder is in one that is read, or a file that is read is in it.
     """
-    target = folder.resolve()
     for path in (*given, *(source.file for source in sources)):
-        read = path.resolve()
-        if target.is_relative_to(read) or read.is_relative_to(target):
+        if lie_in_one_another(folder, path):
             raise InvalidInputError(
                 f"{folder} and {path} lie in one another; write the parts elsewhere"
             )
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Place) -> Iterator[Place]:
     if path.is_dir():
-        found = sorted(_within(path))
+        found = _sorted(within(path))
         if not found:
             raise InvalidInputError(f"{path} holds no files")
         yield from found
@@ -172,23 +175,18 @@ def _files(path: Path) -> Iterator[Path]:
             path.stat()  # a missing one is better said now than when its turn comes
         yield path
     else:
-        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - a pattern from the root too
+        matches = matching(path)
         if not matches:
             raise InvalidInputError(f"no file fits {path}")
         # A pattern with ** fits folders and, once more, what is in them.
-        yield from sorted({file for match in matches for file in _files(Path(match))})
+        yield from _sorted({file for match in matches for file in _files(match)})
 
 
-def _within(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:  # a folder that may not be read is not an empty one
-        raise error
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        yield from (Path(parent, name) for name in files if not name.startswith((".", "_")))
+def _sorted(files: Iterable[Place]) -> list[Place]:
+    return sorted(files, key=lambda file: file.parts)
 
 
-def _fields(file: Path) -> dict[str, str | None]:
+def _fields(file: Place) -> dict[str, str | None]:
     """Return what the folders of a path as it was given say: ``day=2026-01-31`` and the like."""
     pairs = [part.split("=", 1) for part in file.parts[:-1] if "=" in part]
     return {unquote(key): None if value == _NULL else unquote(value) for key, value in pairs if key}

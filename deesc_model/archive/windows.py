@@ -24,7 +24,7 @@ class Window:
     """Rows of one source that follow each other.
 
     Attributes:
-        source: Where they come from.
+        source: What messages call where they come from.
         items: The rows, good and bad, each with the number of its part, from 0.
         size: Bytes of the source that they take; 0 if it has no size.
         left: Bytes of this and all other sources that come after them.
@@ -32,7 +32,7 @@ class Window:
             window of a source.
     """
 
-    source: Source
+    source: str
     items: Sequence[tuple[int, Record | BadRecord]]
     size: int
     left: int
@@ -81,7 +81,7 @@ class Wanted:
             bad = next((item for item in wanted if isinstance(item, BadRecord)), None)
             if bad is not None and not self.skip:
                 raise InvalidInputError(
-                    f"{window.source.name}: {bad}; --on-error skip writes such rows aside"
+                    f"{window.source}: {bad}; --on-error skip writes such rows aside"
                 )
             if wanted:
                 yield window
@@ -125,7 +125,7 @@ def windows_of(
                     rows += 1
                     placed.append((part, item))
                 before, left = left, max(after, after + (source.size or 0) - opened.position())
-                yield Window(source, placed, before - left, left, left_out)
+                yield Window(source.name, placed, before - left, left, left_out)
                 left_out = {}
         left = after
 

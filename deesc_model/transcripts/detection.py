@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from deesc_model.errors import InvalidInputError
+from deesc_model.files import InputFile
 from deesc_model.transcripts import (
     amazon,
     captions,
@@ -38,7 +38,7 @@ def find_format(document: Document) -> TranscriptFormat | None:
 
 
 def read_transcript(
-    file: Path, *, customers: Sequence[str] = (), format_name: str | None = None
+    file: InputFile, *, customers: Sequence[str] = (), format_name: str | None = None
 ) -> list[Conversation]:
     """Read a transcript file whole.
 
@@ -51,8 +51,11 @@ def read_transcript(
         InvalidInputError: The file fits no format, is wrong in one place, holds a text that
             cannot be labelled, or does not say who the customer is. The message says where.
     """
-    raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    stem = "stdin" if str(file) == "-" else file.stem
+    if str(file) == "-":
+        stem, raw = "stdin", sys.stdin.buffer.read()
+    else:
+        with file.open("rb") as stream:
+            stem, raw = file.stem, stream.read()
     try:
         return parse_transcript(stem, raw, customers=customers, format_name=format_name)
     except InvalidInputError as error:

@@ -21,6 +21,7 @@ from tiny_bundle import WORDS, write_tiny_bundle
 pytest.importorskip("typer")
 
 from deesc_model import EscalationClassifier, InvalidInputError
+from deesc_model.archive.folders import folder_at
 from deesc_model.archive.labelling import in_processes, in_this_process
 from deesc_model.archive.manifest import guard, plan_of
 from deesc_model.archive.outputs import open_file, open_parts
@@ -103,7 +104,7 @@ def run(sources, output, label, part_rows=None, size=7):
 
 def parts_of(sources, folder, label, part_rows, size=7):
     plan = plan_of(sources, part_rows=part_rows)
-    return run(sources, open_parts(folder, "jsonl", (), plan), label, part_rows, size)
+    return run(sources, open_parts(folder_at(folder), "jsonl", (), plan), label, part_rows, size)
 
 
 @settings(max_examples=60)
@@ -560,7 +561,7 @@ def test_windows_say_how_much_is_left(tmp_path):
     left = [window.left for window in found]
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
-    assert Counter(window.source.name for window in found).keys() == set(map(str, paths))
+    assert Counter(window.source for window in found).keys() == set(map(str, paths))
 
 
 @pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])

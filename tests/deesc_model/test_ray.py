@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import deesc, read_jsonl, write_jsonl
+from store import running_store
 from tiny_bundle import WORDS, write_tiny_bundle
 
 pytest.importorskip("typer")
@@ -62,11 +63,12 @@ def cluster():
         text=True,
         env=environment,
     )
-    address = process.stdout.readline().strip()
-    assert ":" in address
-    yield address
-    process.stdin.close()
-    process.wait(60)
+    with process:
+        address = process.stdout.readline().strip()
+        assert ":" in address
+        yield address
+        process.stdin.close()
+        process.wait(60)
 
 
 def contents(folder):
@@ -99,6 +101,19 @@ def test_a_cluster_labels_as_one_machine_does_and_goes_on_after_a_kill(
     assert json.loads((out / "_deesc.json").read_text())["done"] is False
     assert "were there" in deesc(*command, check=0).stderr
     assert contents(out) == contents(whole)
+
+
+def test_a_cluster_reads_from_a_store_as_one_machine_does(cluster, crowded, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    content = "".join(json.dumps(row) + "\n" for row in rows(9000)).encode()
+    # The cluster was started before the store: it does not know who asks.
+    with running_store() as bucket:
+        bucket.put("in/year=2026/a.jsonl", content)
+        options = ("--part-rows", 3000, "--on-error", "skip", "--threads", 1, "--model", crowded)
+        for name, engine in (("local", ()), ("ray", ("--engine", "ray"))):
+            deesc("score", "s3://bucket/in", "--parts", f"s3://bucket/{name}", *options, *engine)
+        assert len(bucket.contents("ray")) == 3 + 3
+        assert bucket.contents("ray") == bucket.contents("local")
 
 
 def test_a_bad_row_ends_the_run_after_what_was_before_it(cluster, crowded, tmp_path, monkeypatch):
