@@ -61,23 +61,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    bundle = read_bundle(options.run / "bundle" if options.run else options.bundle)
-    if (head := bundle.config.calibration.level_head) != "softmax":
-        raise SystemExit(f"the others read levels of a softmax head, {bundle.path} has {head}")
+    bundle = read_bundle(options.bundle)
+    large = read_bundle(options.run / "bundle" if options.run else options.large)
+    if (head := large.config.calibration.level_head) != "softmax":
+        raise SystemExit(f"the others read levels of a softmax head, {large.path} has {head}")
     checkpoint = options.run / "checkpoint" if options.run else None
     rows = load_corpus(ROOT / "data" / "corpus")
     test = mixed(select_split(rows, "test", 0))
     train = select_split(rows, "train", 0)
     if options.quick:
         test, train = test[:48], train[:600]
-    texts, (short,) = texts_of(test, bundle), texts_of([short_turn()], bundle)
+    texts, (short,) = texts_of(test, large), texts_of([short_turn()], large)
     names = options.only if "comparison" in options.parts else ()
-    settings = set_up(folder, bundle, options.fast, checkpoint, train, names)
+    settings = set_up(folder, bundle, large, checkpoint, train, names)
     figures: dict[str, Any] = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "quick": options.quick,
         "model_version": bundle.manifest.model_version,
-        "weights": "the checkpoint" if checkpoint else "its int8 weights multiplied out",
+        "large": large.manifest.model_version,
+        "weights": "its checkpoint" if checkpoint else "its int8 weights multiplied out",
         "machine": machine(),
     }
     if "comparison" in options.parts:
@@ -117,8 +119,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description="Compare the model with what one uses instead."
     )
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
-    parser.add_argument("--fast", type=Path, default=ROOT / "models" / "fast")
-    parser.add_argument("--run", type=Path, help="a run folder: its bundle and its checkpoint")
+    parser.add_argument("--large", type=Path, default=ROOT / "models" / "large")
+    parser.add_argument(
+        "--run", type=Path, help="a run folder: its bundle as --large, and its checkpoint"
+    )
     parser.add_argument("--only", type=_names(CONTENDERS), default=[*CONTENDERS])
     parser.add_argument("--parts", type=_names(PARTS), default=[*PARTS])
     parser.add_argument("--quick", action="store_true", help="seconds; figures mean little")

@@ -60,9 +60,9 @@ class Settings:
 
     Attributes:
         folder: Where the files are.
-        bundle: The bundle that is measured.
-        fast: The smaller bundle beside it, which may be missing.
-        checkpoint: The torch model.
+        bundle: Our default.
+        large: The bundle whose network all others run.
+        checkpoint: The same network in torch.
         inputs: Names of the network's inputs: token ids, attention and utterance mask.
         output: Name of its level logits.
         max_length: Longest input in tokens.
@@ -70,7 +70,7 @@ class Settings:
 
     folder: Path
     bundle: Path
-    fast: Path
+    large: Path
     checkpoint: Path
     inputs: tuple[str, ...]
     output: str
@@ -80,7 +80,7 @@ class Settings:
     def read(cls, folder: Path) -> "Settings":
         """Read `setup.json` of a folder."""
         found = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
-        paths = {name: Path(found.pop(name)) for name in ("bundle", "fast", "checkpoint")}
+        paths = {name: Path(found.pop(name)) for name in ("bundle", "large", "checkpoint")}
         return cls(folder, **paths, inputs=tuple(found.pop("inputs")), **found)
 
 
@@ -89,16 +89,11 @@ class Deesc:
 
     Args:
         bundle: A bundle's folder.
-
-    Raises:
-        Unusable: There is none.
     """
 
     def __init__(self, bundle: Path) -> None:
         from deesc_model import EscalationClassifier
 
-        if not bundle.is_dir():
-            raise Unusable(f"there is no bundle in {bundle.name}")
         self.classifier = EscalationClassifier.from_pretrained(bundle)
 
     def prepare(self, texts: Sequence[Text]) -> list[Any]:
@@ -120,15 +115,16 @@ class Plain:
     """A tokenizer and one call of a network: what one writes in ten lines.
 
     Args:
-        settings: Tokenizer and names.
+        settings: Names and the longest input.
+        bundle: Whose tokenizer it is.
         run: The network.
     """
 
-    def __init__(self, settings: Settings, run: Run) -> None:
+    def __init__(self, settings: Settings, bundle: Path, run: Run) -> None:
         from tokenizers import Tokenizer
 
         self._inputs, self._run = settings.inputs, run
-        self._tokenizer = Tokenizer.from_file(str(settings.bundle / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
         self._tokenizer.enable_truncation(settings.max_length)
         self._tokenizer.enable_padding()
 
@@ -169,7 +165,7 @@ def onnxruntime_float(settings: Settings) -> Contender:
 
     path = settings.folder / "fp32.onnx"
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return Plain(settings, lambda arrays: session.run([settings.output], arrays)[0])
+    return Plain(settings, settings.large, lambda arrays: session.run([settings.output], arrays)[0])
 
 
 def openvino(settings: Settings, precision: str) -> Contender:
@@ -197,7 +193,7 @@ def openvino(settings: Settings, precision: str) -> Contender:
         path = settings.folder / "int8.onnx"
     network = core.compile_model(path, "CPU", options)
     request, output = network.create_infer_request(), network.output(settings.output)
-    return Plain(settings, lambda arrays: request.infer(arrays)[output])
+    return Plain(settings, settings.large, lambda arrays: request.infer(arrays)[output])
 
 
 class Pipeline:
@@ -303,12 +299,12 @@ TORCH: Final = ("torch", "transformers")
 OURS: Final = "deesc"
 """The contender that the ratios are to."""
 
-FAST: Final = "deesc-fast"
-"""The smaller model, if there is one."""
+LARGE: Final = "deesc-large"
+"""This package with the network that all others run."""
 
 CONTENDERS: Final[dict[str, Entry]] = {
     OURS: Entry("deesc (int8)", LIGHT, "bundle", lambda settings: Deesc(settings.bundle)),
-    FAST: Entry("deesc-fast (int8)", LIGHT, "fast", lambda settings: Deesc(settings.fast)),
+    LARGE: Entry("deesc, large (int8)", LIGHT, "large", lambda settings: Deesc(settings.large)),
     "onnxruntime": Entry("onnxruntime fp32", LIGHT, "fp32.onnx", onnxruntime_float),
     "openvino-int8": Entry(
         "OpenVINO int8",

@@ -39,7 +39,9 @@ class Overhead:
         # The very session: two of them would differ by their memory and threads.
         session = self._ours.classifier._network._session
         # All outputs, as ours takes them; Plain reads the first.
-        self._plain = Plain(settings, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0])
+        self._plain = Plain(
+            settings, settings.bundle, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0]
+        )
         self._inputs: tuple[list[Any], list[Any]] = ([], [])
 
     def keep(self, texts: Sequence[dict[str, Any]]) -> int:

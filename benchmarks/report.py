@@ -39,7 +39,8 @@ def section_of(figures: Figures, plots: Sequence[Path]) -> str:
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['instructions'])};"
         f" {machine['system']}; {', '.join(f'{k} {v}' for k, v in machine['versions'].items())}."
-        f" {figures['date']}, model {figures['model_version']}; others have {figures['weights']}."
+        f" {figures['date']}, default {figures['model_version']}; all others run"
+        f" {figures['large']}, {figures['weights']}."
     ]
     builders = (
         ("contenders", _contenders),

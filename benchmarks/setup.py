@@ -27,7 +27,7 @@ log = logging.getLogger("benchmarks")
 def set_up(
     folder: Path,
     bundle: Bundle,
-    fast: Path,
+    large: Bundle,
     checkpoint: Path | None,
     train: Sequence[Utterance],
     names: Collection[str],
@@ -36,28 +36,27 @@ def set_up(
 
     Args:
         folder: An empty folder.
-        bundle: The bundle that is measured.
-        fast: The smaller bundle beside it; may be missing.
-        checkpoint: Of the run that the bundle came from; None takes the bundle's weights
-            multiplied out.
+        bundle: Our default.
+        large: The bundle whose network all others run.
+        checkpoint: Of the run that `large` came from; None takes its weights multiplied out.
         train: What the models of scikit-learn are fitted on.
         names: Keys of `benchmarks.contenders.CONTENDERS`.
     """
-    exact, tokenizer = folder / "fp32.onnx", bundle.path / TOKENIZER_FILE
+    exact, tokenizer = folder / "fp32.onnx", large.path / TOKENIZER_FILE
     if checkpoint:
         export_onnx(load_checkpoint(checkpoint)[0], exact)
     else:
-        onnx.save(float_network(bundle.path / MODEL_FILE), exact)
+        onnx.save(float_network(large.path / MODEL_FILE), exact)
     if "openvino-int8" in names:
-        network = float_network(bundle.path / MODEL_FILE, keep_int8=True)
+        network = float_network(large.path / MODEL_FILE, keep_int8=True)
         onnx.save(network, folder / "int8.onnx")
     if {"pipeline", "pipeline-bf16"} & set(names) and not checkpoint:
-        write_checkpoint(exact, tokenizer, bundle.config, folder / "checkpoint")
+        write_checkpoint(exact, tokenizer, large.config, folder / "checkpoint")
     if fitted := {"tfidf", "static"} & set(names):
-        _fit(folder, bundle, train, fitted)
+        _fit(folder, large, train, fitted)
     paths = {
         "bundle": bundle.path,
-        "fast": fast,
+        "large": large.path,
         "checkpoint": checkpoint or folder / "checkpoint",
     }
     about = {
