@@ -42,7 +42,7 @@ class Plan:
     shorts: int = 30
     batch: int = 256
     cold_starts: int = 3
-    patience_s: float = 10.0
+    patience_s: float = 30.0
 
 
 @dataclass(slots=True)
