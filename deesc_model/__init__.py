@@ -6,10 +6,10 @@ classifier = EscalationClassifier.from_pretrained()
 print(classifier.predict("This is the third time I'm explaining this.").level)
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from deesc_model.classifier import EscalationClassifier
-from deesc_model.companion import ConversationCompanion, Step
 from deesc_model.errors import (
     BundleError,
     DeescError,
@@ -20,12 +20,17 @@ from deesc_model.errors import (
     SettingsError,
     StoreError,
 )
-from deesc_model.evidence import Evidence, find_evidence
 from deesc_model.labels import SIGNALS, SPEAKERS, TRIGGERS, Level
-from deesc_model.monitor import ConversationMonitor, ConversationState, follow_conversation
-from deesc_model.playbook import Playbook
-from deesc_model.policy import Action, Decision, EscalationPolicy, PolicyFollower
 from deesc_model.types import Prediction, Turn
+
+if TYPE_CHECKING:
+    from deesc_model.companion import ConversationCompanion, Step
+    from deesc_model.evidence import Evidence, find_evidence
+    from deesc_model.monitor import ConversationMonitor, ConversationState, follow_conversation
+    from deesc_model.playbook import Playbook
+    from deesc_model.policy import Action, Decision, EscalationPolicy, PolicyFollower
+
+    __version__: str
 
 __all__ = [
     "SIGNALS",
@@ -58,7 +63,36 @@ __all__ = [
     "follow_conversation",
 ]
 
-try:
-    __version__ = version("deesc-model")
-except PackageNotFoundError:  # a checkout on the path that was never installed
-    __version__ = "0+checkout"
+_LATER: Final = {
+    "companion": ("ConversationCompanion", "Step"),
+    "evidence": ("Evidence", "find_evidence"),
+    "monitor": ("ConversationMonitor", "ConversationState", "follow_conversation"),
+    "playbook": ("Playbook",),
+    "policy": ("Action", "Decision", "EscalationPolicy", "PolicyFollower"),
+}
+"""What whoever labels one utterance does without: its modules are imported when they are asked for,
+which saves a good part of the time to the first answer."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for the first time. Source: PEP 562."""
+    if name == "__version__":
+        found: Any = _version()
+    else:
+        for module, names in _LATER.items():
+            if name in names:
+                found = getattr(import_module(f"deesc_model.{module}"), name)
+                break
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow
+
+    try:
+        return version("deesc-model")
+    except PackageNotFoundError:  # a checkout on the path that was never installed
+        return "0+checkout"

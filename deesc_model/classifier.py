@@ -13,11 +13,11 @@ from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import Network
-from deesc_model.registry import fetch_bundle
 from deesc_model.scoring import (
     Scores,
     calibrated_scores,
     combine_windows,
+    expected_levels,
     predicted_labels,
     predicted_levels,
     uncertain_levels,
@@ -86,6 +86,8 @@ class EscalationClassifier:
             RegistryError: The server does not answer, or has no such version.
             BundleError: What is registered is damaged, too new, or no bundle.
         """
+        from deesc_model.registry import fetch_bundle  # noqa: PLC0415 - an extra
+
         folder = fetch_bundle(
             uri, tracking_uri=tracking_uri, cache=None if cache is None else Path(cache)
         )
@@ -178,11 +180,11 @@ class EscalationClassifier:
         columns = (
             predicted_levels(scores),
             scores.level,
-            scores.level @ np.arange(len(Level)),
+            expected_levels(scores.level),
             uncertain_levels(scores, self._calibration),
-            predicted_labels(scores.triggers, self._calibration.triggers),
+            predicted_labels(scores.triggers, self._calibration.trigger_arrays),
             scores.triggers,
-            predicted_labels(scores.signals, self._calibration.signals),
+            predicted_labels(scores.signals, self._calibration.signal_arrays),
             scores.signals,
         )
         return [

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,10 @@ from deesc_model.types import Turn
 
 OUTPUT_NAMES: Final = ("level_logits", "trigger_logits", "signal_logits")
 """Names of the model's outputs, float32 of shape (batch, labels)."""
+
+PASS_TOKENS: Final = 768
+"""Most tokens of one forward pass, padding included, unless a single window has more. Memory
+grows with them; speed does not, once the matrices are as large as this."""
 
 
 class Network:
@@ -42,10 +46,18 @@ class Network:
         options.intra_op_num_threads = threads or available_cpus()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # A plan of the memory for each shape seen: hardly two batches have the same.
+        options.enable_mem_pattern = False
         # Between two calls the CPU belongs to others: a server's event loop, another process.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                path,
+                options,
+                providers=["CPUExecutionProvider"],
+                # onnxruntime's fused kernel is slower here than the two that it replaces.
+                disabled_optimizers=["SkipLayerNormFusion"],
+            )
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise BundleError(f"{path} cannot be opened by onnxruntime: {error}") from None
         self._encoder = encoder
@@ -83,7 +95,8 @@ class Network:
 
         Args:
             windows: At least one.
-            batch_size: Windows in one forward pass, 1 or more.
+            batch_size: Most windows in one forward pass, 1 or more. A pass of long ones takes
+                fewer, see `PASS_TOKENS`.
 
         Returns:
             One row of logits per window, in the order given.
@@ -93,19 +106,31 @@ class Network:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
-        order = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
+        lengths = [len(window.ids) for window in windows]
+        order = sorted(range(len(windows)), key=lengths.__getitem__)
         parts = [
-            self._session.run(
-                OUTPUT_NAMES,
-                self._encoder.collate([windows[i] for i in order[start : start + batch_size]]),
-            )
-            for start in range(0, len(order), batch_size)
+            self._session.run(OUTPUT_NAMES, self._encoder.collate([windows[i] for i in places]))
+            for places in _passes(order, lengths, batch_size)
         ]
         back = np.argsort(order)
         level, triggers, signals = (
             np.concatenate([part[k] for part in parts]).astype(np.float64)[back] for k in range(3)
         )
         return Logits(level, triggers, signals)
+
+
+def _passes(
+    order: Sequence[int], lengths: Sequence[int], batch_size: int
+) -> Iterator[Sequence[int]]:
+    """Cut windows in order of length into forward passes."""
+    start = 0
+    for end, index in enumerate(order):
+        # The newest is the longest, so all are padded to its length.
+        padded = (end + 1 - start) * lengths[index]
+        if end > start and (end - start == batch_size or padded > PASS_TOKENS):
+            yield order[start:end]
+            start = end
+    yield order[start:]
 
 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

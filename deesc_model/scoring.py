@@ -1,8 +1,9 @@
 """From logits to calibrated scores to labels, in numpy; training evaluates with it too."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ IntArray = npt.NDArray[np.int64]
 
 LEVEL_HEADS: Final[dict[str, int]] = {"softmax": len(Level), "corn": len(Level) - 1}
 """Kinds of level head and the number of logits of each."""
+
+_LEVELS: Final = np.arange(len(Level), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,35 @@ class LabelCalibration:
     threshold: float = 0.5
 
 
+class PlattArrays(NamedTuple):
+    """The calibration of n labels side by side, each float of shape (n,).
+
+    Attributes:
+        slopes: Multiply the logits.
+        intercepts: Are added.
+        thresholds: Scores 0–1 from which the labels are given.
+    """
+
+    slopes: FloatArray
+    intercepts: FloatArray
+    thresholds: FloatArray
+
+    @classmethod
+    def of(cls, by_label: Mapping[str, LabelCalibration]) -> "PlattArrays":
+        """Put the labels side by side, in their order."""
+        labels = by_label.values()
+        return cls(
+            np.array([label.slope for label in labels]),
+            np.array([label.intercept for label in labels]),
+            np.array([label.threshold for label in labels]),
+        )
+
+
 def _plain(labels: Sequence[str]) -> dict[str, LabelCalibration]:
     return {label: LabelCalibration() for label in labels}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the arrays are kept once they are made
 class Calibration:
     """What validation data taught about a model's logits.
 
@@ -84,10 +111,25 @@ class Calibration:
     triggers: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(TRIGGERS))
     signals: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(SIGNALS))
 
+    @cached_property
+    def trigger_arrays(self) -> PlattArrays:
+        """`triggers` side by side."""
+        return PlattArrays.of(self.triggers)
+
+    @cached_property
+    def signal_arrays(self) -> PlattArrays:
+        """`signals` side by side."""
+        return PlattArrays.of(self.signals)
+
 
 def sigmoid(logits: FloatArray) -> FloatArray:
     """Return 1 / (1 + exp(-logits)) without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+
+
+def expected_levels(level: FloatArray) -> FloatArray:
+    """Return the mean level 0–4 of each row of probabilities, shape (n,)."""
+    return np.asarray(level @ _LEVELS)
 
 
 def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) -> FloatArray:
@@ -109,15 +151,13 @@ def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) 
 def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     """Apply temperature and Platt scaling."""
 
-    def platt(values: FloatArray, by_label: dict[str, LabelCalibration]) -> FloatArray:
-        slopes = np.array([label.slope for label in by_label.values()])
-        intercepts = np.array([label.intercept for label in by_label.values()])
-        return sigmoid(np.asarray(values, dtype=np.float64) * slopes + intercepts)
+    def platt(values: FloatArray, arrays: PlattArrays) -> FloatArray:
+        return sigmoid(np.asarray(values, dtype=np.float64) * arrays.slopes + arrays.intercepts)
 
     return Scores(
         level=level_scores(logits.level, calibration.level_head, calibration.temperature),
-        triggers=platt(logits.triggers, calibration.triggers),
-        signals=platt(logits.signals, calibration.signals),
+        triggers=platt(logits.triggers, calibration.trigger_arrays),
+        signals=platt(logits.signals, calibration.signal_arrays),
     )
 
 
@@ -131,10 +171,9 @@ def uncertain_levels(scores: Scores, calibration: Calibration) -> BoolArray:
     return np.asarray(scores.level.max(axis=1) < calibration.certain_from)
 
 
-def predicted_labels(scores: FloatArray, by_label: dict[str, LabelCalibration]) -> BoolArray:
+def predicted_labels(scores: FloatArray, arrays: PlattArrays) -> BoolArray:
     """Return which labels reach their threshold, bool of the same shape as `scores`."""
-    thresholds = np.array([label.threshold for label in by_label.values()])
-    return np.asarray(scores >= thresholds)
+    return np.asarray(scores >= arrays.thresholds)
 
 
 def combine_windows(
@@ -156,7 +195,7 @@ def combine_windows(
     if len(owners) == count:
         order = np.argsort(owners)
         return Logits(logits.level[order], logits.triggers[order], logits.signals[order])
-    expected = level_scores(logits.level, calibration.level_head) @ np.arange(len(Level))
+    expected = expected_levels(level_scores(logits.level, calibration.level_head))
     rows = np.lexsort((expected, owners))
     hottest = rows[np.searchsorted(owners[rows], np.arange(count), side="right") - 1]
     triggers = np.full((count, logits.triggers.shape[1]), -np.inf)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from deesc_model.labels import TRIGGERS, Level
-from deesc_model.scoring import IntArray, Scores, predicted_levels
+from deesc_model.labels import TRIGGERS
+from deesc_model.scoring import IntArray, Scores, expected_levels, predicted_levels
 from training.corpus import Utterance
 
 MOST = 100
@@ -20,7 +20,7 @@ def worst_errors(rows: Sequence[Utterance], scores: Scores) -> ErrorTable:
     """Return the rows whose level was missed, the furthest from the score's mean level first."""
     levels = np.array([row.level for row in rows])
     missed = np.flatnonzero(predicted_levels(scores) != levels)
-    distance = np.abs(_frustration(scores) - levels)[missed]
+    distance = np.abs(expected_levels(scores.level) - levels)[missed]
     return _table(rows, scores, missed[np.argsort(-distance, kind="stable")][:MOST])
 
 
@@ -38,12 +38,8 @@ def newly_wrong(rows: Sequence[Utterance], ours: Scores, champions: Scores) -> E
     return _table(rows, ours, lost[np.argsort(-distance[lost], kind="stable")][:MOST])
 
 
-def _frustration(scores: Scores) -> np.ndarray:
-    return scores.level @ np.arange(len(Level))
-
-
 def _table(rows: Sequence[Utterance], scores: Scores, order: IntArray) -> ErrorTable:
-    predicted, frustration = predicted_levels(scores), _frustration(scores)
+    predicted, frustration = predicted_levels(scores), expected_levels(scores.level)
     return {
         "source": [rows[i].source for i in order],
         "text": [rows[i].text for i in order],

@@ -89,11 +89,11 @@ def compute_metrics(
     metrics["level_coverage"] = _ratio(weights @ certain, weights.sum(1))
     metrics["level_certain_error"] = _ratio(weights @ (certain & wrong), weights @ certain)
     parts = (
-        ("trigger", TRIGGERS, gold.triggers, scores.triggers, calibration.triggers),
-        ("signal", SIGNALS, gold.signals, scores.signals, calibration.signals),
+        ("trigger", TRIGGERS, gold.triggers, scores.triggers, calibration.trigger_arrays),
+        ("signal", SIGNALS, gold.signals, scores.signals, calibration.signal_arrays),
     )
-    for kind, names, truth, probabilities, by_label in parts:
-        chosen = predicted_labels(probabilities, by_label)
+    for kind, names, truth, probabilities, arrays in parts:
+        chosen = predicted_labels(probabilities, arrays)
         hits = weights @ (truth & chosen)
         positives, given = weights @ truth, weights @ chosen
         f1 = f1_scores(hits, positives, given)

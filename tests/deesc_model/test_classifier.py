@@ -12,7 +12,7 @@ from tiny_bundle import BIAS
 import deesc_model
 from deesc_model import EscalationClassifier, InvalidInputError, Level, Turn
 from deesc_model.encoding import EncodedInput, InputEncoder
-from deesc_model.network import Network, available_cpus
+from deesc_model.network import PASS_TOKENS, Network, available_cpus
 
 TEXTS = st.lists(
     st.lists(
@@ -175,6 +175,25 @@ def test_logits_come_back_in_the_order_given(tiny_bundle):
     together = network.logits(windows, batch_size=2)
     for row, window in enumerate(windows):
         assert together.level[row] == pytest.approx(network.logits([window]).level[0])
+
+
+def test_no_pass_is_larger_than_memory_allows(tiny_bundle):
+    bundle = EscalationClassifier.from_pretrained(tiny_bundle).bundle
+    encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
+    network = Network(bundle.model_path, encoder, threads=1)
+    shapes = []
+
+    def collate(windows):
+        arrays = InputEncoder.collate(encoder, windows)
+        shapes.append(arrays["input_ids"].shape)
+        return arrays
+
+    encoder.collate = collate
+    lengths = [*[100] * 20, *[9] * 10, PASS_TOKENS + 1, *[300] * 5, *[9] * 10]
+    windows = [EncodedInput((2, *[8] * (length - 2), 3), length) for length in lengths]
+    assert len(network.logits(windows, batch_size=16).level) == len(windows)
+    assert PASS_TOKENS == 768
+    assert shapes == [(16, 9), *[(7, 100)] * 3, (3, 100), (2, 300), (2, 300), (1, 300), (1, 769)]
 
 
 def test_the_package_imports_nothing_heavy():

@@ -64,8 +64,9 @@ def test_platt_scaling_and_threshold_by_hand():
     logits = Logits(np.zeros((1, 5)), np.array([[1.0, 0.0]]), np.array([[-1.0]]))
     scores = calibrated_scores(logits, calibration)
     assert scores.triggers[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
-    assert predicted_labels(scores.triggers, labels).tolist() == [[True, True]]
-    assert predicted_labels(np.array([[0.69, 0.49]]), labels).tolist() == [[False, False]]
+    assert predicted_labels(scores.triggers, calibration.trigger_arrays).tolist() == [[True, True]]
+    unsure = np.array([[0.69, 0.49]])
+    assert not predicted_labels(unsure, calibration.trigger_arrays).any()
     assert predicted_levels(scores).tolist() == [0]
 
 

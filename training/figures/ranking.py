@@ -11,7 +11,7 @@ from training.metrics import Gold, average_precision
 
 def ranking_picture(gold: Gold, scores: Scores, calibration: Calibration) -> Picture:
     """Draw a panel for each trigger, with the point that its threshold makes."""
-    chosen = predicted_labels(scores.triggers, calibration.triggers)
+    chosen = predicted_labels(scores.triggers, calibration.trigger_arrays)
     ones = np.ones((1, len(gold.levels)))
     ranking = average_precision(gold.triggers, scores.triggers, ones)[0]
     figure, panels = plt.subplots(
