@@ -88,9 +88,10 @@ class Overhead:
             windows = timed("encode", encoder.encode, turn, context)
             timed("collate", encoder.collate, windows)
             logits = classifier._network.logits(windows)
-            owners = np.zeros(len(windows), dtype=np.int64)
-            combined = timed("windows", combine_windows, logits, owners, 1, calibration)
-            scores = timed("calibration", calibrated_scores, combined, calibration)
+            if len(windows) > 1:
+                owners = np.zeros(len(windows), dtype=np.int64)
+                logits = timed("windows", combine_windows, logits, owners, 1, calibration)
+            scores = timed("calibration", calibrated_scores, logits, calibration)
             timed("predictions", classifier._predictions, scores)
         return {name: round(statistics.median(each), 1) for name, each in spent.items()}
 

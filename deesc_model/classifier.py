@@ -146,9 +146,10 @@ class EscalationClassifier:
             windows += encoded
             owners += [index] * len(encoded)
         logits = self._network.logits(windows, batch_size=batch_size)
-        owned = np.array(owners, dtype=np.int64)
-        combined = combine_windows(logits, owned, len(texts), self._calibration)
-        return self._predictions(calibrated_scores(combined, self._calibration))
+        if len(windows) > len(texts):
+            owned = np.array(owners, dtype=np.int64)
+            logits = combine_windows(logits, owned, len(texts), self._calibration)
+        return self._predictions(calibrated_scores(logits, self._calibration))
 
     def predict_conversation(
         self, turns: Sequence[Turn], *, batch_size: int = 32

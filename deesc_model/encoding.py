@@ -48,6 +48,38 @@ class EncodedInput:
     utterance_length: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The special tokens around an utterance, and around the context after it if there is one."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, *, pair: bool) -> "_Frame":
+        """Read them off what the tokenizer makes of a word."""
+        word, other = (tokenizer.encode("hello", add_special_tokens=False) for _ in range(2))
+        whole = tokenizer.post_process(word, other if pair else None)
+        ids, special = whole.ids, whole.special_tokens_mask
+        first = special.index(0)
+        end = first + len(word)
+        second = special.index(0, end) if pair else end
+        last = second + len(other) if pair else end
+        return cls(tuple(ids[:first]), tuple(ids[end:second]), tuple(ids[last:]))
+
+    @property
+    def size(self) -> int:
+        """Number of special tokens."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def around(self, utterance: Sequence[int], context: Sequence[int] = ()) -> EncodedInput:
+        """Return the whole input; without a context what is after it belongs to the utterance."""
+        mine = (*self.before, *utterance, *self.between)
+        ids = (*mine, *context, *self.after)
+        return EncodedInput(ids, len(mine) if context else len(ids))
+
+
 class InputEncoder:
     """Turns an utterance and its context into one or more windows of token ids.
 
@@ -65,8 +97,8 @@ class InputEncoder:
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self.settings = settings
-        self._single = tokenizer.num_special_tokens_to_add(False)
-        self._pair = tokenizer.num_special_tokens_to_add(True)
+        self._alone = _Frame.of(tokenizer, pair=False)
+        self._with_context = _Frame.of(tokenizer, pair=True)
         pads = (tokenizer.token_to_id(name) for name in ("[PAD]", "<pad>"))
         self.pad_id = next((pad for pad in pads if pad is not None), 0)
         self._words_apart = _reads_words_apart(tokenizer)
@@ -95,28 +127,23 @@ class InputEncoder:
         """
         body = self._encode_text(render_turn(turn))
         settings = self.settings
-        room = settings.max_length - self._single
+        room = settings.max_length - self._alone.size
         if len(body) > room:
             speaker = _speaker_tokens(body, turn)
             body.truncate(room - len(speaker), stride=settings.window_overlap)
-            return [self._finish(body), *(self._finish(w, speaker) for w in body.overflowing)]
+            windows = [body.ids, *([*speaker, *window.ids] for window in body.overflowing)]
+            return [self._alone.around(window) for window in windows]
         room_for_context = min(
-            settings.context_tokens, settings.max_length - self._pair - len(body)
+            settings.context_tokens, settings.max_length - self._with_context.size - len(body)
         )
         newest = newest_turns(context, settings.context_turns)
         if not newest or room_for_context <= 0:
-            return [self._finish(body)]
-        return [self._finish_pair(body, newest, room_for_context)]
+            return [self._alone.around(body.ids)]
+        before = self._context_ids(newest, room_for_context)
+        return [self._with_context.around(body.ids, before)]
 
-    def _finish(self, body: Encoding, speaker: Sequence[int] = ()) -> EncodedInput:
-        """Add the special tokens and the speaker of one window."""
-        whole = self._tokenizer.post_process(body)
-        start = whole.special_tokens_mask.index(0)
-        ids = (*whole.ids[:start], *speaker, *whole.ids[start:])
-        return EncodedInput(ids, len(ids))
-
-    def _finish_pair(self, body: Encoding, context: Sequence[Turn], room: int) -> EncodedInput:
-        """Join an utterance with the newest `room` tokens of its context.
+    def _context_ids(self, context: Sequence[Turn], room: int) -> list[int]:
+        """Return the newest `room` tokens of a context.
 
         A turn that is cut keeps its speaker, in place of as many of its oldest tokens.
         """
@@ -134,12 +161,10 @@ class InputEncoder:
                         else _speaker_tokens(before, turn, start)
                     )
                 start = end + 1
-            before.truncate(room, direction="left")
-        whole = self._tokenizer.post_process(body, before)
-        ids, end = list(whole.ids), whole.sequence_ids.index(1)
+        ids = list(before.ids[-room:])
         if len(speaker) < room:
-            ids[end : end + len(speaker)] = speaker
-        return EncodedInput(tuple(ids), end)
+            ids[: len(speaker)] = speaker
+        return ids
 
     def _newest_tokens(self, text: str, room: int) -> tuple[Encoding, int]:
         """Encode the end of a text that holds more than `room` tokens, or all of it.

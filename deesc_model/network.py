@@ -112,6 +112,8 @@ class Network:
             self._session.run(OUTPUT_NAMES, self._encoder.collate([windows[i] for i in places]))
             for places in _passes(order, lengths, batch_size)
         ]
+        if len(windows) == 1:
+            return Logits(*(output.astype(np.float64) for output in parts[0]))
         back = np.argsort(order)
         level, triggers, signals = (
             np.concatenate([part[k] for part in parts]).astype(np.float64)[back] for k in range(3)

@@ -124,7 +124,7 @@ class Calibration:
 
 def sigmoid(logits: FloatArray) -> FloatArray:
     """Return 1 / (1 + exp(-logits)) without overflow."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+    return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5, dtype=np.float64)
 
 
 def expected_levels(level: FloatArray) -> FloatArray:
