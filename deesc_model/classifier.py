@@ -117,8 +117,8 @@ class EscalationClassifier:
         Args:
             utterances: The utterances; plain strings are the customer's.
             contexts: The turns before each of them; None means no context.
-            batch_size: Windows in one forward pass, 1 or more. More is faster and takes
-                more memory.
+            batch_size: Most windows in one forward pass, 1 or more. Long ones share it with
+                fewer, so that memory stays bounded whatever this is.
 
         Returns:
             One prediction for each utterance, in the order given.
