@@ -234,7 +234,7 @@ def score(
         str | None,
         typer.Option(metavar="FILE", help="Where skipped rows go; default: OUT.skipped.jsonl."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most utterances in one forward pass.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most utterances in a forward pass.")] = 32,
     model: ModelOption = None,
     threads: Annotated[
         int | None,
