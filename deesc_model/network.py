@@ -18,7 +18,7 @@ from deesc_model.types import Turn
 OUTPUT_NAMES: Final = ("level_logits", "trigger_logits", "signal_logits")
 """Names of the model's outputs, float32 of shape (batch, labels)."""
 
-PASS_TOKENS: Final = 768
+PASS_TOKENS: Final = 512
 """Most tokens of one forward pass, padding included, unless a single window has more. Memory
 grows with them; speed does not, once the matrices are as large as this."""
 
@@ -113,10 +113,10 @@ class Network:
             for places in _passes(order, lengths, batch_size)
         ]
         if len(windows) == 1:
-            return Logits(*(output.astype(np.float64) for output in parts[0]))
+            return Logits(*parts[0])
         back = np.argsort(order)
         level, triggers, signals = (
-            np.concatenate([part[k] for part in parts]).astype(np.float64)[back] for k in range(3)
+            np.concatenate([part[k] for part in parts])[back] for k in range(3)
         )
         return Logits(level, triggers, signals)
 

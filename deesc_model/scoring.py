@@ -112,19 +112,27 @@ class Calibration:
     signals: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(SIGNALS))
 
     @cached_property
+    def label_arrays(self) -> PlattArrays:
+        """`triggers`, then `signals`."""
+        return PlattArrays.of(self.triggers | self.signals)
+
+    @cached_property
     def trigger_arrays(self) -> PlattArrays:
         """`triggers` side by side."""
-        return PlattArrays.of(self.triggers)
+        return PlattArrays(*(values[: len(self.triggers)] for values in self.label_arrays))
 
     @cached_property
     def signal_arrays(self) -> PlattArrays:
         """`signals` side by side."""
-        return PlattArrays.of(self.signals)
+        return PlattArrays(*(values[len(self.triggers) :] for values in self.label_arrays))
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
     """Return 1 / (1 + exp(-logits)) without overflow."""
-    return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5, dtype=np.float64)
+    scores: FloatArray = np.tanh(0.5 * logits)
+    scores *= 0.5
+    scores += 0.5
+    return scores
 
 
 def expected_levels(level: FloatArray) -> FloatArray:
@@ -141,8 +149,9 @@ def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) 
     """
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     if level_head == "softmax":
-        exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+        exponents: FloatArray = np.exp(scaled - np.maximum.reduce(scaled, axis=1, keepdims=True))
+        exponents /= np.add.reduce(exponents, axis=1, keepdims=True)
+        return exponents
     above = np.cumprod(sigmoid(scaled), axis=1)
     ones, zeros = np.ones((len(above), 1)), np.zeros((len(above), 1))
     return np.hstack([ones, above]) - np.hstack([above, zeros])
@@ -150,14 +159,17 @@ def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) 
 
 def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     """Apply temperature and Platt scaling."""
-
-    def platt(values: FloatArray, arrays: PlattArrays) -> FloatArray:
-        return sigmoid(np.asarray(values, dtype=np.float64) * arrays.slopes + arrays.intercepts)
-
+    # Few and large steps: for one utterance each call into numpy costs more than its arithmetic.
+    arrays = calibration.label_arrays
+    labels = np.concatenate([logits.triggers, logits.signals], axis=1, dtype=np.float64)
+    labels *= arrays.slopes
+    labels += arrays.intercepts
+    labels = sigmoid(labels)
+    triggers = logits.triggers.shape[1]
     return Scores(
         level=level_scores(logits.level, calibration.level_head, calibration.temperature),
-        triggers=platt(logits.triggers, calibration.trigger_arrays),
-        signals=platt(logits.signals, calibration.signal_arrays),
+        triggers=labels[:, :triggers],
+        signals=labels[:, triggers:],
     )
 
 

@@ -192,8 +192,8 @@ def test_no_pass_is_larger_than_memory_allows(tiny_bundle):
     lengths = [*[100] * 20, *[9] * 10, PASS_TOKENS + 1, *[300] * 5, *[9] * 10]
     windows = [EncodedInput((2, *[8] * (length - 2), 3), length) for length in lengths]
     assert len(network.logits(windows, batch_size=16).level) == len(windows)
-    assert PASS_TOKENS == 768
-    assert shapes == [(16, 9), *[(7, 100)] * 3, (3, 100), (2, 300), (2, 300), (1, 300), (1, 769)]
+    assert PASS_TOKENS == 512
+    assert shapes == [(16, 9), *[(5, 100)] * 4, (4, 100), *[(1, 300)] * 5, (1, 513)]
 
 
 def test_the_package_imports_nothing_heavy():
