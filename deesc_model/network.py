@@ -23,6 +23,11 @@ PASS_TOKENS: Final = 512
 grows with them; speed does not, once the matrices are as large as this."""
 
 
+PASS_COST: Final = 17
+"""What one more forward pass costs beside its tokens, in tokens: padding that wastes more is not
+worth the pass it saves. A line through the times of many shapes gave it."""
+
+
 class Network:
     """An onnxruntime session that may be shared by threads."""
 
@@ -96,7 +101,7 @@ class Network:
         Args:
             windows: At least one.
             batch_size: Most windows in one forward pass, 1 or more. A pass of long ones takes
-                fewer, see `PASS_TOKENS`.
+                fewer, see `PASS_TOKENS`, and so does one of unlike lengths, see `PASS_COST`.
 
         Returns:
             One row of logits per window, in the order given.
@@ -126,10 +131,11 @@ def _passes(
 ) -> Iterator[Sequence[int]]:
     """Cut windows in order of length into forward passes."""
     start = 0
-    for end, index in enumerate(order):
-        # The newest is the longest, so all are padded to its length.
-        padded = (end + 1 - start) * lengths[index]
-        if end > start and (end - start == batch_size or padded > PASS_TOKENS):
+    for end, index in enumerate(order[1:], start=1):
+        # A newcomer is the longest, so all before it are padded to its length.
+        count, longer = end - start, lengths[index] - lengths[order[end - 1]]
+        full = count == batch_size or (count + 1) * lengths[index] > PASS_TOKENS
+        if full or count * longer > PASS_COST:
             yield order[start:end]
             start = end
     yield order[start:]

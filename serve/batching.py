@@ -21,14 +21,11 @@ from serve.errors import BusyError, ExpiredError
 from serve.priority import yield_to_calls
 from serve.requests import Utterance
 
-PASS_COST: Final = 150
-"""What one more forward pass costs beside its padded characters, in characters."""
-
 ITEM_COST: Final = 100
 """What an utterance costs whatever its length, its context for one, in characters."""
 
 MAX_COST: Final = 4_000
-"""Padded characters of one batch: bounds how long a short text waits behind long ones."""
+"""Cost of one batch, in characters: bounds how long a short text waits behind long ones."""
 
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
@@ -55,14 +52,9 @@ class Waiting:
     future: asyncio.Future[Prediction]
 
     @property
-    def length(self) -> int:
-        """Characters of the text, which is what padding is paid for."""
-        return len(self.utterance.turn.text)
-
-    @property
     def cost(self) -> int:
         """Time that it takes the model, in characters."""
-        return self.length + ITEM_COST
+        return len(self.utterance.turn.text) + ITEM_COST
 
 
 class Batcher:
@@ -179,28 +171,20 @@ class Batcher:
     def _take(self, now: float) -> list[Waiting]:
         """Remove the next batch from the queue, and whatever nobody waits for any more.
 
-        The oldest comes first; others join, in order of arrival, if padding them costs no more
-        than a forward pass of their own would.
+        In order of arrival, as the network sorts them by length itself.
         """
-        alive: list[Waiting] = []
+        batch: list[Waiting] = []
+        left: list[Waiting] = []
+        cost = 0
         for item in self._waiting:
             if item.future.done():
                 continue
             if item.deadline <= now:
                 item.future.set_exception(ExpiredError())
-            else:
-                alive.append(item)
-        batch: list[Waiting] = []
-        left: list[Waiting] = []
-        longest = 0
-        for item in alive:
-            joined = max(longest, item.length)
-            cost = joined * (len(batch) + 1)
-            extra = cost - longest * len(batch)
-            fits = len(batch) < self._max_batch and cost <= MAX_COST
-            if not batch or (fits and extra <= item.length + PASS_COST):
+                continue
+            cost += item.cost
+            if not batch or (len(batch) < self._max_batch and cost <= MAX_COST):
                 batch.append(item)
-                longest = joined
             else:
                 left.append(item)
         self._waiting = left

@@ -12,7 +12,7 @@ from tiny_bundle import BIAS
 import deesc_model
 from deesc_model import EscalationClassifier, InvalidInputError, Level, Turn
 from deesc_model.encoding import EncodedInput, InputEncoder
-from deesc_model.network import PASS_TOKENS, Network, available_cpus
+from deesc_model.network import Network, available_cpus
 
 TEXTS = st.lists(
     st.lists(
@@ -177,23 +177,31 @@ def test_logits_come_back_in_the_order_given(tiny_bundle):
         assert together.level[row] == pytest.approx(network.logits([window]).level[0])
 
 
-def test_no_pass_is_larger_than_memory_allows(tiny_bundle):
+@pytest.mark.parametrize(
+    ("lengths", "shapes"),
+    [
+        pytest.param([9] * 20, [(16, 9), (4, 9)], id="as many as allowed"),
+        pytest.param([100] * 9, [(5, 100), (4, 100)], id="at most 512 tokens"),
+        pytest.param([300, 513, 300], [(1, 300), (1, 300), (1, 513)], id="one alone may be longer"),
+        pytest.param([9, 17, 9], [(3, 17)], id="16 tokens of padding are less than a pass"),
+        pytest.param([9, 18, 9], [(2, 9), (1, 18)], id="18 are more"),
+    ],
+)
+def test_passes_bound_memory_and_padding(tiny_bundle, lengths, shapes):
     bundle = EscalationClassifier.from_pretrained(tiny_bundle).bundle
     encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
     network = Network(bundle.model_path, encoder, threads=1)
-    shapes = []
+    found = []
 
     def collate(windows):
         arrays = InputEncoder.collate(encoder, windows)
-        shapes.append(arrays["input_ids"].shape)
+        found.append(arrays["input_ids"].shape)
         return arrays
 
     encoder.collate = collate
-    lengths = [*[100] * 20, *[9] * 10, PASS_TOKENS + 1, *[300] * 5, *[9] * 10]
     windows = [EncodedInput((2, *[8] * (length - 2), 3), length) for length in lengths]
     assert len(network.logits(windows, batch_size=16).level) == len(windows)
-    assert PASS_TOKENS == 512
-    assert shapes == [(16, 9), *[(5, 100)] * 4, (4, 100), *[(1, 300)] * 5, (1, 513)]
+    assert found == shapes
 
 
 def test_the_package_imports_nothing_heavy():

@@ -1,4 +1,4 @@
-"""The batcher by itself: order, likeness of lengths, deadlines, faults. No timing is asserted."""
+"""The batcher by itself: order, size, deadlines, faults. No timing is asserted."""
 
 import asyncio
 import math
@@ -10,7 +10,7 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import MAX_COST, PASS_COST, Batcher
+from serve.batching import ITEM_COST, MAX_COST, Batcher
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
 from serve.requests import Utterance
@@ -75,37 +75,8 @@ def test_a_batch_of_one_turns_batching_off(gate):
     assert asyncio.run(scenario()) == [1, 1, 1]
 
 
-def test_short_texts_do_not_wait_in_the_padding_of_long_ones(gate):
-    long = "late " * 200
-
-    async def scenario():
-        waits = Waits(gate)
-        calls = [await waits.ask_busy(gate)]
-        calls += [await waits.ask(text) for text in ("fine", long, "again", long, "late")]
-        gate.open()
-        await asyncio.gather(*calls)
-        await waits.batcher.close()
-
-    asyncio.run(scenario())
-    assert gate.batches == [["the"], ["fine", "again", "late"], [long, long]]
-
-
-def test_a_slightly_longer_text_joins_since_a_pass_costs_more(gate):
-    longer = "late" + " the" * (PASS_COST // 4)
-
-    async def scenario():
-        waits = Waits(gate)
-        calls = [await waits.ask_busy(gate), await waits.ask("fine"), await waits.ask(longer)]
-        gate.open()
-        await asyncio.gather(*calls)
-        await waits.batcher.close()
-
-    asyncio.run(scenario())
-    assert gate.batches[1] == ["fine", longer]
-
-
 def test_a_batch_is_bounded_in_characters_and_the_oldest_goes_first(gate):
-    long = "late " * (MAX_COST // 5 // 2)
+    long = "late " * ((MAX_COST // 2 - ITEM_COST) // 5)
 
     async def scenario():
         waits = Waits(gate)
