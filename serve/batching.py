@@ -88,6 +88,7 @@ class Batcher:
         self._observe_batch = observe_batch
         self._observe_predictions = observe_predictions
         self._waiting: list[Waiting] = []
+        self._running: list[Waiting] = []
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
         # A median: one pause of the machine must not make the next calls be refused.
@@ -101,8 +102,20 @@ class Batcher:
 
     @property
     def _expected_wait(self) -> float:
-        """Seconds until what waits now has been labelled."""
-        return sum(item.cost for item in self._waiting) * statistics.median(self._paces)
+        """Seconds until all that is here now has been labelled."""
+        cost = sum(item.cost for items in (self._waiting, self._running) for item in items)
+        return cost * statistics.median(self._paces)
+
+    def admit(self, utterances: int = 1) -> None:
+        """Refuse utterances that would have to wait too long.
+
+        Raises:
+            BusyError: The queue is full.
+        """
+        entering = min(utterances, self._max_batch)
+        full = self.depth + entering > self._max_waiting or self._expected_wait > self._max_wait_s
+        if self._waiting and full:
+            raise BusyError(self.depth, self._retry_after())
 
     async def predict(
         self, utterances: Sequence[Utterance], deadline: float = math.inf
@@ -119,10 +132,7 @@ class Batcher:
             BusyError: The queue is full; nothing was queued.
             ExpiredError: The deadline passed before the work began.
         """
-        entering = min(len(utterances), self._max_batch)
-        full = self._waiting and self.depth + entering > self._max_waiting
-        if full or self._expected_wait > self._max_wait_s:
-            raise BusyError(self.depth, self._retry_after())
+        self.admit(len(utterances))
         predictions: list[Prediction] = []
         loop = asyncio.get_running_loop()
         for start in range(0, len(utterances), self._max_batch):
@@ -154,7 +164,9 @@ class Batcher:
             while batch := self._take(loop.time()):
                 self._observe_batch(len(batch))
                 started = loop.time()
+                self._running = batch
                 results = await loop.run_in_executor(self._thread, self._compute, batch)
+                self._running = []
                 cost = sum(item.cost for item in batch)
                 self._paces.append((loop.time() - started) / cost)
                 self._observe_predictions(

@@ -65,7 +65,7 @@ class BusyError(TryLaterError):
     """The queue is full; it is likely to have room after `retry_after_s`."""
 
     def __init__(self, waiting: int, retry_after_s: float) -> None:
-        super().__init__(f"{waiting} utterances are waiting already; try later", retry_after_s)
+        super().__init__(f"too much is waiting already ({waiting}); try later", retry_after_s)
 
 
 class ExpiredError(DeescError):

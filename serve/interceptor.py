@@ -6,9 +6,9 @@ One interceptor does it all, so servicers hold no error handling, and a call pas
 import asyncio
 import contextlib
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -26,6 +26,17 @@ REQUEST_ID: Final = "x-request-id"
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+LABELLING: Final = frozenset(
+    {
+        "/deesc.v1.EscalationService/Predict",
+        "/deesc.v1.EscalationService/PredictBatch",
+        "/deesc.v1.EscalationService/PredictConversation",
+        "/inference.GRPCInferenceService/ModelInfer",
+    }
+)
+"""Methods whose calls end when the model is too busy; a stream's turns are refused one by one."""
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler.
 
@@ -33,14 +44,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metrics: Told of every finished call.
         tokens: Checks who calls; None lets everybody in.
         stopping: Done when the server begins to stop; new calls are sent elsewhere then.
+        admit: Raises `BusyError` when the model has too much to do.
     """
 
     def __init__(
-        self, metrics: Metrics, tokens: Tokens | None, stopping: asyncio.Future[None]
+        self,
+        metrics: Metrics,
+        tokens: Tokens | None,
+        stopping: asyncio.Future[None],
+        admit: Callable[[], None],
     ) -> None:
         self._metrics = metrics
         self._tokens = tokens
         self._stopping = stopping
+        self._admit = admit
         self._active = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -92,6 +109,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._tokens.check(method, metadata)
             if self._stopping.done() and not method.startswith(EXEMPT):
                 raise StoppingError
+            if method in LABELLING:  # before the message is read: most calls end here in overload
+                self._admit()
             with span(method, metadata, request_id):
                 yield
         except grpc.aio.AbortError:  # the health service answers by itself
@@ -156,4 +175,4 @@ async def _only(raw: AsyncIterator[bytes]) -> bytes:
 def _request_id(metadata: Any) -> str:
     """Return the caller's id if it is a plain one, or a new one."""
     sent = next((value for key, value in metadata if key == REQUEST_ID), "")
-    return sent if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"  # noqa: S311 - no secret

@@ -34,8 +34,13 @@ class JsonFormatter(logging.Formatter):
 
 def log(level: int, event: str, *, error: BaseException | None = None, **fields: object) -> None:
     """Log an event with named fields; `error` adds its type and where it was raised."""
-    if LOGGER.isEnabledFor(level):
-        LOGGER.log(level, event, exc_info=error, extra={"fields": fields})
+    if not LOGGER.isEnabledFor(level):
+        return
+    raised = error and (type(error), error, error.__traceback__)
+    # Made by hand: logging would look for the line that called, which nobody reads.
+    record = logging.LogRecord(LOGGER.name, level, "", 0, event, None, raised)
+    record.fields = fields
+    LOGGER.handle(record)
 
 
 def set_up(level: str) -> None:
@@ -43,4 +48,6 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # A line has none of them, and looking them up takes longer than to write it.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     LOGGER.setLevel(level.upper())

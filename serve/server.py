@@ -68,7 +68,9 @@ class Service:
         )
         self._metrics.watch_queue(lambda: self.batcher.depth)
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._calls = CallInterceptor(self._metrics, self._tokens, self._stopping)
+        self._calls = CallInterceptor(
+            self._metrics, self._tokens, self._stopping, self.batcher.admit
+        )
         self._server = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
         self._health = HealthServicer()
         await self._add_services()

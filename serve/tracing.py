@@ -14,7 +14,7 @@ def span(
     method: str, metadata: Iterable[tuple[str, str | bytes]], request_id: str
 ) -> AbstractContextManager[object]:
     """Return a server span around a call, a child of the caller's if it sent a traceparent."""
-    if propagate is None:
+    if propagate is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return contextlib.nullcontext()
     carrier = {key: value for key, value in metadata if isinstance(value, str)}
     service, _, name = method.removeprefix("/").partition("/")

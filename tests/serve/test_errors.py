@@ -161,6 +161,29 @@ def waiting(service, count):
     raise AssertionError(f"{service.batcher.depth} utterances wait, not {count}")
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        f"{SERVICE}/Predict",
+        f"{SERVICE}/PredictBatch",
+        f"{SERVICE}/PredictConversation",
+        "/inference.GRPCInferenceService/ModelInfer",
+    ],
+)
+def test_a_full_queue_refuses_before_a_message_is_read(busy, method):
+    service, stub = busy
+    held = [stub.Predict.future(predict(text)) for text in ("late", "again")]
+    waiting(service, 2)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(method)(b"\xff", timeout=10)
+        assert caught.value.code() is CODE.RESOURCE_EXHAUSTED
+        info = channel.unary_unary(f"{SERVICE}/GetModelInfo")
+        assert info(b"", timeout=10)  # what the model has no part in is answered
+    for call in held:
+        call.cancel()
+
+
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
     service, stub = busy
     held = [stub.Predict.future(predict(text)) for text in ("late", "again")]
