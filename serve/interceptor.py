@@ -175,4 +175,6 @@ async def _only(raw: AsyncIterator[bytes]) -> bytes:
 def _request_id(metadata: Any) -> str:
     """Return the caller's id if it is a plain one, or a new one."""
     sent = next((value for key, value in metadata if key == REQUEST_ID), "")
-    return sent if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"  # noqa: S311 - no secret
+    if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent):
+        return sent
+    return f"{random.getrandbits(128):032x}"

@@ -4,14 +4,22 @@ Messages of errors that nobody foresaw might quote what was being worked on, so 
 logged as its type and the lines that raised it, not its message.
 """
 
+import asyncio
+import contextlib
 import json
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 LOGGER: Final = logging.getLogger("deesc.serve")
+
+COLLECT_S: Final = 0.05
+"""Longest time that a line is held back, in seconds."""
+
+ATOMIC_WRITE: Final = 4096
+"""Most characters written at once: a pipe keeps those of several processes apart, by POSIX."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,11 +40,49 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes the lines of the event loop together, so that no call waits for its own.
+
+    Warnings and errors are written at once, after what was collected; the end of the process
+    writes the rest.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._collected = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, soon or now."""
+        line = self.format(record) + "\n"
+        if len(self._collected) + len(line) > ATOMIC_WRITE:
+            self.flush()
+        first = not self._collected
+        self._collected += line
+        if record.levelno > logging.INFO:
+            self.flush()
+        elif first:
+            try:
+                asyncio.get_running_loop().call_later(COLLECT_S, self.flush)
+            except RuntimeError:  # another thread, or no event loop yet
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        self.acquire()
+        try:
+            lines, self._collected = self._collected, ""
+            with contextlib.suppress(OSError):  # a lost stream stops no call
+                self.stream.write(lines)
+                self.stream.flush()
+        finally:
+            self.release()
+
+
 def log(level: int, event: str, *, error: BaseException | None = None, **fields: object) -> None:
     """Log an event with named fields; `error` adds its type and where it was raised."""
     if not LOGGER.isEnabledFor(level):
         return
-    raised = error and (type(error), error, error.__traceback__)
+    raised = (type(error), error, error.__traceback__) if error else None
     # Made by hand: logging would look for the line that called, which nobody reads.
     record = logging.LogRecord(LOGGER.name, level, "", 0, event, None, raised)
     record.fields = fields
@@ -45,7 +91,7 @@ def log(level: int, event: str, *, error: BaseException | None = None, **fields:
 
 def set_up(level: str) -> None:
     """Send the log of everything, libraries included, to standard error as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # A line has none of them, and looking them up takes longer than to write it.

@@ -113,7 +113,7 @@ def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
         waits = Waits(gate, max_waiting=2)
         calls = [await waits.ask_busy(gate), await waits.ask("late"), await waits.ask("again")]
         refused = await waits.ask("fine")
-        with pytest.raises(BusyError, match="already .2.; try later") as caught:
+        with pytest.raises(BusyError, match=r"already \(2\)") as caught:
             await refused
         assert 0.05 <= caught.value.retry_after_s <= 0.1
         gate.open()
@@ -140,7 +140,7 @@ def test_who_would_wait_too_long_is_refused(gate, classifier):
         for _ in range(9):
             await (await waits.ask("the"))
         calls = [await waits.ask_busy(gate), await waits.ask("late " * 1000)]  # 0.5 s or more
-        with pytest.raises(BusyError, match="already .1.; try later") as caught:
+        with pytest.raises(BusyError, match=r"already \(1\)") as caught:
             await (await waits.ask("again"))
         assert caught.value.retry_after_s >= 0.3
         gate.open()

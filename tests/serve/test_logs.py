@@ -1,0 +1,82 @@
+"""The handler that writes log lines together."""
+
+import asyncio
+import io
+import logging
+
+import pytest
+
+from serve.logs import ATOMIC_WRITE, COLLECT_S, LineHandler
+
+
+class Writes(io.StringIO):
+    """Remembers each write."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def write(self, text):
+        self.writes += [text] if text else []
+        return len(text)
+
+
+@pytest.fixture
+def writes():
+    return Writes()
+
+
+@pytest.fixture
+def tell(writes):
+    handler = LineHandler(writes)
+
+    def tell(text, level=logging.INFO):
+        handler.handle(logging.LogRecord("x", level, "", 0, text, None, None))
+
+    return tell
+
+
+def test_lines_of_the_event_loop_are_written_together_and_soon(tell, writes):
+    async def scenario():
+        tell("one")
+        tell("two")
+        assert writes.writes == []
+        await asyncio.sleep(2 * COLLECT_S)
+
+    asyncio.run(scenario())
+    assert writes.writes == ["one\ntwo\n"]
+
+
+def test_a_warning_is_written_at_once_after_what_was_collected(tell, writes):
+    async def scenario():
+        tell("one")
+        tell("trouble", logging.WARNING)
+        assert writes.writes == ["one\ntrouble\n"]
+
+    asyncio.run(scenario())
+
+
+def test_without_an_event_loop_lines_are_written_at_once(tell, writes):
+    tell("one")
+    tell("two")
+    assert writes.writes == ["one\n", "two\n"]
+
+
+def test_no_write_is_larger_than_a_pipe_keeps_whole(tell, writes):
+    async def scenario():
+        for _ in range(10):
+            tell("x" * (ATOMIC_WRITE // 3))
+        await asyncio.sleep(2 * COLLECT_S)
+
+    asyncio.run(scenario())
+    assert [text.count("\n") for text in writes.writes] == [2] * 5
+    assert max(map(len, writes.writes)) <= ATOMIC_WRITE
+
+
+def test_a_stream_that_is_gone_stops_nobody(tell, writes):
+    def fail(_):
+        raise BrokenPipeError
+
+    writes.write = fail
+    tell("one")
+    tell("two")
