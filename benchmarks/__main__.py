@@ -24,7 +24,8 @@ from benchmarks.goals import goals
 from benchmarks.machine import machine
 from benchmarks.plots import draw
 from benchmarks.processes import ROOT, Worker
-from benchmarks.report import section_of, write_section
+from benchmarks.report import section_of
+from benchmarks.section import write_section
 from benchmarks.setup import set_up
 from benchmarks.texts import mixed, short_turn, texts_of
 from deesc_model.bundle import default_bundle_path, read_bundle
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     section = section_of(figures, plots)
     print(section)
     if (document := options.out / "README.md").is_file():
-        write_section(document, section)
+        write_section(document, "make bench", section)
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -32,6 +32,10 @@ class Goal:
         """Whether the bar is met."""
         return self.found <= self.bar if self.at_most else self.found >= self.bar
 
+    def row(self) -> dict[str, Any]:
+        """Return the goal as it is written to JSON."""
+        return {**asdict(self), "found": round(self.found, 2), "met": self.met}
+
 
 def goals(contenders: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return each goal with its figure; those are left out whose contender was not measured.
@@ -62,7 +66,4 @@ def goals(contenders: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     if rival := next((name for name in OPENVINO if name in measured), None):
         faster = ours["per_s"] / measured[rival]["per_s"]
         found.append(Goal(f"throughput, times that of {measured[rival]['title']}", faster, 1))
-    return [
-        {**asdict(goal), "found": round(goal.found, 2), "met": goal.met, "who": ours["title"]}
-        for goal in found
-    ]
+    return [goal.row() | {"who": ours["title"]} for goal in found]

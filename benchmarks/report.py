@@ -1,31 +1,13 @@
-"""The figures as a section of a document, between two marks that the command finds again."""
+"""The figures of the model beside others, as a section of a document."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from benchmarks.contenders import OURS
-
-BEGIN: Final = "<!-- figures: written by `make bench` -->"
-END: Final = "<!-- end of figures -->"
+from benchmarks.section import goal_rows, machine_line
 
 Figures = Mapping[str, Any]
-
-
-def write_section(document: Path, section: str) -> None:
-    """Put a section in the place of what is between the marks.
-
-    Raises:
-        ValueError: The document lacks a mark.
-    """
-    text = document.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document} lacks the line {END if begin else BEGIN!r}")
-    partial = document.with_suffix(".partial")
-    partial.write_text(f"{before}{BEGIN}\n{section.strip()}\n{END}{after}", encoding="utf-8")
-    partial.replace(document)
 
 
 def section_of(figures: Figures, plots: Sequence[Path]) -> str:
@@ -35,10 +17,8 @@ def section_of(figures: Figures, plots: Sequence[Path]) -> str:
         figures: As `benchmarks.__main__` writes them.
         plots: Relative to the document.
     """
-    machine = figures["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['instructions'])};"
-        f" {machine['system']}; {', '.join(f'{k} {v}' for k, v in machine['versions'].items())}."
+        f"{machine_line(figures['machine'])}."
         f" {figures['date']}, default {figures['model_version']}; all others run"
         f" {figures['large']}, {figures['weights']}."
     ]
@@ -96,12 +76,7 @@ def _contenders(contenders: Figures) -> list[str]:
 
 
 def _goals(goals: Sequence[Figures]) -> list[str]:
-    rows = [f"| {goals[0]['who']} | is | goal | |", "| --- | --- | --- | --- |"]
-    for goal in goals:
-        bar = f"at {'most' if goal['at_most'] else 'least'} {goal['bar']:g}"
-        met = "met" if goal["met"] else "**missed**"
-        rows.append(f"| {goal['name']} | {goal['found']:g} | {bar} | {met} |")
-    return rows
+    return goal_rows(goals[0]["who"], goals)
 
 
 def _shown(each: Figures, key: str, digits: int) -> str:

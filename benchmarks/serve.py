@@ -1,7 +1,7 @@
 """Load the server on this machine and print its figures.
 
     python -m benchmarks.serve batching --seconds 10
-    python -m benchmarks.serve all --out benchmarks/serve.json
+    python -m benchmarks.serve all --seconds 60 --soak-seconds 600 --out benchmarks
 
 Scenarios: `latency` (one client, beside `predict` in process), `batching` (on and off),
 `overload` (four times capacity), `soak` (memory), `handover` (restart and reload under load).
@@ -12,6 +12,7 @@ what counts are the ratios, each measured in one run.
 import argparse
 import asyncio
 import contextlib
+import datetime
 import itertools
 import json
 import os
@@ -27,15 +28,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.echo import bare_call
 from benchmarks.load import Tally, closed_loop, open_loop, requests_of
+from benchmarks.machine import machine
+from benchmarks.section import write_section
+from benchmarks.serve_report import BATCH, section_of
 from deesc_model import EscalationClassifier, ServiceError
-from deesc_model.bundle import default_bundle_path
+from deesc_model._proto import escalation_pb2 as pb
+from deesc_model.bundle import default_bundle_path, read_bundle
 from deesc_model.client import AsyncEscalationClient, EscalationClient
 from deesc_model.messages import SPEAKER_NAMES
 from deesc_model.types import Turn
 
 ROOT: Final = Path(__file__).parents[1]
 Figures = dict[str, Any]
+
+TURNS: Final = 5
+"""How often servers that are compared take turns."""
 
 
 class Server:
@@ -85,40 +94,51 @@ class Bench:
     Args:
         bundle: The bundle that is served.
         seconds: Length of a measurement.
+        soak_seconds: Length of the soak.
         clients: Clients of the closed loops.
         folder: For logs and bundles, thrown away.
     """
 
-    def __init__(self, bundle: Path, seconds: float, clients: int, folder: Path) -> None:
-        self._bundle, self._seconds, self._clients = bundle, seconds, clients
-        self._folder = folder
+    def __init__(
+        self, bundle: Path, seconds: float, soak_seconds: float, clients: int, folder: Path
+    ) -> None:
+        self._bundle, self._clients, self._folder = bundle, clients, folder
+        self._seconds, self._soak_seconds = seconds, soak_seconds
         self._requests = requests_of(ROOT / "data" / "corpus")
 
     def latency(self) -> Figures:
         """One client, turn about with `predict` in this process on the same text.
 
-        An empty call shows what any call costs, whatever the model does.
+        An empty call shows what any call costs, whatever the model does; one to a bare server
+        that only echoes, what gRPC costs.
         """
         classifier = EscalationClassifier.from_pretrained(self._bundle)
-        spent: dict[str, list[float]] = {"in_process": [], "call": [], "empty_call": []}
+        spent: dict[str, list[float]] = {
+            "in_process": [],
+            "call": [],
+            "empty_call": [],
+            "bare_call": [],
+        }
 
         def timed(kind: str, action: Callable[[], object]) -> None:
             started = time.perf_counter()
             action()
             spent[kind].append((time.perf_counter() - started) * 1000)
 
-        with self._server() as server, EscalationClient(f"127.0.0.1:{server.port}") as client:
+        with (
+            self._server() as server,
+            EscalationClient(f"127.0.0.1:{server.port}") as client,
+            bare_call() as echo,
+        ):
             ends = time.perf_counter() + self._seconds
             for request in itertools.cycle(self._requests):
                 if time.perf_counter() > ends:
                     break
-                turn, *context = (
-                    Turn(SPEAKER_NAMES[each.speaker], each.text)
-                    for each in (request.utterance, *request.context)
-                )
+                turn, context = _turns(request)
                 timed("in_process", partial(classifier.predict, turn, context))
                 timed("call", partial(client.predict, turn, context))
                 timed("empty_call", client.model_info)
+                timed("bare_call", partial(echo, b""))
         median = {kind: statistics.median(values) for kind, values in spent.items()}
         over = statistics.median(
             call - here for call, here in zip(spent["call"], spent["in_process"], strict=True)
@@ -127,14 +147,36 @@ class Bench:
         return {"calls": len(spent["call"]), **shown, "over_p50_ms": round(over, 3)}
 
     def batching(self) -> Figures:
-        """The same clients with batching on and off."""
+        """The same clients with batching on and off, in turns; and the network's own gain."""
         found: Figures = {}
-        for name, arguments in (("on", ()), ("off", ("--max-batch", 1))):
-            with self._server(*arguments) as server:
-                self._closed(server, seconds=1)  # warm
-                found[name] = self._closed(server).summary()
-        found["ratio"] = round(found["on"]["per_s"] / found["off"]["per_s"], 2)
+        tallies: dict[str, list[Tally]] = {"on": [], "off": []}
+        with self._server() as on, self._server("--max-batch", 1) as off:
+            for round_ in range(TURNS + 1):
+                for name, server in (("on", on), ("off", off)):
+                    tally = self._closed(server, seconds=self._seconds / TURNS)
+                    if round_:  # the first warms up
+                        tallies[name].append(tally)
+        for name, each in tallies.items():
+            found[name] = sorted(each, key=lambda tally: tally.rate)[TURNS // 2].summary()
+        ratios = (on.rate / off.rate for on, off in zip(*tallies.values(), strict=True))
+        found["ratio"] = round(statistics.median(ratios), 2)
+        found["in_process_ratio"] = self._in_process_ratio()
         return found
+
+    def _in_process_ratio(self) -> float:
+        """Return what batches of 16 give over one text at a time without a server."""
+        classifier = EscalationClassifier.from_pretrained(self._bundle)
+        turns, contexts = zip(*map(_turns, self._requests), strict=True)
+        ratios = []
+        for start in range(0, len(turns) - BATCH, BATCH):
+            chosen = slice(start, start + BATCH)
+            begun = time.perf_counter()
+            for turn, context in zip(turns[chosen], contexts[chosen], strict=True):
+                classifier.predict(turn, context)
+            between = time.perf_counter()
+            classifier.predict_batch(turns[chosen], contexts[chosen])
+            ratios.append((between - begun) / (time.perf_counter() - between))
+        return round(statistics.median(ratios), 2)
 
     def overload(self) -> Figures:
         """Offer nine tenths of capacity, then four times capacity."""
@@ -158,9 +200,9 @@ class Bench:
         """Half of capacity; memory after a tenth of the time against memory at the end."""
         with self._server() as server:
             capacity = self._closed(server, seconds=2).rate
-            self._open(server, rate=capacity / 2, seconds=self._seconds / 10)
+            self._open(server, rate=capacity / 2, seconds=self._soak_seconds / 10)
             before = server.resident_mb()
-            tally = self._open(server, rate=capacity / 2, seconds=self._seconds * 0.9)
+            tally = self._open(server, rate=capacity / 2, seconds=self._soak_seconds * 0.9)
             after = server.resident_mb()
         growth = round((after / before - 1) * 100, 2)
         memory = [round(before, 1), round(after, 1)]
@@ -241,6 +283,14 @@ class Bench:
         return asyncio.run(work)
 
 
+def _turns(request: pb.PredictRequest) -> tuple[Turn, list[Turn]]:
+    turn, *context = (
+        Turn(SPEAKER_NAMES[each.speaker], each.text)
+        for each in (request.utterance, *request.context)
+    )
+    return turn, context
+
+
 SCENARIOS: Final = ("latency", "batching", "overload", "soak", "handover")
 
 
@@ -250,19 +300,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("scenario", nargs="?", default="all", choices=("all", *SCENARIOS))
     parser.add_argument("--model", type=Path, default=default_bundle_path(), help="a bundle")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a measurement")
+    parser.add_argument("--soak-seconds", type=float, default=60.0, help="length of the soak")
     parser.add_argument("--clients", type=int, default=16, help="clients of a closed loop")
-    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+    parser.add_argument("--out", type=Path, help="folder for serve.json and its README's section")
     chosen = parser.parse_args(arguments)
     names = SCENARIOS if chosen.scenario == "all" else (chosen.scenario,)
-    figures: Figures = {"cores": os.cpu_count(), "clients": chosen.clients}
-    figures["seconds"] = chosen.seconds
+    figures: Figures = {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "model_version": read_bundle(chosen.model).manifest.model_version,
+        "clients": chosen.clients,
+        "seconds": chosen.seconds,
+        "soak_seconds": chosen.soak_seconds,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(chosen.model, chosen.seconds, chosen.clients, Path(folder))
+        bench = Bench(
+            chosen.model, chosen.seconds, chosen.soak_seconds, chosen.clients, Path(folder)
+        )
         for name in names:
             figures[name] = getattr(bench, name)()
             print(json.dumps({name: figures[name]}, indent=1), flush=True)
+    section = section_of(figures)
+    print(section)
     if chosen.out:
-        chosen.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(figures, indent=1) + "\n"
+        (chosen.out / "serve.json").write_text(text, encoding="utf-8")
+        if (document := chosen.out / "README.md").is_file():
+            write_section(document, "make bench-serve", section)
 
 
 if __name__ == "__main__":

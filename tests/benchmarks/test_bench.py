@@ -13,8 +13,10 @@ from benchmarks.__main__ import main
 from benchmarks.comparison import level_quality
 from benchmarks.footprint import closure
 from benchmarks.goals import goals
-from benchmarks.report import BEGIN, END, write_section
+from benchmarks.machine import machine
 from benchmarks.roofline import Work
+from benchmarks.section import marks, write_section
+from benchmarks.serve_report import section_of as server_section
 from benchmarks.texts import SHORT, short_turn, texts_of
 from benchmarks.torch_model import write_checkpoint
 from benchmarks.weights import float_network
@@ -120,19 +122,21 @@ def test_a_package_brings_what_it_needs():
 
 
 def test_the_section_stands_between_its_marks(tmp_path):
+    begin, end = marks("make bench")
     document = tmp_path / "README.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    write_section(document, "new")
-    write_section(document, "newer")
+    document.write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
+    write_section(document, "make bench", "new")
+    write_section(document, "make bench", "newer")
     text = document.read_text(encoding="utf-8")
-    assert text == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
+    assert text == f"before\n{begin}\nnewer\n{end}\nafter\n"
     document.write_text("no marks", encoding="utf-8")
     with pytest.raises(ValueError, match="lacks the line"):
-        write_section(document, "new")
+        write_section(document, "make bench", "new")
 
 
 def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_path):
-    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    begin, end = marks("make bench")
+    (tmp_path / "README.md").write_text(f"{begin}\n{end}\n", encoding="utf-8")
     others = ["--only", "onnxruntime,openvino-int8", "--parts", "comparison,overhead"]
     main(["--quick", "--out", str(tmp_path), *others])
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
@@ -153,3 +157,39 @@ def test_who_is_unknown_is_refused_by_name(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "deesc,magic"])
     assert "unknown magic; there are deesc, deesc-large" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("figure", "row"),
+    [
+        ("latency", "| one client, p50 above `predict` in process, ms | 0.5 | at most 0.8 | met |"),
+        (
+            "batching",
+            "| throughput with batching, times without | 1.4 | at least 1.8 | **missed** |",
+        ),
+        (
+            "handover",
+            "| restart under load: replies lost | 1 | at most 0 | **missed** |",
+        ),
+    ],
+)
+def test_the_servers_section_says_what_is_met_and_leaves_out_what_was_not_measured(figure, row):
+    known = {
+        "latency": {
+            "over_p50_ms": 0.5,
+            **dict.fromkeys(
+                ("in_process_p50_ms", "call_p50_ms", "empty_call_p50_ms", "bare_call_p50_ms"), 1.0
+            ),
+        },
+        "batching": {
+            "on": {"per_s": 14},
+            "off": {"per_s": 10},
+            "ratio": 1.4,
+            "in_process_ratio": 1.2,
+        },
+        "handover": {"lost": 1, "duplicated": 0},
+    }
+    about = {"clients": 16, "seconds": 1, "date": "2026-01-01", "model_version": "m"}
+    section = server_section(about | {"machine": machine(), figure: known[figure]})
+    assert row in section.splitlines()
+    assert ("one client" in section.lower()) == (figure == "latency")

@@ -1,0 +1,80 @@
+"""The server's figures as a section of a document, and what they should be."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from benchmarks.goals import Goal
+from benchmarks.section import goal_rows, machine_line
+
+Figures = Mapping[str, Any]
+
+BATCH: Final = 16
+"""Texts of a batch in process: the server's default."""
+
+
+def section_of(figures: Figures) -> str:
+    """Return the section: machine, goals, and what bounds them.
+
+    Args:
+        figures: As `benchmarks.serve` writes them; scenarios may be missing.
+    """
+    who = f"{figures['clients']} clients, {figures['seconds']:g} s each"
+    goals = [goal.row() for goal in _goals(figures)]
+    lines = [
+        f"{machine_line(figures['machine'])}. {figures['date']}, {figures['model_version']}.",
+        "",
+        *goal_rows(who, goals),
+        "",
+        *_bounds(figures),
+    ]
+    return "\n".join(lines)
+
+
+def _goals(figures: Figures) -> Iterator[Goal]:
+    if latency := figures.get("latency"):
+        name = "one client, p50 above `predict` in process, ms"
+        yield Goal(name, latency["over_p50_ms"], 0.8, at_most=True)
+    if batching := figures.get("batching"):
+        yield Goal("throughput with batching, times without", batching["ratio"], 1.8)
+    if overload := figures.get("overload"):
+        refused = overload["at_four_times"].get("RESOURCE_EXHAUSTED", {"p50_ms": 0, "p99_ms": 0})
+        name = "four times capacity: p99 of accepted calls, times that at capacity"
+        yield Goal(name, overload["p99_ratio"], 2, at_most=True)
+        yield Goal("its refusals, p50 ms", refused["p50_ms"], 10, at_most=True)
+        yield Goal("its refusals, p99 ms", refused["p99_ms"], 10, at_most=True)
+        before, after = overload["memory_mb"]
+        yield Goal("its memory, growth in %", 100 * (after / before - 1), 2, at_most=True)
+    if soak := figures.get("soak"):
+        name = f"{figures['soak_seconds']:g} s at half of capacity: memory, growth in %"
+        yield Goal(name, soak["growth_percent"], 2, at_most=True)
+    if handover := figures.get("handover"):
+        yield Goal("reload and restart under load: lost", handover["lost"], 0, at_most=True)
+        yield Goal(
+            "reload and restart under load: duplicated", handover["duplicated"], 0, at_most=True
+        )
+
+
+def _bounds(figures: Figures) -> Iterator[str]:
+    """Say what no server could do better here."""
+    if latency := figures.get("latency"):
+        ms = {
+            kind: f"{latency[f'{kind}_p50_ms']:.2f}"
+            for kind in ("in_process", "call", "empty_call", "bare_call")
+        }
+        yield (
+            f"One client, p50: `predict` takes {ms['in_process']} ms, a call {ms['call']}, an empty"
+            f" call {ms['empty_call']}, and one to a bare `grpc.aio` server that only echoes"
+            f" {ms['bare_call']}."
+        )
+    if batching := figures.get("batching"):
+        yield (
+            f"Batching: {batching['on']['per_s']:.0f} a second with it,"
+            f" {batching['off']['per_s']:.0f} without. In process, batches of {BATCH} give"
+            f" {batching['in_process_ratio']:.2f} times what one text at a time does."
+        )
+    if overload := figures.get("overload"):
+        yield (
+            f"Overload: {4 * overload['capacity_per_s']:.0f} calls a second were offered,"
+            f" {overload['at_four_times']['per_s']:.0f} answered, against"
+            f" {overload['at_capacity']['per_s']:.0f} at capacity."
+        )
