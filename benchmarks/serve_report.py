@@ -48,10 +48,9 @@ def _goals(figures: Figures) -> Iterator[Goal]:
         name = f"{figures['soak_seconds']:g} s at half of capacity: memory, growth in %"
         yield Goal(name, soak["growth_percent"], 2, at_most=True)
     if handover := figures.get("handover"):
-        yield Goal("reload and restart under load: lost", handover["lost"], 0, at_most=True)
-        yield Goal(
-            "reload and restart under load: duplicated", handover["duplicated"], 0, at_most=True
-        )
+        for kind in ("lost", "duplicated"):
+            name = f"reload and restart under load: replies {kind}"
+            yield Goal(name, handover[kind], 0, at_most=True)
 
 
 def _bounds(figures: Figures) -> Iterator[str]:

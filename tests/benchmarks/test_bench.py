@@ -169,7 +169,7 @@ def test_who_is_unknown_is_refused_by_name(capsys):
         ),
         (
             "handover",
-            "| restart under load: replies lost | 1 | at most 0 | **missed** |",
+            "| reload and restart under load: replies lost | 1 | at most 0 | **missed** |",
         ),
     ],
 )
