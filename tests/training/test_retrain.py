@@ -104,6 +104,7 @@ def rows_of(database: Path, table: str) -> int:
         return int(connection.execute(f"select count(*) from {table}").fetchone()[0])  # noqa: S608
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_the_champion_stays(tiny_config, lenient, tmp_path):
     assert retrain.main(arguments(tiny_config, lenient, tmp_path / "a.toml")) == 0
     registry, before = Registry(tiny_config), read_bundle(Path(tiny_config.bundle_dir)).manifest
