@@ -1,6 +1,6 @@
 """A bare `grpc.aio` server that echoes: what a call costs by itself.
 
-python -m benchmarks.echo     # prints its port, and ends with its standard input
+`python -m benchmarks.echo` prints its port, and ends with its standard input.
 """
 
 import asyncio
@@ -26,7 +26,6 @@ def bare_call() -> Iterator[Callable[[bytes], bytes]]:
         port = int(process.stdout.readline())
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel.unary_unary(METHOD)
-        process.stdin.close()
 
 
 async def _echo(request: bytes, context: Any) -> bytes:

@@ -164,7 +164,7 @@ class Bench:
         return found
 
     def _in_process_ratio(self) -> float:
-        """Return what batches of 16 give over one text at a time without a server."""
+        """Return what batches give over one text at a time without a server."""
         classifier = EscalationClassifier.from_pretrained(self._bundle)
         turns, contexts = zip(*map(_turns, self._requests), strict=True)
         ratios = []

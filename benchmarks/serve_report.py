@@ -5,11 +5,12 @@ from typing import Any, Final
 
 from benchmarks.goals import Goal
 from benchmarks.section import goal_rows, machine_line
+from serve.config import Settings
 
 Figures = Mapping[str, Any]
 
-BATCH: Final = 16
-"""Texts of a batch in process: the server's default."""
+BATCH: Final = Settings().max_batch
+"""Texts of a batch in process: as many as the server collects."""
 
 
 def section_of(figures: Figures) -> str:

@@ -24,8 +24,8 @@ grows with them; speed does not, once the matrices are as large as this."""
 
 
 PASS_COST: Final = 17
-"""What one more forward pass costs beside its tokens, in tokens: padding that wastes more is not
-worth the pass it saves. A line through the times of many shapes gave it."""
+"""What one more forward pass costs beside its tokens, in tokens, roughly: padding that wastes more
+is not worth the pass it saves."""
 
 
 class Network:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import ITEM_COST, MAX_COST, Batcher
+from serve.batching import FIRST_PACE_S, ITEM_COST, MAX_COST, Batcher
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
 from serve.requests import Utterance
@@ -146,6 +146,23 @@ def test_who_would_wait_too_long_is_refused(gate, classifier):
         gate.open()
         await asyncio.gather(*calls)
         await (await waits.ask("again"))  # nobody waits any more
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_being_computed_is_waited_for_too_but_one_may_always_wait(gate):
+    long = "late " * 1000
+
+    async def scenario():
+        waits = Waits(gate, max_wait_s=len(long) * FIRST_PACE_S)
+        calls = [await waits.ask(long)]
+        await asyncio.to_thread(gate.entered.wait, 10)
+        calls.append(await waits.ask("fine"))  # alone in the queue
+        with pytest.raises(BusyError, match=r"already \(1\)"):
+            await (await waits.ask("again"))  # "fine" alone would be no reason
+        gate.open()
+        await asyncio.gather(*calls)
         await waits.batcher.close()
 
     asyncio.run(scenario())
