@@ -76,7 +76,8 @@ class LabelAttention(nn.Module):
             hidden: float (batch, sequence, width).
             mask: bool (batch, sequence, 1), true on the tokens that may count.
         """
-        scores = self.query(hidden).masked_fill(~mask, torch.finfo(hidden.dtype).min)
+        scores = self.query(hidden)
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)  # autocast: not hidden's
         return (scores.softmax(dim=1) * self.value(hidden)).sum(dim=1)
 
 
