@@ -99,6 +99,17 @@ def test_label_attention_by_hand():
         assert head(hidden, mask)[0].tolist() == pytest.approx([3.5, (3 * 2 + 4) / 4])
 
 
+def test_label_attention_ignores_masked_tokens_under_autocast_too():
+    head = LabelAttention(2, 2)
+    torch.nn.init.normal_(head.query.weight)
+    hidden, mask = torch.randn(3, 5, 2), torch.arange(5)[None, :, None] < torch.tensor(3)
+    hidden[:, 3:] = 1e4
+    with torch.no_grad():
+        exact = head(hidden, mask)
+        with torch.autocast("cpu", torch.bfloat16):  # hidden stays float32, the scores do not
+            assert torch.allclose(head(hidden, mask).float(), exact, atol=0.05)
+
+
 def test_the_lowest_blocks_stay_as_they_came(base_model):
     model, _ = new_model(str(base_model), "softmax", 0.0, PLAIN)
     freeze_blocks(model, 2)
