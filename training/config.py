@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from deesc_model.errors import DeescError
 from deesc_model.scoring import LEVEL_HEADS
@@ -60,13 +60,16 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest value of each number."""
 
+LISTED = {int: "whole numbers", str: "strings"}
+"""What a list may hold, in words."""
+
 
 @dataclass(frozen=True)
 class Config:
     """Everything that can be changed about a training run.
 
-    The keys from `teacher` on are for `training.distil` alone, which takes the base model, the
-    level head and how much is read (`max_length` to `window_overlap`) from the teacher.
+    The keys from `teachers` on are for `training.distil` alone, which takes the base model, the
+    level head and how much is read (`max_length` to `window_overlap`) from the teachers.
 
     Attributes:
         name: Name of the model that the bundle carries.
@@ -115,15 +118,16 @@ class Config:
         experiment: MLflow experiment.
         registered_model: Name in the model registry.
         alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
-        teacher: Run folder of the model to distil.
-        student_layers: Layers of the teacher, counted from 1, that the student starts as.
+        teachers: Run folders of the models to distil; what they answer is averaged.
+        student_layers: Layers of the first teacher, counted from 1, that the student starts as.
         vocabulary_count: A word piece stays if the texts have it this often; 0 keeps all.
-        unlabelled: Unlabelled texts at most that the teacher labels, of all sources alike.
-        soft_share: Weight 0–1 of the distance to the teacher's answers; the rest is the loss on
+        unlabelled: Unlabelled texts at most that the teachers label, of all sources alike.
+        soft_share: Weight 0–1 of the distance to the teachers' answers; the rest is the loss on
             gold labels.
         temperature: Logits are divided by it before they are compared: a high one makes small
             differences between unlikely labels count as much as those between likely ones.
-        state_loss_weight: Weight of the angle between the student's layers and the teacher's.
+        state_loss_weight: Weight of the angle between the student's layers and the first
+            teacher's.
     """
 
     name: str = "deesc-minilm"
@@ -168,7 +172,7 @@ class Config:
     experiment: str = "deesc"
     registered_model: str = "deesc"
     alias: str = "challenger"
-    teacher: str = "runs/default"
+    teachers: tuple[str, ...] = ("runs/default",)
     student_layers: tuple[int, ...] = (2, 4, 6)
     vocabulary_count: int = 3
     unlabelled: int = 8000
@@ -272,9 +276,9 @@ def check_types(
     for key, value in values.items():
         if key not in hints:
             raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(hints)}")
-        wanted = get_origin(hints[key]) or hints[key]
-        if wanted is tuple:
-            checked[key] = _whole_numbers(value, f"{source}: {key}")
+        wanted = hints[key]
+        if get_origin(wanted) is tuple:
+            checked[key] = _list_of(get_args(wanted)[0], value, f"{source}: {key}")
             continue
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ConfigError(
@@ -284,7 +288,7 @@ def check_types(
     return checked
 
 
-def _whole_numbers(value: Any, what: str) -> tuple[int, ...]:
-    if type(value) is not list or any(type(item) is not int for item in value):
-        raise ConfigError(f"{what} must be a list of whole numbers, not {value!r}")
+def _list_of(kind: type, value: Any, what: str) -> tuple[Any, ...]:
+    if type(value) is not list or any(type(item) is not kind for item in value):
+        raise ConfigError(f"{what} must be a list of {LISTED[kind]}, not {value!r}")
     return tuple(value)

@@ -2,6 +2,8 @@
 
 python -m training.distil --config training/configs/student.toml
 python -m training.distil --config training/configs/student.toml --teacher runs/default
+python -m training.distil --config training/configs/student.toml --teacher runs/default/seeds/7 \
+    --teacher runs/default/seeds/8                what several teachers answer on average
 python -m training.distil --config training/configs/student.toml --resume    go on after a kill
 """
 
@@ -64,7 +66,7 @@ log = logging.getLogger("training")
 
 
 def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
-    """Distil a teacher into a student, export, evaluate and write the bundle.
+    """Distil teachers into a student, export, evaluate and write the bundle.
 
     Args:
         config: The resolved configuration.
@@ -74,44 +76,72 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
         As `train` does.
 
     Raises:
-        DeescError: There is no teacher, torchrun started it, or what `train` says.
+        DeescError: A teacher is missing or unlike the others, torchrun started it, or what
+            `train` says.
     """
     if process_count() > 1:
         raise DeescError("a student is distilled by one process; start it without torchrun")
-    config = _like_teacher(config)
+    config = _like_teachers(config)
     sources, annotations = Path(config.sources), Path(config.annotations)
     unlabelled = load_unlabelled(sources, annotations, held_out=config.held_out_source)
     labelled = load_sources(sources, annotations, held_out=config.held_out_source)
     held = [row for row in labelled if row.split != "train"]
     drawn = without_near(draw_evenly(unlabelled, config.unlabelled, config.seed), held)
     log.info("%d unlabelled texts, %d of them for the teacher", len(unlabelled), len(drawn))
-    weights = file_sha256(Path(config.teacher) / CHECKPOINT / WEIGHTS_FILE)
+    weights = tuple(file_sha256(folder / WEIGHTS_FILE) for folder in _checkpoints(config))
     return train(
         config,
         resume=resume,
         learn=_Distillation(weights, [row.text for row in unlabelled], drawn),
-        origins={"teacher_weights": weights, "unlabelled_fingerprint": fingerprint(unlabelled)},
+        origins={
+            "teacher_weights": " ".join(weights),
+            "unlabelled_fingerprint": fingerprint(unlabelled),
+        },
     )
 
 
-def _like_teacher(config: Config) -> Config:
-    """Return the configuration with what the teacher decides.
+def _checkpoints(config: Config) -> list[Path]:
+    """Return the folders of the teachers' checkpoints."""
+    return [Path(run_dir) / CHECKPOINT for run_dir in config.teachers]
+
+
+def _like_teachers(config: Config) -> Config:
+    """Return the configuration with what the teachers decide.
 
     Raises:
-        DeescError: The teacher is no run folder with a checkpoint.
+        DeescError: There is none, one is no run folder with a checkpoint, or they differ in what
+            a student takes over.
     """
-    run_dir = Path(config.teacher)
+    if not config.teachers:
+        raise DeescError("teachers must name the folder of at least one finished run")
+    decided = [_decided_by(Path(run_dir)) for run_dir in config.teachers]
+    for run_dir, other in zip(config.teachers, decided, strict=True):
+        if Path(run_dir).resolve() == Path(config.run_dir).resolve():
+            raise DeescError(f"run_dir {config.run_dir!r} is a teacher's, choose another")
+        for key, value in other.items():
+            if value != decided[0][key]:
+                raise DeescError(
+                    f"teachers must be alike, but {run_dir!r} has {key} {value!r} and"
+                    f" {config.teachers[0]!r} has {decided[0][key]!r}"
+                )
+    return replace(config, **decided[0])
+
+
+def _decided_by(run_dir: Path) -> dict[str, Any]:
+    """Return the values of the configuration that a teacher decides.
+
+    Raises:
+        DeescError: It is no run folder with a checkpoint.
+    """
     try:
         base = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["base_model"]
         about = json.loads((run_dir / CHECKPOINT / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as error:
         raise DeescError(
-            f"teacher {config.teacher!r} is not the folder of a finished run ({error}); train one"
+            f"teacher {str(run_dir)!r} is not the folder of a finished run ({error}); train one"
             " with python -m training.train and name its run_dir"
         ) from None
-    if run_dir.resolve() == Path(config.run_dir).resolve():
-        raise DeescError(f"run_dir {config.run_dir!r} is the teacher's, choose another")
-    return replace(config, base_model=base, level_head=about["level_head"], **about["encoder"])
+    return {"base_model": base, "level_head": about["level_head"], **about["encoder"]}
 
 
 @dataclass(frozen=True)
@@ -119,12 +149,12 @@ class _Distillation:
     """Makes a student's checkpoint; called as `fine_tune` is.
 
     Attributes:
-        weights: Hash of the teacher's weights.
+        weights: Hashes of the teachers' weights.
         vocabulary_texts: Unlabelled texts in which word pieces are counted too.
-        unlabelled: Texts that the teacher alone labels.
+        unlabelled: Texts that the teachers alone label.
     """
 
-    weights: str
+    weights: tuple[str, ...]
     vocabulary_texts: Sequence[str]
     unlabelled: Sequence[Utterance]
 
@@ -138,10 +168,12 @@ class _Distillation:
     ) -> float:
         set_seed(config.seed)
         torch.set_num_threads(min(config.threads, available_cpus()))
-        teacher, tokenizer, _ = load_checkpoint(Path(config.teacher) / CHECKPOINT)
+        teachers = [load_checkpoint(folder) for folder in _checkpoints(config)]
+        first, tokenizer, _ = teachers[0]
         labelled = choose_views(train_rows, config)
         rows = [*labelled, *self.unlabelled]
-        answers = self._answers(config, teacher, make_encoder(tokenizer, config), rows)
+        models = [teacher for teacher, _, _ in teachers]
+        answers = self._answers(config, models, make_encoder(tokenizer, config), rows)
         kept = None
         if config.vocabulary_count:
             texts = [render_turn(Turn(row.speaker, row.text)) for row in train_rows]
@@ -149,7 +181,7 @@ class _Distillation:
             tokenizer, kept = trim_vocabulary(tokenizer, texts, config.vocabulary_count)
             log.info("%d word pieces are left", len(kept))
         student = make_student(
-            teacher,
+            first,
             config.student_layers,
             kept,
             config.dropout,
@@ -183,17 +215,17 @@ class _Distillation:
     def _answers(
         self,
         config: Config,
-        teacher: EscalationModel,
+        teachers: Sequence[EscalationModel],
         encoder: InputEncoder,
         rows: Sequence[Utterance],
     ) -> Answers:
-        """Return what the teacher says to each row; as in training, to its first window."""
+        """Return what the teachers say to each row; as in training, to its first window."""
         windows = [encode_utterance(row, encoder)[0] for row in rows]
         layers = config.student_layers
         return remembered(
             Path(config.run_dir) / ANSWERS_FILE,
             question_key(self.weights, layers, windows),
-            lambda: ask(teacher, layers, encoder, windows, config.evaluation_batch_size),
+            lambda: ask(teachers, layers, encoder, windows, config.evaluation_batch_size),
         )
 
 
@@ -201,7 +233,7 @@ def choose_views(rows: Sequence[Utterance], config: Config) -> list[Utterance]:
     """Return what the student sees of the training split, in every epoch the same.
 
     Fine-tuning shows a text now with context and now without, now changed. Here one view of
-    each is drawn, and of the plain ones a share, so that the teacher reads each text once.
+    each is drawn, and of the plain ones a share, so that a teacher reads each text once.
 
     Args:
         rows: The training split.
@@ -237,12 +269,19 @@ def _collate(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = run_parser("python -m training.distil", __doc__)
-    parser.add_argument("--teacher", metavar="RUN_DIR", help="instead of the configuration's")
+    parser.add_argument(
+        "--teacher",
+        metavar="RUN_DIR",
+        action="append",
+        dest="teachers",
+        help="instead of the configuration's; may be given several times",
+    )
     options = parser.parse_args(arguments)
 
     def make() -> dict[str, Any]:
         config = read_config(options.config, options.overrides)
-        config = replace(config, teacher=options.teacher or config.teacher)
+        if options.teachers:
+            config = replace(config, teachers=tuple(options.teachers))
         return distil(config, resume=options.resume)
 
     return print_report(make)

@@ -124,11 +124,17 @@ class EscalationModel(nn.Module):
             trigger_targets: float (batch, 11), 0 or 1.
             signal_targets: float (batch, 5), 0 or 1.
         """
-        hidden = self._encode(input_ids, attention_mask, utterance_mask).last_hidden_state
-        output = self.split_logits(self._label(hidden, utterance_mask))
+        output = self.split_logits(self.all_logits(input_ids, attention_mask, utterance_mask))
         if levels is None or trigger_targets is None or signal_targets is None:
             return output
         return {"loss": self._loss(output, levels, trigger_targets, signal_targets)} | output
+
+    def all_logits(
+        self, input_ids: Tensor, attention_mask: Tensor, utterance_mask: Tensor
+    ) -> Tensor:
+        """Return all logits side by side, float (batch, outputs)."""
+        hidden = self._encode(input_ids, attention_mask, utterance_mask).last_hidden_state
+        return self._label(hidden, utterance_mask)
 
     def with_states(
         self, input_ids: Tensor, attention_mask: Tensor, utterance_mask: Tensor

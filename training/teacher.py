@@ -1,4 +1,4 @@
-"""What a teacher answers to every text that a student learns from: computed once, kept on disk."""
+"""What teachers answer to every text that a student learns from: computed once, kept on disk."""
 
 import hashlib
 import json
@@ -21,11 +21,12 @@ log = logging.getLogger("training")
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A teacher's answers to n texts.
+    """Teachers' answers to n texts.
 
     Attributes:
-        logits: float32 (n, outputs), all of them side by side.
-        states: float16 (n, layers, width), the mean of each layer's output over the utterance.
+        logits: float32 (n, outputs), all of them side by side, the mean of all teachers'.
+        states: float16 (n, layers, width), the mean of each layer's output over the utterance;
+            of the first teacher, from whose layers the student starts.
     """
 
     logits: npt.NDArray[np.float32]
@@ -33,47 +34,53 @@ class Answers:
 
 
 def ask(
-    teacher: EscalationModel,
+    teachers: Sequence[EscalationModel],
     layers: Sequence[int],
     encoder: InputEncoder,
     windows: Sequence[EncodedInput],
     batch_size: int,
 ) -> Answers:
-    """Run the teacher over windows, in fp32 and in evaluation mode.
+    """Run teachers over windows, in fp32 and in evaluation mode.
+
+    Source: the mean of several, Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural
+    Network, 2015, section 3.
 
     Args:
-        teacher: The network, left in evaluation mode.
+        teachers: At least one network, left in evaluation mode.
         layers: Whose states to keep, counted from 1.
-        encoder: The teacher's.
-        windows: What it reads.
+        encoder: The teachers'.
+        windows: What they read.
         batch_size: Windows in one forward pass.
     """
     batches = like_lengths(windows, batch_size)
-    device = next(teacher.parameters()).device
+    device = next(teachers[0].parameters()).device
     chosen = [number - 1 for number in layers]
     logits, states = [], []
-    teacher.eval()
+    for teacher in teachers:
+        teacher.eval()
     with torch.inference_mode():
         for places in tqdm(batches, "teacher", leave=False):
             batch = encoder.collate([windows[place] for place in places])
-            answer, state = teacher.with_states(
-                *(torch.from_numpy(array).to(device) for array in batch.values())
-            )
-            logits.append(answer.float().cpu().numpy())
+            inputs = [torch.from_numpy(array).to(device) for array in batch.values()]
+            answer, state = teachers[0].with_states(*inputs)
+            others = [teacher.all_logits(*inputs) for teacher in teachers[1:]]
+            logits.append(torch.stack([answer, *others]).float().mean(dim=0).cpu().numpy())
             states.append(state[:, chosen].half().cpu().numpy())
     back = np.argsort(np.concatenate(batches))
     return Answers(np.concatenate(logits)[back], np.concatenate(states)[back])
 
 
-def question_key(teacher: str, layers: Sequence[int], windows: Sequence[EncodedInput]) -> str:
+def question_key(
+    teachers: Sequence[str], layers: Sequence[int], windows: Sequence[EncodedInput]
+) -> str:
     """Return a hash of all that answers depend on.
 
     Args:
-        teacher: Hash of its weights.
+        teachers: Hashes of their weights, in order.
         layers: As for `ask`.
         windows: As for `ask`.
     """
-    digest = hashlib.sha256(json.dumps([teacher, list(layers)]).encode())
+    digest = hashlib.sha256(json.dumps([list(teachers), list(layers)]).encode())
     for window in windows:
         digest.update(json.dumps(asdict(window)).encode())
     return digest.hexdigest()
@@ -90,7 +97,7 @@ def remembered(file: Path, key: str, compute: Callable[[], Answers]) -> Answers:
     if file.is_file():
         with np.load(file) as content:
             if str(content["key"]) == key:
-                log.info("the teacher's answers are in %s", file)
+                log.info("the teachers' answers are in %s", file)
                 return Answers(content["logits"], content["states"])
     answers = compute()
     partial = file.with_name(file.name + ".partial")

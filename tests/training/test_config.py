@@ -33,6 +33,8 @@ def test_the_shipped_configurations_are_valid(name):
         ("window_overlap = 200", [], "window_overlap must be at most half of max_length 256"),
         ("student_layers = 3", [], "student_layers must be a list of whole numbers, not 3"),
         ("student_layers = [2, 'x']", [], "student_layers must be a list of whole numbers"),
+        ("teachers = 'runs/one'", [], "teachers must be a list of strings, not 'runs/one'"),
+        ("", ["teachers=[7]"], "teachers must be a list of strings, not \\[7\\]"),
         ("", ["temperature=0"], "temperature must be from 0.1 to"),
         ("level_head = 'tree'", [], "level_head must be one of softmax, corn"),
         ("epochs 3", [], "is not TOML"),

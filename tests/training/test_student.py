@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import math
@@ -161,34 +162,47 @@ def test_the_teacher_is_asked_once(teacher, tmp_path):
 
     def compute():
         asked.append(1)
-        return ask(model, (2, 6), encoder, windows, batch_size=2)
+        return ask([model], (2, 6), encoder, windows, batch_size=2)
 
-    file, key = tmp_path / "teacher.npz", question_key("weights", (2, 6), windows)
+    file, key = tmp_path / "teacher.npz", question_key(["weights"], (2, 6), windows)
     first = remembered(file, key, compute)
     second = remembered(file, key, compute)
     assert len(asked) == 1
     assert np.array_equal(first.logits, second.logits)
-    alone = ask(model, (2, 6), encoder, windows[1:2], batch_size=1)  # the order is the windows'
+    alone = ask([model], (2, 6), encoder, windows[1:2], batch_size=1)  # the order is the windows'
     assert np.allclose(second.logits[1], alone.logits[0], atol=1e-5)
     assert second.states.shape == (3, 2, 32)
-    remembered(
-        file, question_key("weights", (2, 6), windows[:2]), lambda: Answers(*2 * [alone.logits])
-    )
+    other = question_key(["weights"], (2, 6), windows[:2])
+    remembered(file, other, lambda: Answers(*2 * [alone.logits]))
     remembered(file, key, compute)
     assert len(asked) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["teacher.npz"]
 
 
-def test_keys_of_questions_differ_by_teacher_layers_and_text():
+def test_several_teachers_answer_with_their_mean_and_the_firsts_states(teacher):
+    model, tokenizer = teacher
+    encoder = make_encoder(tokenizer, Config(max_length=48, context_tokens=8, window_overlap=8))
+    windows = [EncodedInput(tuple(range(2, 2 + size)), size) for size in (9, 3, 6)]
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.heads.value.bias += torch.arange(21.0)  # so the second's answers are known
+    one, both = (ask(of, (2, 6), encoder, windows, 2) for of in ([model], [model, other]))
+    assert np.allclose(both.logits - one.logits, np.arange(21.0) / 2, atol=1e-5)
+    assert np.array_equal(both.states, one.states)
+
+
+def test_keys_of_questions_differ_by_teachers_layers_and_text():
     window = EncodedInput((2, 9, 3), 3)
     keys = {
-        question_key("a", (2, 4), [window]),
-        question_key("b", (2, 4), [window]),
-        question_key("a", (2, 6), [window]),
-        question_key("a", (2, 4), [EncodedInput((2, 9, 3), 2)]),
-        question_key("a", (2, 4), [window, window]),
+        question_key(["a"], (2, 4), [window]),
+        question_key(["b"], (2, 4), [window]),
+        question_key(["a"], (2, 6), [window]),
+        question_key(["a"], (2, 4), [EncodedInput((2, 9, 3), 2)]),
+        question_key(["a"], (2, 4), [window, window]),
+        question_key(["a", "b"], (2, 4), [window]),
+        question_key(["b", "a"], (2, 4), [window]),  # the states are the first's
     }
-    assert len(keys) == 5
+    assert len(keys) == 7
 
 
 def test_a_student_sees_each_text_in_one_view():
