@@ -93,10 +93,24 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
         config,
         resume=resume,
         learn=_Distillation(weights, [row.text for row in unlabelled], drawn),
+        how=_how(config, weights, len(drawn)),
         origins={
             "teacher_weights": " ".join(weights),
             "unlabelled_fingerprint": fingerprint(unlabelled),
         },
+    )
+
+
+def _how(config: Config, weights: Sequence[str], unlabelled: int) -> str:
+    """Return how the student learned, for its card."""
+    chosen = config.student_layers
+    layers = f"layer{'s' * (len(chosen) > 1)} {', '.join(map(str, chosen))}"
+    hashes = ", ".join(digest[:16] for digest in weights)
+    teachers = "one teacher" if len(weights) == 1 else f"{len(weights)} teachers"
+    return (
+        f"Distilled from {teachers}, fine-tuned on the training split (sha256 of the weights:"
+        f" {hashes}). It began as {layers} of the first and learned from the labels and from"
+        f" what is answered to these and {unlabelled:,} more texts that nobody labelled."
     )
 
 

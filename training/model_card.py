@@ -15,6 +15,7 @@ def model_card(
     origin: Mapping[str, str],
     weights: str,
     splits: Mapping[str, Sequence[Utterance]],
+    how: str,
 ) -> str:
     """Return the card as Markdown.
 
@@ -23,6 +24,7 @@ def model_card(
         origin: The manifest's name, base_model, training_run, git_commit, data_fingerprint.
         weights: Precision of the exported weights.
         splits: The utterances of each split.
+        how: How it learned, in a sentence.
     """
     corpus = {name: [r for r in rows if r.source == CORPUS] for name, rows in splits.items()}
     sizes = "\n".join(
@@ -88,6 +90,8 @@ reads conversations of this style; on other people's customers expect less.
   heat. Check on your own customers.
 
 ## Origin
+{how}
+
 Base model {origin["base_model"]}; MLflow run {origin["training_run"]}; commit
 {origin["git_commit"]}; data sha256 {origin["data_fingerprint"]}. The manifest holds the sha256
 of every file.

@@ -59,6 +59,7 @@ def train(
     resume: bool = False,
     child: bool = False,
     learn: Learn = fine_tune,
+    how: str = "Fine-tuned on the training split.",
     origins: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Learn, export, evaluate, write the bundle and register it.
@@ -69,6 +70,7 @@ def train(
         child: Whether the run is one of several below the MLflow run that is open; then its
             bundle is not registered.
         learn: How the checkpoint is made.
+        how: The same in a sentence, for the model card.
         origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
             and what must be the same to resume.
 
@@ -128,7 +130,7 @@ def train(
             "git_commit": commit,
             "data_fingerprint": data,
         }
-        card = model_card(report, origin, network.weights, splits)
+        card = model_card(report, origin, network.weights, splits, how)
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
         facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}

@@ -48,6 +48,9 @@ def test_a_student_is_distilled_evaluated_and_bundled(tiny_config, tmp_path, cap
     text = "outrageous, you lied to me about number one"
     classifier = EscalationClassifier.from_pretrained(student.bundle_dir)
     assert int(classifier.predict(text).level) == 3
+    card = (Path(student.bundle_dir) / "README.md").read_text()
+    assert "Distilled from 2 teachers" in card
+    assert "It began as layer 2 of the first" in card
     run_id = read_bundle(Path(student.bundle_dir)).manifest.training_run
     run = mlflow.MlflowClient(student.tracking_uri).get_run(run_id)
     assert len(run.data.tags["teacher_weights"].split()) == 2
