@@ -40,7 +40,7 @@ setup: $(FULL)/ready
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
 	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
 
-distil: $(FULL)/ready  ## make a smaller, faster student of a trained run; ARGS='--teacher runs/default'
+distil: $(FULL)/ready  ## make a smaller, faster student of runs of `make seeds`; ARGS='--teacher runs/default'
 	$(FULL)/bin/python -m training.distil --config training/configs/student.toml $(ARGS)
 
 seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'

@@ -157,7 +157,7 @@ class Config:
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
-    frozen_blocks: int = 3
+    frozen_blocks: int = 1
     trigger_loss_weight: float = 5.0
     signal_loss_weight: float = 2.5
     imbalance_power: float = 0.5
