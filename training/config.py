@@ -276,9 +276,9 @@ def check_types(
     for key, value in values.items():
         if key not in hints:
             raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(hints)}")
-        wanted = hints[key]
-        if get_origin(wanted) is tuple:
-            checked[key] = _list_of(get_args(wanted)[0], value, f"{source}: {key}")
+        wanted = get_origin(hints[key]) or hints[key]
+        if wanted is tuple:
+            checked[key] = _list_of(get_args(hints[key])[0], value, f"{source}: {key}")
             continue
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ConfigError(
