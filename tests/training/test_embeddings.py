@@ -25,7 +25,7 @@ TOPICS = (
     (
         "I cannot log in to my account.",
         "The app does not take my password.",
-        "How do I reset my password?",
+        "The code for a new password does not reach me.",
         "Your site says that my user name is unknown.",
     ),
 )
