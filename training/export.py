@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -44,7 +43,8 @@ from training.corpus import Utterance
 from training.evaluate import gold_labels, public_rows
 from training.metrics import compute_metrics
 from training.model import EscalationModel
-from training.predict import onnx_runner, predict_logits
+from training.predict import encode_utterance, like_lengths, onnx_runner, predict_logits
+from training.quantization import QUANTIZATIONS, Inputs, quantize
 
 PARITY_TOLERANCE = 1e-4
 """Largest difference between a logit of torch and of onnxruntime in fp32."""
@@ -68,33 +68,8 @@ PARITY_LENGTHS = (1, 7, 33)
 QUALITY_TOLERANCE = 0.005
 """Macro-F1 that quantised weights may lose on validation."""
 
-HEAD_PRODUCTS = 2
-"""Matrix products of the heads: too small to gain from int8."""
-
-LAST_LAYER_PRODUCTS = HEAD_PRODUCTS + 6
-"""With those of the last BERT layer: query, key, value, output, two of the MLP."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """A way to make int8 of fp32.
-
-    Attributes:
-        keep_last: How many products with a weight matrix stay in fp32, the last ones.
-        reduce_range: Weights take 7 of the 8 bits, so that CPUs that add pairs of products in
-            16 bits (x86 before VNNI) cannot overflow.
-    """
-
-    keep_last: int = HEAD_PRODUCTS
-    reduce_range: bool = False
-
-
-QUANTIZATIONS = {
-    "int8": Quantization(),
-    "int8 of 7 bits": Quantization(reduce_range=True),
-    "int8 but for the last layer": Quantization(keep_last=LAST_LAYER_PRODUCTS),
-}
-"""Tried in this order until one keeps the quality."""
+RANGE_WINDOWS = 2_000
+"""Windows of validation at most that show what ranges activations have."""
 
 log = logging.getLogger("training")
 
@@ -182,11 +157,12 @@ def export_network(
             name: float(metrics[name][0]) for name in ("level_macro_f1", "trigger_macro_f1")
         }
 
+    examples = _examples(validation, encoder, batch_size)
     calibration, reference = measure(exact)
     chosen, weights, loss = exact, "fp32", dict.fromkeys(reference, 0.0)
     for name, method in QUANTIZATIONS.items() if quantization == "auto" else ():
         quantized = staging / "quantized.onnx"
-        quantize(exact, quantized, method)
+        quantize(exact, quantized, method, examples)
         quantized_calibration, quality = measure(quantized)
         lost = {metric: reference[metric] - quality[metric] for metric in reference}
         shown = ", ".join(f"{metric} {100 * value:+.2f}" for metric, value in lost.items())
@@ -199,6 +175,16 @@ def export_network(
     for leftover in (exact, staging / "quantized.onnx"):
         leftover.unlink(missing_ok=True)
     return ExportedNetwork(staging / MODEL_FILE, weights, calibration, encoder, loss)
+
+
+def _examples(rows: Sequence[Utterance], encoder: InputEncoder, batch_size: int) -> list[Inputs]:
+    """Return the inputs of forward passes over windows of the rows, evenly drawn."""
+    windows = [window for row in rows for window in encode_utterance(row, encoder)]
+    drawn = windows[:: -(-len(windows) // RANGE_WINDOWS)]
+    return [
+        encoder.collate([drawn[place] for place in places])
+        for places in like_lengths(drawn, batch_size)
+    ]
 
 
 def export_onnx(model: EscalationModel, path: Path) -> None:
@@ -254,47 +240,6 @@ def check_parity(model: EscalationModel, path: Path, max_length: int) -> None:
                         f"{name} of onnxruntime differs by {difference:.2e} from torch at batch"
                         f" {batch}, length {length}; at most {PARITY_TOLERANCE:.0e} is allowed"
                     )
-
-
-def quantize(source: Path, target: Path, method: Quantization) -> None:
-    """Quantise weights to int8 per channel, activations dynamically.
-
-    Args:
-        source: ONNX file in fp32.
-        target: Where to write.
-        method: What stays as it is, and how many bits the rest gets.
-    """
-    model = onnx.load(source)
-    weights = {initializer.name for initializer in model.graph.initializer}
-    # Shape notes of initializers make quantize_dynamic fail on every Linear layer.
-    notes = [info for info in model.graph.value_info if info.name not in weights]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(notes)
-    products = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights
-    ]
-    kept = products[len(products) - method.keep_last :]
-    kept += [f"{name}_MatMul" for name in kept]  # what quantize_dynamic makes of a Gemm
-    stripped = source.with_suffix(".stripped.onnx")
-    onnx.save(model, stripped)
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # quantize_dynamic recommends a pre-processing we don't need
-    try:
-        quantize_dynamic(
-            stripped,
-            target,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=method.reduce_range,
-            nodes_to_exclude=kept,
-            extra_options={"MatMulConstBOnly": True},
-        )
-    finally:
-        root.setLevel(level)
-        stripped.unlink()
 
 
 def _export_tokenizer(

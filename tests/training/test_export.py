@@ -4,11 +4,9 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from conversations import small_corpus
-from onnx.numpy_helper import to_array
 
 from deesc_model import EscalationClassifier, Turn
 from deesc_model.bundle import read_bundle
@@ -19,14 +17,11 @@ from training.corpus import load_corpus, select_split
 from training.embeddings import embed_windows
 from training.evaluate import both_views
 from training.export import (
-    LAST_LAYER_PRODUCTS,
     ExportError,
-    Quantization,
     check_parity,
     check_replaceable,
     export_network,
     export_onnx,
-    quantize,
     replace_folder,
     write_bundle,
 )
@@ -117,28 +112,6 @@ def test_int8_is_smaller_and_named(trained, views, tmp_path, monkeypatch):
 def test_quantisation_that_costs_quality_is_not_used(trained, views, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "QUALITY_TOLERANCE", -1.0)
     assert export_to(trained, views, tmp_path / "a").weights == "fp32"
-
-
-def test_kept_layers_stay_in_fp32(exact, tmp_path):
-    quantize(exact, tmp_path / "all.onnx", Quantization(keep_last=0))
-    quantize(exact, tmp_path / "some.onnx", Quantization(LAST_LAYER_PRODUCTS))
-
-    def count(name):
-        nodes = onnx.load(tmp_path / name).graph.node
-        return sum(node.op_type == "MatMulInteger" for node in nodes)
-
-    assert count("all.onnx") == 14  # six in each of two layers, two of the heads
-    assert count("some.onnx") == 6
-
-
-def test_a_reduced_range_takes_7_bits_of_a_weight(exact, tmp_path):
-    def largest(method):
-        quantize(exact, tmp_path / "int8.onnx", method)
-        arrays = map(to_array, onnx.load(tmp_path / "int8.onnx").graph.initializer)
-        return max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8)
-
-    assert largest(Quantization()) == 127
-    assert largest(Quantization(reduce_range=True)) == 64
 
 
 def test_another_models_file_fails_parity(exact, base_model):

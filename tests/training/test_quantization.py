@@ -1,0 +1,164 @@
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+from onnx.numpy_helper import from_array, to_array
+
+from training.export import export_onnx
+from training.model import LossWeights, new_model
+from training.quantization import (
+    LAST_LAYER_PRODUCTS,
+    Quantization,
+    activation_ranges,
+    quantize,
+)
+
+PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
+MATRIX = np.array([[1.27, 0.0], [0.0, 2.54], [-1.27, 2.54]], dtype=np.float32)
+BIAS = np.array([0.5, -0.25], dtype=np.float32)
+SEEN = np.array([[-1.0, 0.0, 1.55], [0.2, 0.4, 0.0]], dtype=np.float32)
+"""From -1 to 1.55: steps of .01, of which 100 stands for zero."""
+
+
+@pytest.fixture(scope="module")
+def exact(base_model, tmp_path_factory):
+    model, _ = new_model(str(base_model), "corn", 0.0, PLAIN)
+    path = tmp_path_factory.mktemp("exact") / "model.onnx"
+    export_onnx(model.eval(), path)
+    return path
+
+
+def inputs(batch, length, padded=0):
+    """Token ids of a batch, the same in every row, and so many more that are padding."""
+    ids = np.tile(np.arange(2, 2 + length, dtype=np.int64), (batch, 1))
+    mask = np.ones_like(ids)
+    ids, mask = (np.pad(each, ((0, 0), (0, padded))) for each in (ids, mask))
+    return {"input_ids": ids, "attention_mask": mask, "utterance_mask": mask}
+
+
+def run(path, arrays):
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, arrays)
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    """One product, its bias, and a second product that is left as it is."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "matrix"], ["times"], "first"),
+        helper.make_node("Add", ["times", "bias"], ["y"], "add"),
+        helper.make_node("MatMul", ["y", "one"], ["z"], "second"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", 2])],
+        [
+            from_array(MATRIX, "matrix"),
+            from_array(BIAS, "bias"),
+            from_array(np.eye(2, dtype=np.float32), "one"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    path = tmp_path_factory.mktemp("product") / "exact.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    quantize(path, path.with_name("int8.onnx"), Quantization(keep_last=1), [{"x": SEEN}])
+    return path
+
+
+def test_a_range_is_that_of_all_examples(product):
+    examples = [{"x": SEEN}, {"x": np.array([[3.0, 0.0, -0.5]], dtype=np.float32)}]
+    found = activation_ranges(product, ["x", "y"], examples)
+    assert found["x"] == (-1.0, 3.0)
+    # y of the rows: 1.27 * (-1 - 1.55) + .5 and 2.54 * 1.55 - .25 are the extremes of the first;
+    # 1.27 * 3.5 + .5 that of the second.
+    assert found["y"] == pytest.approx((-2.7385, 4.945))
+
+
+def test_values_within_the_range_are_rounded_to_a_step(product):
+    int8 = product.with_name("int8.onnx")
+    # .204 is .2, .396 is .4: steps of .01. The matrix is exact in 127 steps of .01 and of .02.
+    (found,) = run(int8, {"x": np.array([[0.204, 0.396, 0.0]], dtype=np.float32)})
+    np.testing.assert_allclose(found, [[0.2 * 1.27 + 0.5, 0.4 * 2.54 - 0.25]], atol=1e-5)
+
+
+def test_values_beyond_the_range_are_its_ends(product):
+    int8 = product.with_name("int8.onnx")
+    (found,) = run(int8, {"x": np.array([[-7.0, 99.0, 0.0]], dtype=np.float32)})
+    np.testing.assert_allclose(found, [[-1.0 * 1.27 + 0.5, 1.55 * 2.54 - 0.25]], atol=1e-5)
+
+
+def test_one_operation_is_left_of_a_product_its_scale_and_its_bias(product):
+    nodes = onnx.load(product.with_name("int8.onnx")).graph.node
+    assert [node.op_type for node in nodes] == ["QuantizeLinear", "MatMulIntegerToFloat", "MatMul"]
+
+
+def test_what_a_text_is_given_does_not_depend_on_its_neighbours(exact, tmp_path):
+    quantize(exact, tmp_path / "int8.onnx", Quantization(), [inputs(2, 9), inputs(1, 20)])
+    alone = run(tmp_path / "int8.onnx", inputs(1, 12))
+    loud = inputs(3, 12)
+    loud["input_ids"][1:] = 7  # neighbours with other activations
+    for expected, found in zip(alone, run(tmp_path / "int8.onnx", loud), strict=True):
+        np.testing.assert_allclose(found[:1], expected, atol=1e-5)
+    for expected, found in zip(alone, run(tmp_path / "int8.onnx", inputs(1, 12, 9)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_int8_is_near_the_exact_network(exact, tmp_path):
+    examples = [inputs(2, 9), inputs(1, 20)]
+    quantize(exact, tmp_path / "int8.onnx", Quantization(), examples)
+    for expected, found in zip(
+        run(exact, examples[1]), run(tmp_path / "int8.onnx", examples[1]), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=0.05)
+        assert not np.array_equal(found, expected)
+
+
+def test_kept_layers_stay_in_fp32(exact, tmp_path):
+    examples = [inputs(1, 9)]
+    quantize(exact, tmp_path / "all.onnx", Quantization(keep_last=0), examples)
+    quantize(exact, tmp_path / "some.onnx", Quantization(LAST_LAYER_PRODUCTS), examples)
+
+    def count(name):
+        nodes = onnx.load(tmp_path / name).graph.node
+        return sum(node.op_type == "MatMulIntegerToFloat" for node in nodes)
+
+    assert count("all.onnx") == 14  # six in each of two layers, two of the heads
+    assert count("some.onnx") == 6
+
+
+def test_a_reduced_range_takes_7_bits_of_a_weight(exact, tmp_path):
+    def largest(method):
+        quantize(exact, tmp_path / "int8.onnx", method, [inputs(1, 9)])
+        arrays = map(to_array, onnx.load(tmp_path / "int8.onnx").graph.initializer)
+        return max(np.abs(array.astype(int)).max() for array in arrays if array.dtype == np.int8)
+
+    assert largest(Quantization()) == 127
+    assert largest(Quantization(reduce_range=True)) == 64
+
+
+def test_a_relu_costs_nothing(tmp_path):
+    """onnxruntime drops it before rounding whose smallest value is zero."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"], "relu"),
+        helper.make_node("MatMul", ["y", "matrix"], ["z"], "product"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "relu",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", 2])],
+        [from_array(MATRIX, "matrix")],
+    )
+    exact, int8, fast = (tmp_path / f"{name}.onnx" for name in ("exact", "int8", "fast"))
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), exact)
+    quantize(exact, int8, Quantization(keep_last=0), [{"x": SEEN}])
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(fast)
+    session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
+    assert "Relu" not in {node.op_type for node in onnx.load(fast).graph.node}
+    (found,) = session.run(None, {"x": SEEN})
+    np.testing.assert_allclose(found, np.maximum(SEEN, 0) @ MATRIX, atol=0.02)
