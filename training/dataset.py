@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import Config
-from training.corpus import SPLITS, Utterance, fingerprint, load_corpus, select_split
+from training.corpus import (
+    CORPUS,
+    SPLITS,
+    DataError,
+    Utterance,
+    fingerprint,
+    load_corpus,
+    select_split,
+)
 from training.sources import load_sources
 
 log = logging.getLogger("training")
@@ -48,8 +56,8 @@ def load_dataset(config: Config) -> dict[str, list[Utterance]]:
     """Return the utterances of each split, and log how many come from which source.
 
     Raises:
-        DataError: Corpus or sources cannot be read, a split is empty, or the source to hold
-            out is not there.
+        DataError: Corpus or sources cannot be read, a split is empty, the corpus has nothing to
+            test on, or the source to hold out is not there.
     """
     rows = load_corpus(Path(config.corpus))
     rows += load_sources(
@@ -59,6 +67,11 @@ def load_dataset(config: Config) -> dict[str, list[Utterance]]:
     for split, members in splits.items():
         counts = ", ".join(f"{name} {count:,}" for name, count in count_sources(members).items())
         log.info("%s: %s", split, counts)
+    if not any(row.source == CORPUS for row in splits["test"]):
+        raise DataError(
+            f"{config.corpus} has no turn in its test split, on which every model is reported;"
+            " run: python -m training.data split"
+        )
     return splits
 
 
