@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
-from deesc_model.encoding import EncodedInput, InputEncoder
+from deesc_model.encoding import InputEncoder
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import Network
@@ -136,19 +136,20 @@ class EscalationClassifier:
             )
         if not texts:
             return []
-        windows: list[EncodedInput] = []
-        owners: list[int] = []
+        turns, told = [], []
         for index, (utterance, context) in enumerate(zip(texts, before, strict=True)):
             try:
-                encoded = self._encode(utterance, context)
+                turn, earlier = _as_turns(utterance, context)
             except InvalidInputError as error:
                 raise InvalidInputError(f"utterance {index}: {error}") from None
-            windows += encoded
-            owners += [index] * len(encoded)
+            turns.append(turn)
+            told.append(earlier)
+        encoded = self._encoder.encode_many(turns, told, parallel=self._network.threads > 1)
+        windows = [window for each in encoded for window in each]
         logits = self._network.logits(windows, batch_size=batch_size)
         if len(windows) > len(texts):
-            owned = np.array(owners, dtype=np.int64)
-            logits = combine_windows(logits, owned, len(texts), self._calibration)
+            owners = np.repeat(np.arange(len(texts)), [len(each) for each in encoded])
+            logits = combine_windows(logits, owners, len(texts), self._calibration)
         return self._predictions(calibrated_scores(logits, self._calibration))
 
     def predict_conversation(
@@ -167,14 +168,6 @@ class EscalationClassifier:
         told = as_list(turns, "turns")
         contexts = [told[max(0, index - reach) : index] for index in range(len(told))]
         return self.predict_batch(told, contexts, batch_size=batch_size)
-
-    def _encode(self, utterance: str | Turn, context: Sequence[str | Turn]) -> list[EncodedInput]:
-        turn = as_turn(utterance)
-        try:
-            before = [as_turn(item) for item in as_list(context, "context")]
-        except InvalidInputError as error:
-            raise InvalidInputError(f"in its context: {error}") from None
-        return self._encoder.encode(turn, before)
 
     def _predictions(self, scores: Scores) -> list[Prediction]:
         # Arrays become lists at once: reading numpy's numbers one by one takes most of the time.
@@ -211,3 +204,12 @@ class EscalationClassifier:
                 signals,
             ) in zip(*(column.tolist() for column in columns), strict=True)
         ]
+
+
+def _as_turns(utterance: str | Turn, context: Sequence[str | Turn]) -> tuple[Turn, list[Turn]]:
+    """Check an utterance and the turns before it."""
+    turn = as_turn(utterance)
+    try:
+        return turn, [as_turn(item) for item in as_list(context, "context")]
+    except InvalidInputError as error:
+        raise InvalidInputError(f"in its context: {error}") from None

@@ -22,6 +22,11 @@ INPUT_NAMES: Final = ("input_ids", "attention_mask", "utterance_mask")
 """Names of the model's inputs, each int64 of shape (batch, sequence)."""
 
 
+READ_TOGETHER: Final = 256
+"""Texts that the tokenizer reads in one call: enough for every CPU, and few enough that what it
+notes about each token takes little memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
     """How much the model reads.
@@ -125,29 +130,113 @@ class InputEncoder:
             turn: The utterance.
             context: The turns before it, oldest first.
         """
-        body = self._encode_text(render_turn(turn))
-        settings = self.settings
-        room = settings.max_length - self._alone.size
-        if len(body) > room:
-            speaker = _speaker_tokens(body, turn)
-            body.truncate(room - len(speaker), stride=settings.window_overlap)
-            windows = [body.ids, *([*speaker, *window.ids] for window in body.overflowing)]
-            return [self._alone.around(window) for window in windows]
-        room_for_context = min(
-            settings.context_tokens, settings.max_length - self._with_context.size - len(body)
-        )
-        newest = newest_turns(context, settings.context_turns)
-        if not newest or room_for_context <= 0:
-            return [self._alone.around(body.ids)]
-        before = self._context_ids(newest, room_for_context)
-        return [self._with_context.around(body.ids, before)]
+        return self.encode_many([turn], [context], parallel=False)[0]
 
-    def _context_ids(self, context: Sequence[Turn], room: int) -> list[int]:
+    def encode_many(
+        self, turns: Sequence[Turn], contexts: Sequence[Sequence[Turn]], *, parallel: bool
+    ) -> list[list[EncodedInput]]:
+        """Return the windows of each utterance, as `encode` does.
+
+        Args:
+            turns: The utterances.
+            contexts: The turns before each of them, oldest first.
+            parallel: Whether the tokenizer may read texts side by side, on every CPU.
+        """
+        windows: list[list[EncodedInput]] = []
+        for start in range(0, len(turns), READ_TOGETHER):
+            part = slice(start, start + READ_TOGETHER)
+            windows += self._encode_part(turns[part], contexts[part], parallel)
+        return windows
+
+    def _encode_part(
+        self, turns: Sequence[Turn], contexts: Sequence[Sequence[Turn]], parallel: bool
+    ) -> list[list[EncodedInput]]:
+        settings = self.settings
+        bodies = self._ids([render_turn(turn) for turn in turns], parallel)
+        windows: list[list[EncodedInput]] = []
+        after: list[tuple[int, Sequence[Turn], int]] = []
+        for index, (turn, body, context) in enumerate(zip(turns, bodies, contexts, strict=True)):
+            room = min(
+                settings.context_tokens, settings.max_length - self._with_context.size - len(body)
+            )
+            newest = newest_turns(context, settings.context_turns)
+            if len(body) > settings.max_length - self._alone.size:
+                windows.append(self._split(turn))
+            else:
+                windows.append([self._alone.around(body)])
+                if newest and room > 0:
+                    after.append((index, newest, room))
+        told = [(context, room) for _, context, room in after]
+        for (index, _, _), before in zip(after, self._contexts(told, parallel), strict=True):
+            windows[index] = [self._with_context.around(bodies[index], before)]
+        return windows
+
+    def _ids(self, texts: Sequence[str], parallel: bool) -> list[list[int]]:
+        """Return the tokens of each text, without offsets, which take a third of the time."""
+        groups = [list(texts)] if parallel else [[text] for text in texts]
+        return [
+            encoding.ids
+            for group in groups
+            for encoding in self._tokenizer.encode_batch_fast(group, add_special_tokens=False)
+        ]
+
+    def _split(self, turn: Turn) -> list[EncodedInput]:
+        """Return the windows of an utterance that is longer than the model reads."""
+        body = self._encode_text(render_turn(turn))
+        speaker = _speaker_tokens(body, turn)
+        room = self.settings.max_length - self._alone.size
+        body.truncate(room - len(speaker), stride=self.settings.window_overlap)
+        windows = [body.ids, *([*speaker, *window.ids] for window in body.overflowing)]
+        return [self._alone.around(window) for window in windows]
+
+    def _contexts(
+        self, contexts: Sequence[tuple[Sequence[Turn], int]], parallel: bool
+    ) -> list[list[int]]:
+        """Return the newest tokens of contexts, of each as many as it has room for."""
+        tails = [
+            self._tail(render_context(context, len(context)), room) for context, room in contexts
+        ]
+        texts = [text for text, _ in tails]
+        read = (
+            self._tokenizer.encode_batch(texts, add_special_tokens=False)
+            if parallel
+            else map(self._encode_text, texts)
+        )
+        return [
+            self._newest_ids(context, room, encoding, skipped)
+            for (context, room), (_, skipped), encoding in zip(contexts, tails, read, strict=True)
+        ]
+
+    def _tail(self, text: str, room: int) -> tuple[str, int]:
+        """Return the end of a text that hardly holds fewer than `room` tokens, or all of it.
+
+        Tokens that are cut are not worth making. Where words are read apart, one word more than
+        `room` is enough, as hardly a word is no token.
+
+        Returns:
+            The end, and how many characters before it were skipped.
+        """
+        if self._words_apart:
+            older, *words = text.rsplit(" ", room + 1)
+            if len(words) > room:
+                return " ".join(words), len(older) + 1
+        return text, 0
+
+    def _newest_ids(
+        self, context: Sequence[Turn], room: int, before: Encoding, skipped: int
+    ) -> list[int]:
         """Return the newest `room` tokens of a context.
 
         A turn that is cut keeps its speaker, in place of as many of its oldest tokens.
+
+        Args:
+            context: The turns.
+            room: How many tokens there is room for.
+            before: The end of them as text.
+            skipped: How many characters before that end were not read.
         """
-        before, skipped = self._newest_tokens(render_context(context, len(context)), room)
+        if skipped and len(before) <= room:  # some words were no tokens
+            before, skipped = self._encode_text(render_context(context, len(context))), 0
         speaker: list[int] = []
         if len(before) > room:
             cut = skipped + before.offsets[len(before) - room][0]
@@ -165,23 +254,6 @@ class InputEncoder:
         if len(speaker) < room:
             ids[: len(speaker)] = speaker
         return ids
-
-    def _newest_tokens(self, text: str, room: int) -> tuple[Encoding, int]:
-        """Encode the end of a text that holds more than `room` tokens, or all of it.
-
-        Tokens that are cut are not worth making. Where words are read apart, one word more than
-        `room` is enough, as hardly a word is no token; if some were, everything is read.
-
-        Returns:
-            The tokens, and how many characters before them were skipped.
-        """
-        if self._words_apart:
-            older, *words = text.rsplit(" ", room + 1)
-            if len(words) > room:
-                tail = self._encode_text(" ".join(words))
-                if len(tail) > room:
-                    return tail, len(older) + 1
-        return self._encode_text(text), 0
 
     def _encode_text(self, text: str) -> Encoding:
         encoding: Encoding = self._tokenizer.encode(text, add_special_tokens=False)

@@ -29,7 +29,11 @@ is not worth the pass it saves."""
 
 
 class Network:
-    """An onnxruntime session that may be shared by threads."""
+    """An onnxruntime session that may be shared by threads.
+
+    Attributes:
+        threads: Threads of one forward pass.
+    """
 
     def __init__(self, path: Path, encoder: InputEncoder, *, threads: int | None = None) -> None:
         """Open `model.onnx`.
@@ -48,7 +52,8 @@ class Network:
             raise ValueError(f"threads must be 1 or more, not {threads}")
         self._path = path
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_cpus()
+        self.threads = threads or available_cpus()
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # A plan of the memory for each shape seen: hardly two batches have the same.
@@ -66,11 +71,6 @@ class Network:
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise BundleError(f"{path} cannot be opened by onnxruntime: {error}") from None
         self._encoder = encoder
-
-    @property
-    def threads(self) -> int:
-        """Threads of one forward pass."""
-        return int(self._session.get_session_options().intra_op_num_threads)
 
     def check(self, level_head: str) -> None:
         """Run one window through the network, so that a wrong file fails at once and by name.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_bundle import SETTINGS, tiny_tokenizer
 from tokenizers import pre_tokenizers
 
-from deesc_model import BundleError, Turn
+from deesc_model import BundleError, Turn, encoding
 from deesc_model.encoding import InputEncoder
 from deesc_model.rendering import render_context, render_turn
 
@@ -111,6 +111,21 @@ def test_padding_is_masked_and_only_the_utterance_is_pooled(encoder, pairs):
         assert arrays["utterance_mask"][row].sum() == window.utterance_length
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.int64)}
     assert len({array.shape for array in arrays.values()}) == 1
+
+
+@given(
+    st.lists(st.tuples(TEXTS, st.lists(TEXTS, max_size=3)), min_size=1, max_size=7),
+    st.booleans(),
+)
+def test_many_texts_are_read_as_each_of_them_is(encoder, said, parallel):
+    turns = [Turn("customer", text) for text, _ in said]
+    turns.append(Turn("agent", "late " * 40))  # several windows
+    contexts = [[Turn("agent", text) for text in before] for _, before in said]
+    contexts.append([])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "READ_TOGETHER", 3)
+        together = encoder.encode_many(turns, contexts, parallel=parallel)
+    assert together == [encoder.encode(*pair) for pair in zip(turns, contexts, strict=True)]
 
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
