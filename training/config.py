@@ -22,7 +22,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "level_head": tuple(LEVEL_HEADS),
     "precision": ("auto", "bf16", "fp32"),
     "quantization": ("auto", "fp32"),
-    "student_activation": ("gelu", "relu"),
 }
 """Keys that take one of a few words."""
 
@@ -121,8 +120,6 @@ class Config:
         alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
         teachers: Run folders of the models to distil; what they answer is averaged.
         student_layers: Layers of the first teacher, counted from 1, that the student starts as.
-        student_activation: What follows the first matrix of each MLP: the teachers' ``"gelu"``, or
-            ``"relu"``, which costs no time in int8.
         vocabulary_count: A word piece stays if the texts have it this often; 0 keeps all.
         unlabelled: Unlabelled texts at most that the teachers label, of all sources alike.
         soft_share: Weight 0–1 of the distance to the teachers' answers; the rest is the loss on
@@ -177,7 +174,6 @@ class Config:
     alias: str = "challenger"
     teachers: tuple[str, ...] = ("runs/default",)
     student_layers: tuple[int, ...] = (2, 4, 6)
-    student_activation: str = "gelu"
     vocabulary_count: int = 3
     unlabelled: int = 8000
     soft_share: float = 0.7

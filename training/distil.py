@@ -197,7 +197,6 @@ class _Distillation:
         student = make_student(
             first,
             config.student_layers,
-            config.student_activation,
             kept,
             config.dropout,
             loss_weights(gold_labels(train_rows), config),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.activations import ACT2FN
 
 from deesc_model.errors import DeescError
 from training.model import EscalationModel, LossWeights, encoder_layers
@@ -141,7 +140,6 @@ def binary_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
 def make_student(
     teacher: EscalationModel,
     layers: Sequence[int],
-    activation: str,
     kept: Sequence[int] | None,
     dropout: float,
     loss_weights: LossWeights,
@@ -152,15 +150,13 @@ def make_student(
     Args:
         teacher: Not changed.
         layers: Which of its layers, counted from 1, from below.
-        activation: What follows the first matrix of each MLP, by the name that transformers uses.
         kept: For each token id of the student the teacher's; None for the same ids.
         dropout: Dropout before the heads, 0–1.
         loss_weights: As for `EscalationModel`.
         distillation: How much it heeds the teacher.
 
     Raises:
-        DeescError: The teacher lacks one of the layers, they do not rise, or their activation
-            cannot be changed.
+        DeescError: The teacher lacks one of the layers, or they do not rise.
     """
     encoder = copy.deepcopy(teacher.encoder)
     stack = encoder_layers(encoder)
@@ -173,26 +169,11 @@ def make_student(
     del stack[:]
     stack.extend(chosen)
     encoder.config.num_hidden_layers = len(chosen)
-    if activation != encoder.config.hidden_act:
-        _set_activation(encoder, activation)
     if kept is not None:
         _keep_tokens(encoder, list(kept))
     student = StudentModel(encoder, teacher.level_head, dropout, loss_weights, distillation)
     student.heads.load_state_dict(teacher.heads.state_dict())
     return student
-
-
-def _set_activation(encoder: nn.Module, activation: str) -> None:
-    """Give each MLP another activation."""
-    layers = [each for each in encoder.modules() if hasattr(each, "intermediate_act_fn")]
-    if not layers:
-        raise DeescError(
-            f"student_activation must be {encoder.config.hidden_act!r}: how to change that of"
-            f" {type(encoder).__name__} is not known"
-        )
-    for each in layers:
-        each.intermediate_act_fn = ACT2FN[activation]
-    encoder.config.hidden_act = activation
 
 
 def _keep_tokens(encoder: nn.Module, kept: list[int]) -> None:

@@ -44,7 +44,7 @@ def batch():
 
 def test_all_layers_and_no_step_give_the_teachers_answers(teacher, tmp_path):
     model, tokenizer = teacher
-    student = make_student(model, range(1, LAYERS + 1), "gelu", None, 0.0, PLAIN, HEED)
+    student = make_student(model, range(1, LAYERS + 1), None, 0.0, PLAIN, HEED)
     save_checkpoint(student, tokenizer, EncoderSettings(48, 2, 16, 8), tmp_path)
     again, _, _ = load_checkpoint(tmp_path)
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def test_all_layers_and_no_step_give_the_teachers_answers(teacher, tmp_path):
 
 def test_a_student_of_the_lowest_layers_is_the_teacher_cut_there(teacher):
     model, _ = teacher
-    student = make_student(model, (1, 2), "gelu", None, 0.0, PLAIN, HEED).eval()
+    student = make_student(model, (1, 2), None, 0.0, PLAIN, HEED).eval()
     assert len(list(student.parameters())) < len(list(model.parameters()))
     with torch.inference_mode():
         logits, states = student.with_states(*batch())
@@ -75,7 +75,7 @@ def test_a_student_of_the_lowest_layers_is_the_teacher_cut_there(teacher):
 @pytest.mark.parametrize("layers", [(), (0, 1), (7,), (2, 2), (3, 1)])
 def test_layers_that_the_teacher_has_not_are_refused(teacher, layers):
     with pytest.raises(DeescError, match="from 1 to 6"):
-        make_student(teacher[0], layers, "gelu", None, 0.0, PLAIN, HEED)
+        make_student(teacher[0], layers, None, 0.0, PLAIN, HEED)
 
 
 def test_divergences_by_hand():
@@ -98,7 +98,7 @@ def test_the_loss_weighs_teacher_gold_and_states(teacher):
     heed = DistillationWeights(soft_share=0.75, temperature=2.0, state=0.5)
     with torch.inference_mode():
         teacher[0].with_states(ids, attention, mask)  # asked before it is copied, as in a run
-    student = make_student(teacher[0], (2, 4), "gelu", None, 0.0, weights, heed)
+    student = make_student(teacher[0], (2, 4), None, 0.0, weights, heed)
     with torch.inference_mode():
         mine, states = student.with_states(ids, attention, mask)
         assert states.shape == (2, 2, 32)
@@ -135,7 +135,7 @@ def test_a_trimmed_vocabulary_reads_kept_texts_as_before(tmp_path):
         before, after = tokenizer.tokenize(text), trimmed.tokenize(text)
         assert before == after
     assert trimmed.tokenize("again") == ["a", "##g", "##a", "##i", "##n"]
-    student = make_student(model, (1,), "gelu", kept, 0.0, PLAIN, HEED).eval()
+    student = make_student(model, (1,), kept, 0.0, PLAIN, HEED).eval()
     save_checkpoint(student, trimmed, EncoderSettings(48, 2, 16, 8), tmp_path / "checkpoint")
     again, read_again, _ = load_checkpoint(tmp_path / "checkpoint")
     inputs = tokenizer(kept_text, return_tensors="pt")
