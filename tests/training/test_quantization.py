@@ -137,28 +137,3 @@ def test_a_reduced_range_takes_7_bits_of_a_weight(exact, tmp_path):
 
     assert largest(Quantization()) == 127
     assert largest(Quantization(reduce_range=True)) == 64
-
-
-def test_a_relu_costs_nothing(tmp_path):
-    """onnxruntime drops it before rounding whose smallest value is zero."""
-    nodes = [
-        helper.make_node("Relu", ["x"], ["y"], "relu"),
-        helper.make_node("MatMul", ["y", "matrix"], ["z"], "product"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "relu",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", 2])],
-        [from_array(MATRIX, "matrix")],
-    )
-    exact, int8, fast = (tmp_path / f"{name}.onnx" for name in ("exact", "int8", "fast"))
-    opset = [helper.make_opsetid("", 18)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), exact)
-    quantize(exact, int8, Quantization(keep_last=0), [{"x": SEEN}])
-    options = ort.SessionOptions()
-    options.optimized_model_filepath = str(fast)
-    session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
-    assert "Relu" not in {node.op_type for node in onnx.load(fast).graph.node}
-    (found,) = session.run(None, {"x": SEEN})
-    np.testing.assert_allclose(found, np.maximum(SEEN, 0) @ MATRIX, atol=0.02)
