@@ -6,7 +6,13 @@ from sklearn import metrics as oracle
 
 from deesc_model import SIGNALS, TRIGGERS
 from deesc_model.scoring import Calibration, Logits, Scores, level_scores, sigmoid
-from training.calibration import best_threshold, certainty_threshold, fit_calibration
+from training.calibration import (
+    best_threshold,
+    certainty_threshold,
+    expected_threshold,
+    fit_calibration,
+    fit_threshold,
+)
 from training.metrics import (
     Gold,
     average_precision,
@@ -136,6 +142,14 @@ def test_the_threshold_with_the_best_f1_by_hand():
     scores = np.array([0.9, 0.8, 0.7, 0.4, 0.2])
     truth = np.array([True, False, True, False, False])
     assert best_threshold(scores, truth) == pytest.approx((0.7 + 0.4) / 2)  # F1 0.8
+
+
+def test_a_threshold_is_halfway_between_what_rows_and_what_scores_say():
+    scores, truth = np.array([0.1, 0.9, 0.6, 0.3]), np.array([False, True, True, True])
+    # Expected F1 with the first, two, three, all: 1.8/2.9, 3/3.9, 3.6/4.9, 3.8/5.9.
+    assert expected_threshold(scores) == pytest.approx((0.6 + 0.3) / 2)
+    assert best_threshold(scores, truth) == pytest.approx((0.3 + 0.1) / 2)  # F1 1
+    assert fit_threshold(scores, truth) == pytest.approx((0.45 + 0.2) / 2)
 
 
 def test_calibration_recovers_a_known_distortion():
