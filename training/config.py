@@ -118,7 +118,8 @@ class Config:
         experiment: MLflow experiment.
         registered_model: Name in the model registry.
         alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
-        teachers: Run folders of the models to distil; what they answer is averaged.
+        teachers: Run folders of the models to distil; what they answer is averaged. None: the
+            base model is fine-tuned.
         student_layers: Layers of the first teacher, counted from 1, that the student starts as.
         vocabulary_count: A word piece stays if the texts have it this often; 0 keeps all.
         unlabelled: Unlabelled texts at most that the teachers label, of all sources alike.
@@ -172,7 +173,7 @@ class Config:
     experiment: str = "deesc"
     registered_model: str = "deesc"
     alias: str = "challenger"
-    teachers: tuple[str, ...] = ("runs/default",)
+    teachers: tuple[str, ...] = ()
     student_layers: tuple[int, ...] = (2, 4, 6)
     vocabulary_count: int = 3
     unlabelled: int = 8000

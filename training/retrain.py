@@ -1,6 +1,7 @@
 """Data checks → train → evaluate → export → gate → champion; exit 0 passed, 3 refused, 1 error.
 
 python -m training.retrain
+python -m training.retrain --config training/configs/student.toml     distil instead of fine-tuning
 python -m training.retrain --resume          go on after a kill
 """
 
@@ -14,6 +15,7 @@ from deesc_model.errors import DeescError
 from training import data
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import DataError
+from training.distil import distil
 from training.gate import exit_code, run_gate
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.processes import process_count
@@ -24,7 +26,9 @@ from training.train import train
 
 
 def retrain(config: Config, gates: Gates, *, resume: bool = False) -> bool:
-    """Train a challenger and, if it passes the gate, make it the champion.
+    """Train a challenger, or distil it from the teachers that the configuration names.
+
+    If it passes the gate, it becomes the champion.
 
     Returns:
         Whether it passed. A bundle that MLflow missed while it was away is registered here.
@@ -41,7 +45,8 @@ def retrain(config: Config, gates: Gates, *, resume: bool = False) -> bool:
         )
     if data.main(["check", "--corpus", config.corpus]):
         raise DataError(f"{config.corpus} has faults, listed above; nothing was trained")
-    train(config, resume=resume)
+    make = distil if config.teachers else train
+    make(config, resume=resume)
     bundle_dir = Path(config.bundle_dir)
     if not run_gate(bundle_dir, gates, config):
         return False

@@ -80,6 +80,8 @@ def train(
     Raises:
         DeescError: Data, configuration or export are wrong; the message says what.
     """
+    if config.teachers and learn is fine_tune:
+        raise DeescError("the configuration names teachers: python -m training.distil distils them")
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
     check_replaceable(bundle_dir)
     splits = load_dataset(config)

@@ -17,7 +17,7 @@ import pytest
 from whole_runs import config_file, described
 
 from deesc_model.bundle import read_bundle
-from training import gate, retrain
+from training import gate, retrain, train
 from training.gates import DEFAULT_GATES
 from training.registry import Registry
 from training.tracking import RUN_ID_FILE
@@ -97,6 +97,25 @@ def test_the_gate_decides_who_becomes_champion(tiny_config, lenient, tmp_path, c
     strict.write_text(lenient.read_text().replace("baseline_gain = -1", "baseline_gain = 0.5"))
     assert gate.main([*again, "--gates", str(strict)]) == gate.REFUSED
     assert "| FAIL | corpus: level_macro_f1 above TF-IDF, low |" in capsys.readouterr().out
+
+
+def test_a_configuration_that_names_teachers_is_distilled(tiny_config, lenient, tmp_path, capsys):
+    train.train(tiny_config)
+    student = dataclasses.replace(
+        tiny_config,
+        run_dir=str(tmp_path / "student"),
+        bundle_dir=str(tmp_path / "student" / "bundle"),
+        teachers=(tiny_config.run_dir,),
+        student_layers=(2,),
+        vocabulary_count=1,
+        epochs=6,
+    )
+    given = arguments(student, lenient, tmp_path / "student.toml")
+    assert train.main(given[:2]) == 1
+    assert "python -m training.distil distils them" in capsys.readouterr().err
+    assert retrain.main(given) == 0
+    champion = Registry(student).fetch_champion()
+    assert "Distilled from one teacher" in (champion / "README.md").read_text(encoding="utf-8")
 
 
 def rows_of(database: Path, table: str) -> int:
