@@ -20,7 +20,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class _Rewriter:
-    """Takes the integer arithmetic that `quantize_dynamic` wrote out of one graph."""
+    """Takes the integer arithmetic that `training.quantization` wrote out of one graph."""
 
     def __init__(self, graph: GraphProto, *, keep_int8: bool) -> None:
         self.arrays: Arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
@@ -39,27 +39,28 @@ class _Rewriter:
         return [node for node in rewritten if node.name not in self._dropped]
 
     def _rewritten(self, node: NodeProto) -> list[NodeProto]:
-        if node.op_type == "DynamicQuantizeLinear":
+        if node.op_type == "QuantizeLinear":
             return []
-        if node.op_type == "MatMulInteger":
+        if node.op_type == "MatMulIntegerToFloat":
             return self._product(node)
-        if node.op_type == "Mul" and all(name.endswith("_scale") for name in node.input):
-            return []  # scale of the activation by scale of the weight
         if node.op_type == "Gather" and node.input[0].endswith("_quantized"):
             return self._table(node)
         return [node]
 
     def _product(self, node: NodeProto) -> list[NodeProto]:
-        """MatMulInteger, Cast, Mul become one MatMul of the activation before it was rounded."""
-        (cast,) = self.users[node.output[0]]
-        (scaled,) = self.users[cast.output[0]]
-        self._dropped |= {cast.name, scaled.name}
-        activation = self.makers[node.input[0]].input[0]
-        weight, made = self._weight(node.input[1].removesuffix("_quantized"))
-        product = helper.make_node(
-            "MatMul", [activation, weight], list(scaled.output), f"{node.name}_float"
-        )
-        return [*made, product]
+        """The product in integers becomes one of the activation before it was rounded."""
+        rounded, matrix, *_, bias = node.input
+        activation = self.makers[rounded].input[0]
+        weight, made = self._weight(matrix.removesuffix("_quantized"))
+        (output,) = node.output
+        if bias.endswith("_zero_point"):  # no bias
+            return [*made, helper.make_node("MatMul", [activation, weight], [output], node.name)]
+        times = f"{output}_times"
+        return [
+            *made,
+            helper.make_node("MatMul", [activation, weight], [times], node.name),
+            helper.make_node("Add", [times, bias], [output], f"{node.name}_bias"),
+        ]
 
     def _table(self, node: NodeProto) -> list[NodeProto]:
         """Gather, DequantizeLinear become one Gather of the table in fp32."""
@@ -162,4 +163,7 @@ def encoder_options(model: ModelProto) -> dict[str, Any]:
         "max_position_embeddings": len(state["encoder.embeddings.position_embeddings.weight"]),
         "type_vocab_size": len(state["encoder.embeddings.token_type_embeddings.weight"]),
         "layer_norm_eps": float(epsilon),
+        "hidden_act": "relu"
+        if any(node.op_type == "Relu" for node in model.graph.node)
+        else "gelu",
     }

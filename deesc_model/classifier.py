@@ -31,8 +31,7 @@ class EscalationClassifier:
     One instance may be shared by threads: the onnxruntime session allows concurrent runs
     and nothing else changes after construction.
 
-    Scores depend a little on the batch (dynamic int8 quantisation scales per batch): expect
-    differences of about a hundredth between `predict` and `predict_batch` of one text.
+    What a text is given does not depend on the batch that it is in.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:

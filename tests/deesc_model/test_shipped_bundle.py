@@ -82,11 +82,22 @@ def test_a_short_reply_means_what_the_turn_before_makes_of_it(shipped):
     assert failed > declined
 
 
-def test_batches_agree_with_single_calls_within_what_int8_moves(shipped):
-    texts = ["Where is my parcel?", "Thanks!", "You people lied to me, I want a refund now." * 4]
-    together = shipped.predict_batch(texts)
-    for text, prediction in zip(texts, together, strict=True):
-        assert prediction.frustration == pytest.approx(shipped.predict(text).frustration, abs=0.1)
+def test_a_text_is_given_the_same_alone_and_among_others(shipped):
+    texts = [
+        "My parcel is four days late.",
+        "You useless moron.",
+        "thanks!",
+        "I have been on hold for fifty minutes and every time I get through I am cut off again, so"
+        " tell me who I can write to, because I am not going to call you another time.",
+        "ok",
+    ]
+    contexts = [[], [Turn("agent", "One moment please, I am still looking.")], [], [], []]
+    together = shipped.predict_batch(texts, contexts)
+    for text, context, found in zip(texts, contexts, together, strict=True):
+        alone = shipped.predict(text, context)
+        assert found.level_scores == pytest.approx(alone.level_scores, abs=1e-4)
+        assert found.trigger_scores == pytest.approx(alone.trigger_scores, abs=1e-4)
+        assert found.signal_scores == pytest.approx(alone.signal_scores, abs=1e-4)
 
 
 def test_the_card_and_the_figures_ship_with_it(shipped):
