@@ -173,14 +173,30 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     )
 
 
+def median_levels(level: FloatArray) -> IntArray:
+    """Return the median of each row of level probabilities, int64 of shape (n,).
+
+    The lowest level that a customer is at least as likely not to exceed as to exceed. Levels are
+    ordered, and no other choice is expected to be fewer levels off; on customers of unknown kinds
+    it agrees better with people than the most probable level does.
+    """
+    below = np.add.accumulate(level, axis=1) < 0.5
+    return np.asarray(np.add.reduce(below, axis=1, dtype=np.int64))
+
+
 def predicted_levels(scores: Scores) -> IntArray:
-    """Return the most probable level of each row, int64 of shape (n,)."""
-    return np.asarray(scores.level.argmax(axis=1), dtype=np.int64)
+    """Return the level of each row, int64 of shape (n,)."""
+    return median_levels(scores.level)
+
+
+def level_confidence(level: FloatArray) -> FloatArray:
+    """Return the probability of each row's predicted level, shape (n,)."""
+    return np.asarray(level[np.arange(len(level)), median_levels(level)])
 
 
 def uncertain_levels(scores: Scores, calibration: Calibration) -> BoolArray:
     """Return which rows' level is uncertain, bool of shape (n,)."""
-    return np.asarray(scores.level.max(axis=1) < calibration.certain_from)
+    return level_confidence(scores.level) < calibration.certain_from
 
 
 def predicted_labels(scores: FloatArray, arrays: PlattArrays) -> BoolArray:

@@ -72,7 +72,7 @@ class Prediction:
     """The labels of one utterance.
 
     Attributes:
-        level: The most probable frustration level.
+        level: The frustration level: the median of `level_scores`.
         level_scores: Five calibrated probabilities, level 0 to 4, that sum to 1.
         frustration: Expected level under `level_scores`, 0.0 to 4.0.
         uncertain: Whether the level is doubtful enough for a person to look: its score is below

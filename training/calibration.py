@@ -12,7 +12,9 @@ from deesc_model.scoring import (
     IntArray,
     LabelCalibration,
     Logits,
+    level_confidence,
     level_scores,
+    median_levels,
     sigmoid,
 )
 from training.metrics import Gold
@@ -40,7 +42,7 @@ def fit_calibration(
     """
     temperature = _fit_temperature(logits.level, gold.levels, level_head)
     scores = level_scores(logits.level, level_head, temperature)
-    confidence, correct = scores.max(axis=1), scores.argmax(axis=1) == gold.levels
+    confidence, correct = level_confidence(scores), median_levels(scores) == gold.levels
     return Calibration(
         level_head=level_head,
         temperature=temperature,

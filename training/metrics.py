@@ -17,6 +17,7 @@ from deesc_model.scoring import (
     FloatArray,
     IntArray,
     Scores,
+    level_confidence,
     predicted_labels,
     predicted_levels,
     uncertain_levels,
@@ -114,7 +115,8 @@ def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Rep
     predicted = predicted_levels(scores)
     cells = np.eye(LEVELS * LEVELS)[levels * LEVELS + predicted]
     metrics = confusion_metrics((weights @ cells).reshape(-1, LEVELS, LEVELS))
-    metrics["level_ece"] = calibration_error(scores.level.max(1), predicted == levels, weights)
+    confidence = level_confidence(scores.level)
+    metrics["level_ece"] = calibration_error(confidence, predicted == levels, weights)
     return metrics
 
 

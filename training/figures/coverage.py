@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib import pyplot as plt
 
-from deesc_model.scoring import Calibration, Scores, predicted_levels
+from deesc_model.scoring import Calibration, Scores, level_confidence, predicted_levels
 from training.figures.picture import BLUE, ORANGE, Picture
 from training.metrics import Gold
 
@@ -13,7 +13,7 @@ SHARES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 
 def coverage_picture(gold: Gold, scores: Scores, calibration: Calibration) -> Picture:
     """Draw the share of wrong levels over the share that is answered, most certain first."""
-    confidence = scores.level.max(axis=1)
+    confidence = level_confidence(scores.level)
     wrong = predicted_levels(scores) != gold.levels
     order = np.argsort(-confidence, kind="stable")
     # Equally certain rows are answered together: the curve has a point at the last of each tie.

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib import pyplot as plt
 
-from deesc_model.scoring import BoolArray, FloatArray, Scores, predicted_levels
+from deesc_model.scoring import BoolArray, FloatArray, Scores, level_confidence, predicted_levels
 from training.figures.picture import BLUE, GREY, Picture
 from training.metrics import BINS, Gold
 
@@ -19,7 +19,7 @@ Z = 1.96
 def reliability_picture(gold: Gold, scores: Scores) -> Picture:
     """Draw how often predictions of a score are right, for levels and for triggers."""
     right = predicted_levels(scores) == gold.levels
-    level = score_bins(scores.level.max(axis=1), right)
+    level = score_bins(level_confidence(scores.level), right)
     triggers = score_bins(scores.triggers.ravel(), gold.triggers.ravel())
     figure, (left, other) = plt.subplots(1, 2, figsize=(9.6, 4.8), layout="constrained")
     draw_reliability(left, level)
