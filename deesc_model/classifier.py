@@ -170,11 +170,12 @@ class EscalationClassifier:
 
     def _predictions(self, scores: Scores) -> list[Prediction]:
         # Arrays become lists at once: reading numpy's numbers one by one takes most of the time.
+        levels = predicted_levels(scores)
         columns = (
-            predicted_levels(scores),
+            levels,
             scores.level,
             expected_levels(scores.level),
-            uncertain_levels(scores, self._calibration),
+            uncertain_levels(scores, levels, self._calibration),
             predicted_labels(scores.triggers, self._calibration.trigger_arrays),
             scores.triggers,
             predicted_labels(scores.signals, self._calibration.signal_arrays),

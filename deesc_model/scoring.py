@@ -189,14 +189,14 @@ def predicted_levels(scores: Scores) -> IntArray:
     return median_levels(scores.level)
 
 
-def level_confidence(level: FloatArray) -> FloatArray:
+def level_confidence(level: FloatArray, predicted: IntArray) -> FloatArray:
     """Return the probability of each row's predicted level, shape (n,)."""
-    return np.asarray(level[np.arange(len(level)), median_levels(level)])
+    return np.asarray(level[np.arange(len(level)), predicted])
 
 
-def uncertain_levels(scores: Scores, calibration: Calibration) -> BoolArray:
-    """Return which rows' level is uncertain, bool of shape (n,)."""
-    return level_confidence(scores.level) < calibration.certain_from
+def uncertain_levels(scores: Scores, predicted: IntArray, calibration: Calibration) -> BoolArray:
+    """Return which rows' predicted level is uncertain, bool of shape (n,)."""
+    return level_confidence(scores.level, predicted) < calibration.certain_from
 
 
 def predicted_labels(scores: FloatArray, arrays: PlattArrays) -> BoolArray:

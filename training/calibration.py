@@ -42,7 +42,8 @@ def fit_calibration(
     """
     temperature = _fit_temperature(logits.level, gold.levels, level_head)
     scores = level_scores(logits.level, level_head, temperature)
-    confidence, correct = level_confidence(scores), median_levels(scores) == gold.levels
+    predicted = median_levels(scores)
+    confidence, correct = level_confidence(scores, predicted), predicted == gold.levels
     return Calibration(
         level_head=level_head,
         temperature=temperature,

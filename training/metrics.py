@@ -85,8 +85,9 @@ def compute_metrics(
         absolute error is in levels, 0–4.
     """
     metrics = _level_metrics(gold.levels, scores, weights)
-    certain = ~uncertain_levels(scores, calibration)
-    wrong = predicted_levels(scores) != gold.levels
+    predicted = predicted_levels(scores)
+    certain = ~uncertain_levels(scores, predicted, calibration)
+    wrong = predicted != gold.levels
     metrics["level_coverage"] = _ratio(weights @ certain, weights.sum(1))
     metrics["level_certain_error"] = _ratio(weights @ (certain & wrong), weights @ certain)
     parts = (
@@ -115,7 +116,7 @@ def _level_metrics(levels: IntArray, scores: Scores, weights: FloatArray) -> Rep
     predicted = predicted_levels(scores)
     cells = np.eye(LEVELS * LEVELS)[levels * LEVELS + predicted]
     metrics = confusion_metrics((weights @ cells).reshape(-1, LEVELS, LEVELS))
-    confidence = level_confidence(scores.level)
+    confidence = level_confidence(scores.level, predicted)
     metrics["level_ece"] = calibration_error(confidence, predicted == levels, weights)
     return metrics
 

@@ -85,8 +85,8 @@ def test_the_level_is_the_median_of_its_distribution():
     )
     scores = Scores(level, np.zeros((4, 11)), np.zeros((4, 5)))
     assert predicted_levels(scores).tolist() == [0, 1, 2, 4]
-    assert level_confidence(level).tolist() == [0.6, 0.1, 0.2, 0.75]
-    unsure = uncertain_levels(scores, Calibration(certain_from=0.2))
+    assert level_confidence(level, median_levels(level)).tolist() == [0.6, 0.1, 0.2, 0.75]
+    unsure = uncertain_levels(scores, median_levels(level), Calibration(certain_from=0.2))
     assert unsure.tolist() == [False, True, False, False]
 
 

@@ -13,8 +13,8 @@ SHARES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 
 def coverage_picture(gold: Gold, scores: Scores, calibration: Calibration) -> Picture:
     """Draw the share of wrong levels over the share that is answered, most certain first."""
-    confidence = level_confidence(scores.level)
-    wrong = predicted_levels(scores) != gold.levels
+    predicted = predicted_levels(scores)
+    confidence, wrong = level_confidence(scores.level, predicted), predicted != gold.levels
     order = np.argsort(-confidence, kind="stable")
     # Equally certain rows are answered together: the curve has a point at the last of each tie.
     last = np.append(np.flatnonzero(np.diff(confidence[order])), len(order) - 1)

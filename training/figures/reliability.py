@@ -18,8 +18,8 @@ Z = 1.96
 
 def reliability_picture(gold: Gold, scores: Scores) -> Picture:
     """Draw how often predictions of a score are right, for levels and for triggers."""
-    right = predicted_levels(scores) == gold.levels
-    level = score_bins(level_confidence(scores.level), right)
+    predicted = predicted_levels(scores)
+    level = score_bins(level_confidence(scores.level, predicted), predicted == gold.levels)
     triggers = score_bins(scores.triggers.ravel(), gold.triggers.ravel())
     figure, (left, other) = plt.subplots(1, 2, figsize=(9.6, 4.8), layout="constrained")
     draw_reliability(left, level)
