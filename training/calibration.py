@@ -106,8 +106,7 @@ def fit_threshold(scores: FloatArray, truth: BoolArray) -> float:
     """Return a threshold for a good F1 on other rows than these.
 
     The one that is best on these rows follows their chances, the more the rarer the label; the one
-    that calibrated scores expect to be best trusts the calibration. Their mean did better than
-    either when each was fitted on one half of validation and measured on the other.
+    that calibrated scores expect to be best trusts the calibration. Their mean is between the two.
 
     Args:
         scores: Calibrated scores 0–1, of n rows.
