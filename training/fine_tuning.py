@@ -98,7 +98,7 @@ def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder) -> Dataset:
     )
 
 
-class _Trainer(Trainer):
+class SampledTrainer(Trainer):
     """The Trainer with a sampler of one's own."""
 
     def __init__(self, sampler: EpochSampler, **options: Any) -> None:
@@ -267,7 +267,7 @@ def optimise(
     callbacks: list[TrainerCallback] = [EarlyStoppingCallback(config.patience)]
     if tracker is not None:
         callbacks.append(_CurveCallback(tracker))
-    trainer = _Trainer(
+    trainer = SampledTrainer(
         sampler,
         model=model,
         args=arguments,
@@ -276,7 +276,7 @@ def optimise(
         eval_dataset=to_dataset(sorted(validation, key=_length), encoder),
         compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
         callbacks=callbacks,
-        optimizers=(_optimizer(model, config), None),
+        optimizers=(make_optimizer(model, config), None),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(trainer_dir))
     part_ways()  # the others read the best checkpoint from the folder that is removed below
@@ -329,7 +329,7 @@ def make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEnc
     return InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
 
 
-def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
+def make_optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
     """AdamW; heads learn faster than the encoder, biases and norms do not decay."""
 
     def group(heads: bool, decay: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training import intermediate
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import Utterance, fingerprint
 from training.dataset import data_versions, load_dataset
@@ -36,7 +37,6 @@ from training.evaluate import (
 from training.export import check_replaceable, export_network, write_bundle
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import Picture, close_pictures, save_pictures
-from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
 from training.pages.run_page import run_page
@@ -50,7 +50,7 @@ log = logging.getLogger("training")
 
 
 Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker | None, Path], float]
-"""A way to make a checkpoint of training and validation split, called as `fine_tune` is."""
+"""A way to make a checkpoint of training and validation split; called as `fine_tune` is."""
 
 
 def train(
@@ -58,8 +58,8 @@ def train(
     *,
     resume: bool = False,
     child: bool = False,
-    learn: Learn = fine_tune,
-    how: str = "Fine-tuned on the training split.",
+    learn: Learn = intermediate.learn,
+    how: str = "",
     origins: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Learn, export, evaluate, write the bundle and register it.
@@ -70,7 +70,7 @@ def train(
         child: Whether the run is one of several below the MLflow run that is open; then its
             bundle is not registered.
         learn: How the checkpoint is made.
-        how: The same in a sentence, for the model card.
+        how: The same in a few sentences, for the model card; "" says what `intermediate.how` does.
         origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
             and what must be the same to resume.
 
@@ -80,7 +80,7 @@ def train(
     Raises:
         DeescError: Data, configuration or export are wrong; the message says what.
     """
-    if config.teachers and learn is fine_tune:
+    if config.teachers and learn is intermediate.learn:
         raise DeescError("the configuration names teachers: python -m training.distil distils them")
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
     check_replaceable(bundle_dir)
@@ -132,7 +132,8 @@ def train(
             "git_commit": commit,
             "data_fingerprint": data,
         }
-        card = model_card(report, origin, network.weights, splits, how)
+        told = how or intermediate.how(config)
+        card = model_card(report, origin, network.weights, splits, told)
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
         facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}
@@ -161,7 +162,7 @@ def take_part(config: Config) -> None:
         part_ways()
         return
     splits = load_dataset(config)
-    fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
+    intermediate.learn(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training import intermediate
 from training.config import (
     Config,
     ConfigError,
@@ -37,7 +38,6 @@ from training.config import (
 )
 from training.corpus import Utterance, fingerprint
 from training.dataset import load_dataset
-from training.fine_tuning import fine_tune
 from training.processes import refuse_several
 from training.progress import show_progress
 from training.tracking import BOOKKEEPING, RUN_ID_FILE, Tracker, settings
@@ -96,8 +96,8 @@ def tune(config: Config, search: Search, trials: int, *, resume: bool = False) -
             at its last whole epoch.
 
     Raises:
-        DeescError: `resume` with another configuration, search or data, or what `fine_tune`
-            raises.
+        DeescError: `resume` with another configuration, search or data, or what
+            `intermediate.learn` raises.
     """
     refuse_several("trials run one after the other")
     if trials < 1:
@@ -182,7 +182,7 @@ def _run_trial(
     checkpoint = run_dir / "checkpoint"
     shutil.rmtree(checkpoint, ignore_errors=True)  # of a trial that was killed before it was told
     with Tracker(own, tags, child=True) as tracker:
-        found = fine_tune(own, splits["train"], splits["validation"], tracker, checkpoint)
+        found = intermediate.learn(own, splits["train"], splits["validation"], tracker, checkpoint)
         tracker.log_figures({"selection": found})
     shutil.rmtree(run_dir)
     return found
