@@ -45,16 +45,24 @@ def deadline_of(context: grpc.aio.ServicerContext) -> float:
 
 @dataclass(slots=True)
 class Waiting:
-    """An utterance in the queue; `deadline` is in the event loop's time."""
+    """An utterance in the queue.
+
+    Attributes:
+        utterance: What to label.
+        deadline: When its caller stops waiting, in the event loop's time.
+        future: Where its prediction goes.
+        cost: Time that it takes the model, in characters.
+    """
 
     utterance: Utterance
     deadline: float
     future: asyncio.Future[Prediction]
+    cost: int
 
-    @property
-    def cost(self) -> int:
-        """Time that it takes the model, in characters."""
-        return len(self.utterance.turn.text) + ITEM_COST
+
+def cost_of(utterance: Utterance) -> int:
+    """Return what an utterance costs the model, in characters."""
+    return len(utterance.turn.text) + ITEM_COST
 
 
 class Batcher:
@@ -88,11 +96,12 @@ class Batcher:
         self._observe_batch = observe_batch
         self._observe_predictions = observe_predictions
         self._waiting: list[Waiting] = []
-        self._running: list[Waiting] = []
+        self._waiting_cost = self._running_cost = 0
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
         # A median: one pause of the machine must not make the next calls be refused.
         self._paces = deque([FIRST_PACE_S] * RECENT_BATCHES, maxlen=RECENT_BATCHES)
+        self._pace = FIRST_PACE_S
         self._worker = asyncio.create_task(self._work(), name="batcher")
 
     @property
@@ -103,8 +112,7 @@ class Batcher:
     @property
     def _expected_wait(self) -> float:
         """Seconds until all that is here now has been labelled."""
-        cost = sum(item.cost for items in (self._waiting, self._running) for item in items)
-        return cost * statistics.median(self._paces)
+        return (self._waiting_cost + self._running_cost) * self._pace
 
     def admit(self, utterances: int = 1) -> None:
         """Refuse utterances that would have to wait too long.
@@ -137,10 +145,11 @@ class Batcher:
         loop = asyncio.get_running_loop()
         for start in range(0, len(utterances), self._max_batch):
             chunk = [
-                Waiting(utterance, deadline, loop.create_future())
+                Waiting(utterance, deadline, loop.create_future(), cost_of(utterance))
                 for utterance in utterances[start : start + self._max_batch]
             ]
             self._waiting += chunk
+            self._waiting_cost += sum(item.cost for item in chunk)
             self._wake.set()
             predictions += await asyncio.gather(*(item.future for item in chunk))
         return predictions
@@ -164,11 +173,11 @@ class Batcher:
             while batch := self._take(loop.time()):
                 self._observe_batch(len(batch))
                 started = loop.time()
-                self._running = batch
+                self._running_cost = cost = sum(item.cost for item in batch)
                 results = await loop.run_in_executor(self._thread, self._compute, batch)
-                self._running = []
-                cost = sum(item.cost for item in batch)
+                self._running_cost = 0
                 self._paces.append((loop.time() - started) / cost)
+                self._pace = statistics.median(self._paces)
                 self._observe_predictions(
                     [result for result in results if isinstance(result, Prediction)]
                 )
@@ -200,6 +209,7 @@ class Batcher:
             else:
                 left.append(item)
         self._waiting = left
+        self._waiting_cost = sum(item.cost for item in left)
         return batch
 
     def _compute(self, batch: Sequence[Waiting]) -> list[Prediction | Exception]:

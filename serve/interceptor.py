@@ -15,10 +15,10 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError
 
-from deesc_model.errors import InvalidInputError
+from deesc_model.errors import DeescError, InvalidInputError
 from serve.auth import EXEMPT, Tokens
 from serve.errors import StoppingError, error_details, status_code, status_message
-from serve.logs import log
+from serve.logs import Repeated, log
 from serve.metrics import Metrics
 from serve.tracing import span
 
@@ -58,6 +58,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._tokens = tokens
         self._stopping = stopping
         self._admit = admit
+        self._repeated = Repeated("more calls were refused")
         self._active = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -72,18 +73,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
         """Return the handler of a call, wrapped; None if there is no such method."""
+        call = _Call(handler_call_details)
+        try:
+            self._let_in(call)
+        except DeescError as refusal:  # all that a server in overload does for most calls
+            return self._refuse(call, refusal)
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         decode, encode = _decoder(handler.request_deserializer), handler.response_serializer
 
         async def unary(raw: AsyncIterator[bytes], context: Any) -> Any:
-            async with self._around(handler_call_details, context):
+            async with self._around(call, context):
                 behaviour = handler.unary_unary or handler.unary_stream
                 return await behaviour(decode(await _only(raw)), context)
 
         async def stream(raw: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-            async with self._around(handler_call_details, context):
+            async with self._around(call, context):
                 requests = (decode(each) async for each in raw)
                 async for reply in handler.stream_stream(requests, context):
                     yield reply
@@ -96,22 +102,38 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(unary, None, encode)
         return grpc.stream_unary_rpc_method_handler(unary, None, encode)
 
+    def _let_in(self, call: "_Call") -> None:
+        """Refuse a call that need not be looked at: before its message is read.
+
+        Raises:
+            DeescError: No accepted token came with it, the server stops or is too busy.
+        """
+        if self._tokens is not None:
+            self._tokens.check(call.method, call.metadata)
+        if self._stopping.done() and not call.method.startswith(EXEMPT):
+            raise StoppingError
+        if call.method in LABELLING:
+            self._admit()
+
+    def _refuse(self, call: "_Call", refusal: DeescError) -> grpc.RpcMethodHandler:
+        """Return a handler, good for every kind of method, that ends the call."""
+
+        async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
+            self._count(call.method, context)
+            try:
+                await _abort(call, context, refusal)
+            finally:
+                self._tell(call, status_code(refusal))
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
+
     @contextlib.asynccontextmanager
-    async def _around(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
-        started = time.perf_counter()
-        method, metadata = details.method, details.invocation_metadata
-        request_id = _request_id(metadata)
+    async def _around(self, call: "_Call", context: Any) -> AsyncIterator[None]:
         code = grpc.StatusCode.OK
-        self._count(method, context)
-        context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        self._count(call.method, context)
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         try:
-            if self._tokens is not None:
-                self._tokens.check(method, metadata)
-            if self._stopping.done() and not method.startswith(EXEMPT):
-                raise StoppingError
-            if method in LABELLING:  # before the message is read: most calls end here in overload
-                self._admit()
-            with span(method, metadata, request_id):
+            with span(call.method, call.metadata, call.request_id):
                 yield
         except grpc.aio.AbortError:  # the health service answers by itself
             code = context.code()
@@ -123,20 +145,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:
             code = status_code(error)
             if code is grpc.StatusCode.INTERNAL:
-                log(logging.ERROR, "unforeseen error", error=error, request_id=request_id)
-            trailing = (*error_details(error), (REQUEST_ID, request_id))
-            await context.abort(code, status_message(error), trailing)
+                log(logging.ERROR, "unforeseen error", error=error, request_id=call.request_id)
+            await _abort(call, context, error)
         finally:
-            seconds = time.perf_counter() - started
-            self._metrics.call(method, code.name, seconds)
-            log(
-                logging.INFO,
-                "call",
-                request_id=request_id,
-                method=method,
-                code=code.name,
-                ms=round(seconds * 1000, 3),
-            )
+            self._tell(call, code)
+
+    def _tell(self, call: "_Call", code: grpc.StatusCode) -> None:
+        """Count a finished call and log it; of those that nobody had time for, the first."""
+        seconds = time.perf_counter() - call.started
+        self._metrics.call(call.method, code.name, seconds)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and self._repeated.counts():
+            return
+        log(
+            logging.INFO,
+            "call",
+            request_id=call.request_id,
+            method=call.method,
+            code=code.name,
+            ms=round(seconds * 1000, 3),
+        )
 
     def _count(self, method: str, context: Any) -> None:
         """Count a call until its answer has left; health watches last as long as they like."""
@@ -151,6 +178,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._quiet.set()
 
         context.add_done_callback(leave)
+
+
+class _Call:
+    """What is known of a call when it comes."""
+
+    __slots__ = ("metadata", "method", "request_id", "started")
+
+    def __init__(self, details: grpc.HandlerCallDetails) -> None:
+        self.started = time.perf_counter()
+        self.method, self.metadata = details.method, details.invocation_metadata
+        self.request_id = _request_id(self.metadata)
+
+
+async def _abort(call: _Call, context: Any, error: Exception) -> None:
+    trailing = (*error_details(error), (REQUEST_ID, call.request_id))
+    await context.abort(status_code(error), status_message(error), trailing)
 
 
 def _decoder(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

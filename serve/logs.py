@@ -18,6 +18,9 @@ LOGGER: Final = logging.getLogger("deesc.serve")
 COLLECT_S: Final = 0.05
 """Longest time that a line is held back, in seconds."""
 
+REPEATED_S: Final = 1.0
+"""Time, in seconds, for which one line stands for all that `Repeated` counts."""
+
 ATOMIC_WRITE: Final = 4096
 """Most characters written at once: a pipe keeps those of several processes apart, by POSIX."""
 
@@ -87,6 +90,30 @@ def log(level: int, event: str, *, error: BaseException | None = None, **fields:
     record = logging.LogRecord(LOGGER.name, level, "", 0, event, None, raised)
     record.fields = fields
     LOGGER.handle(record)
+
+
+class Repeated:
+    """Counts what would fill the log in an overload, and so be a part of it.
+
+    Args:
+        event: What the line is called that says how often it happened.
+    """
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._count = -1  # nothing happened for a while
+
+    def counts(self) -> bool:
+        """Return whether this time is counted, and told of later; the first time is not."""
+        self._count += 1
+        if self._count == 0:
+            asyncio.get_running_loop().call_later(REPEATED_S, self._tell)
+        return self._count > 0
+
+    def _tell(self) -> None:
+        if self._count:
+            log(logging.WARNING, self._event, count=self._count, seconds=REPEATED_S)
+        self._count = -1
 
 
 def set_up(level: str) -> None:

@@ -11,6 +11,7 @@ from deesc_model import Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
 from deesc_model.messages import turn_message
+from serve import logs
 
 SERVICE = "/deesc.v1.EscalationService"
 CODE = grpc.StatusCode
@@ -197,6 +198,29 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
     assert int(pushback) == delay.ToMilliseconds()
     gate.open()
     assert [call.result(10).prediction.triggers for call in held] == [["delay"], ["unresolved"]]
+
+
+def test_refusals_do_not_fill_the_log(busy, monkeypatch, caplog):
+    monkeypatch.setattr(logs, "REPEATED_S", 0.5)
+    caplog.set_level("INFO", logs.LOGGER.name)
+    service, stub = busy
+    held = [stub.Predict.future(predict(text)) for text in ("late", "again")]
+    waiting(service, 2)
+    for _ in range(5):
+        with pytest.raises(grpc.RpcError):
+            stub.Predict(predict("fine"), timeout=10)
+    time.sleep(0.7)
+    with pytest.raises(grpc.RpcError):
+        stub.Predict(predict("fine"), timeout=10)
+    time.sleep(0.1)  # a call is logged once its answer has left
+    lines = [record for record in caplog.records if record.name == logs.LOGGER.name]
+    assert [(line.getMessage(), line.fields.get("count")) for line in lines] == [
+        ("call", None),
+        ("more calls were refused", 4),
+        ("call", None),
+    ]
+    for call in held:
+        call.cancel()
 
 
 def test_work_past_its_deadline_is_not_computed(busy, gate):
