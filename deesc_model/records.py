@@ -390,7 +390,7 @@ def _names(cell: Any) -> list[str]:
     return cell if isinstance(cell, list) else cell.split()
 
 
-def read_prediction(row: Mapping[str, Any]) -> Prediction:
+def prediction_of_row(row: Mapping[str, Any]) -> Prediction:
     """Return the prediction that `record_writer` put into a row of any format.
 
     Raises:

@@ -12,7 +12,7 @@ from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.inputs import open_rows
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.records import BadRecord, Record, format_of, in_context, read_prediction
+from deesc_model.records import BadRecord, Record, format_of, in_context, prediction_of_row
 from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
 from deesc_model.types import Prediction, Turn
 from training.embeddings import embed
@@ -155,7 +155,7 @@ def _read_file(file: Path, bundle: Bundle) -> list[tuple[Record, Prediction]]:
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
-    prediction = read_prediction(row)
+    prediction = prediction_of_row(row)
     if fault := _fault(prediction):
         raise InvalidInputError(fault)
     return prediction
