@@ -7,7 +7,6 @@ accepting, refusing and collecting.
 import asyncio
 import math
 import random
-import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,9 @@ MAX_COST: Final = 4_000
 
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
+
+PAUSES: Final = 2
+"""Of these, so many may have been slowed by a pause of the machine and make no call be refused."""
 
 FIRST_PACE_S: Final = 1e-5
 """Seconds for a character, until batches tell."""
@@ -99,7 +101,6 @@ class Batcher:
         self._waiting_cost = self._running_cost = 0
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
-        # A median: one pause of the machine must not make the next calls be refused.
         self._paces = deque([FIRST_PACE_S] * RECENT_BATCHES, maxlen=RECENT_BATCHES)
         self._pace = FIRST_PACE_S
         self._worker = asyncio.create_task(self._work(), name="batcher")
@@ -177,7 +178,7 @@ class Batcher:
                 results = await loop.run_in_executor(self._thread, self._compute, batch)
                 self._running_cost = 0
                 self._paces.append((loop.time() - started) / cost)
-                self._pace = statistics.median(self._paces)
+                self._pace = sorted(self._paces)[-PAUSES - 1]
                 self._observe_predictions(
                     [result for result in results if isinstance(result, Prediction)]
                 )

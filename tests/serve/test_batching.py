@@ -10,7 +10,7 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import FIRST_PACE_S, ITEM_COST, MAX_COST, Batcher
+from serve.batching import FIRST_PACE_S, ITEM_COST, MAX_COST, RECENT_BATCHES, Batcher
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
 from serve.requests import Utterance
@@ -124,20 +124,24 @@ def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
     assert [len(answer) for answer in asyncio.run(scenario())] == [1, 1, 1]
 
 
+class SlowAtFirst:
+    """Takes its time for the first of nine batches, then stands before the gate."""
+
+    def __init__(self, classifier, gate, slow, seconds):
+        self._classifier, self._gate = classifier, gate
+        self._sleeps = [seconds] * slow + [0.0] * (RECENT_BATCHES - slow)
+
+    def predict_batch(self, *args, **options):
+        if not self._sleeps:
+            return self._gate.predict_batch(*args, **options)
+        time.sleep(self._sleeps.pop(0))
+        return self._classifier.predict_batch(*args, **options)
+
+
 def test_who_would_wait_too_long_is_refused(gate, classifier):
-    class SlowAtFirst:
-        seen = 0
-
-        def predict_batch(self, *args, **options):
-            self.seen += 1
-            if self.seen > 9:
-                return gate.predict_batch(*args, **options)
-            time.sleep(0.01)
-            return classifier.predict_batch(*args, **options)
-
     async def scenario():
-        waits = Waits(SlowAtFirst(), max_wait_s=0.3)
-        for _ in range(9):
+        waits = Waits(SlowAtFirst(classifier, gate, slow=9, seconds=0.01), max_wait_s=0.3)
+        for _ in range(RECENT_BATCHES):
             await (await waits.ask("the"))
         calls = [await waits.ask_busy(gate), await waits.ask("late " * 1000)]  # 0.5 s or more
         with pytest.raises(BusyError, match=r"already \(1\)") as caught:
@@ -149,6 +153,21 @@ def test_who_would_wait_too_long_is_refused(gate, classifier):
         await waits.batcher.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("slow", "refused"), [(2, False), (3, True)])
+def test_a_pause_or_two_of_the_machine_make_no_call_be_refused(gate, classifier, slow, refused):
+    async def scenario():
+        waits = Waits(SlowAtFirst(classifier, gate, slow, seconds=0.2), max_wait_s=0.3)
+        for _ in range(RECENT_BATCHES):
+            await (await waits.ask("the"))
+        calls = [await waits.ask_busy(gate), await waits.ask("late"), await waits.ask("again")]
+        gate.open()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await waits.batcher.close()
+        return isinstance(answers[-1], BusyError)
+
+    assert asyncio.run(scenario()) == refused
 
 
 def test_what_is_being_computed_is_waited_for_too_but_one_may_always_wait(gate):
