@@ -1,5 +1,6 @@
 import json
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from conversations import turn, utterance, write_rows
@@ -10,6 +11,8 @@ from training import data
 from training.corpus import DataError, fingerprint, load_corpus, read_corpus, select_split, to_json
 from training.near_duplicates import find_near_duplicates, shingles
 from training.splits import assign_splits
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def test_turns_know_the_turns_before_them(tmp_path):
@@ -163,6 +166,11 @@ def test_split_writes_files_that_check_accepts(tmp_path, capsys):
     assert data.main(["describe", "--corpus", str(folder)]) == 0
     assert "| delivery | 24 | 3 | 3 | 30 |" in capsys.readouterr().out
     assert [path.name for path in folder.iterdir()] == ["delivery.jsonl"]
+
+
+def test_the_data_card_has_the_counts_of_the_corpus(capsys):
+    assert data.main(["describe", "--corpus", str(DATA / "corpus")]) == 0
+    assert capsys.readouterr().out.strip() in (DATA / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_row_survives_its_line():
