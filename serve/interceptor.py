@@ -63,6 +63,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._quiet = asyncio.Event()
         self._quiet.set()
 
+    def close(self) -> None:
+        """Log what is only counted so far."""
+        self._repeated.tell()
+
     async def quiet(self) -> None:
         """Wait until every call has been answered, health watches aside."""
         await self._quiet.wait()
@@ -73,14 +77,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
         """Return the handler of a call, wrapped; None if there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:  # first of all: a caller's invention is no name of a metric
+            return None
         call = _Call(handler_call_details)
         try:
             self._let_in(call)
         except DeescError as refusal:  # all that a server in overload does for most calls
             return self._refuse(call, refusal)
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         decode, encode = _decoder(handler.request_deserializer), handler.response_serializer
 
         async def unary(raw: AsyncIterator[bytes], context: Any) -> Any:

@@ -107,12 +107,13 @@ class Repeated:
         """Return whether this time is counted, and told of later; the first time is not."""
         self._count += 1
         if self._count == 0:
-            asyncio.get_running_loop().call_later(REPEATED_S, self._tell)
+            asyncio.get_running_loop().call_later(REPEATED_S, self.tell)
         return self._count > 0
 
-    def _tell(self) -> None:
-        if self._count:
-            log(logging.WARNING, self._event, count=self._count, seconds=REPEATED_S)
+    def tell(self) -> None:
+        """Log how often it happened since the last time that was not counted, if it did."""
+        if self._count > 0:
+            log(logging.WARNING, self._event, count=self._count)
         self._count = -1
 
 

@@ -113,6 +113,7 @@ class Service:
             await asyncio.wait_for(self._calls.quiet(), self.settings.drain_s)
         await asyncio.sleep(LULL_S)
         await self._server.stop(None)
+        self._calls.close()
         await self.batcher.close()
         await asyncio.to_thread(self._metrics.close)
         log(logging.INFO, "stopped")

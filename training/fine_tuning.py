@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -170,21 +171,14 @@ def fine_tune(
         DeescError: The base model cannot be loaded, or reads less than `max_length`, or the
             batch cannot be shared evenly.
     """
-    processes = process_count()
-    if config.batch_size % processes:
-        raise DeescError(
-            f"batch_size {config.batch_size} cannot be shared evenly by {processes} processes;"
-            f" take a multiple of {processes}"
-        )
+    batch_share(config)
     set_seed(config.seed)
     torch.set_num_threads(min(config.threads, cpus_of_each()))
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
     set_encoder_dropout(model, config.encoder_dropout)
     freeze_blocks(model, config.frozen_blocks)
-    longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
-    if config.max_length > longest:
-        raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
+    check_reach(config, model.encoder)
     encoder = make_encoder(tokenizer, config)
     changed = augment(train, config.seed)
     dataset = to_dataset([*both_views(train), *both_views(changed)], encoder)
@@ -245,7 +239,7 @@ def optimise(
     arguments = TrainingArguments(
         output_dir=str(trainer_dir),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size // process_count(),
+        per_device_train_batch_size=batch_share(config),
         per_device_eval_batch_size=config.evaluation_batch_size,
         warmup_steps=config.warmup,
         lr_scheduler_type="linear",
@@ -290,6 +284,32 @@ def optimise(
     staging.rename(target)
     shutil.rmtree(trainer_dir)
     return best
+
+
+def batch_share(config: Config) -> int:
+    """Return how many examples of a training step are one process's.
+
+    Raises:
+        DeescError: The batch cannot be shared evenly.
+    """
+    processes = process_count()
+    if config.batch_size % processes:
+        raise DeescError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {processes} processes;"
+            f" take a multiple of {processes}"
+        )
+    return config.batch_size // processes
+
+
+def check_reach(config: Config, encoder: nn.Module) -> None:
+    """Refuse inputs that are longer than an encoder reads.
+
+    Raises:
+        DeescError: `max_length` is above what the encoder has positions for.
+    """
+    longest = getattr(encoder.config, "max_position_embeddings", config.max_length)
+    if config.max_length > longest:
+        raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
 
 
 def remove_cut_checkpoints(folder: Path) -> None:

@@ -7,7 +7,7 @@ Intermediate Labeled-data Tasks, 2018.
 import hashlib
 import json
 import logging
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,17 +23,18 @@ from deesc_model.bundle import file_sha256
 from deesc_model.encoding import EncodedInput, InputEncoder
 from training.base_model import resolve_base_model
 from training.config import Config
-from training.corpus import Utterance, fingerprint
+from training.corpus import Utterance
 from training.fine_tuning import (
     Example,
     SampledTrainer,
+    batch_share,
+    check_reach,
     fine_tune,
     make_encoder,
     make_optimizer,
     use_bf16,
 )
 from training.model import (
-    WEIGHTS_FILE,
     EscalationModel,
     LabelAttention,
     freeze_blocks,
@@ -43,9 +44,13 @@ from training.model import (
 from training.own_labels import OwnLabelled, label_places, load_own_labelled
 from training.predict import encode_utterance
 from training.processes import cpus_of_each, is_first, process_count, wait_for_all
+from training.recipe import Recipe
 from training.sampling import EpochSampler
 from training.sources import load_sources
 from training.tracking import Tracker
+
+OWN_LABELS = "own_labels_fingerprint"
+"""Name of the hash of the texts and labels of the sources' own that a model learned from first."""
 
 SEED = 7
 """One for all runs, so that several seeds of fine-tuning share what is learned here."""
@@ -53,47 +58,35 @@ SEED = 7
 log = logging.getLogger("training")
 
 
-def learn(
-    config: Config,
-    train: Sequence[Utterance],
-    validation: Sequence[Utterance],
-    tracker: Tracker | None,
-    target: Path,
-) -> float:
-    """Learn the labels of the sources' own, then ours: `fine_tune` from a better start.
-
-    Args:
-        config: As for `fine_tune`; says too for how many epochs other labels come first.
-        train: As for `fine_tune`.
-        validation: As for `fine_tune`.
-        tracker: As for `fine_tune`.
-        target: As for `fine_tune`.
-
-    Returns:
-        As `fine_tune` does.
-
-    Raises:
-        DeescError: What `fine_tune` says, or a source cannot be read.
-    """
-    base = replace(config, base_model=intermediate_base(config))
-    return fine_tune(base, train, validation, tracker, target)
-
-
-def how(config: Config) -> str:
-    """Return how `learn` makes a model, for its card.
+def recipe(config: Config) -> Recipe:
+    """Return how `train` makes a checkpoint: our labels, after those of the sources' own.
 
     Raises:
         DataError: A source cannot be read.
     """
     texts = own_labelled_texts(config)
     if not texts:
-        return "Fine-tuned on the training split."
+        return Recipe(fine_tune, "Fine-tuned on the training split.")
     sources = ", ".join(sorted({each.text.source for each in texts}))
-    return (
+    return Recipe(
+        partial(_learn, texts),
         "Fine-tuned on the training split, after its encoder had learned the labels that"
         f" {len(texts):,} public texts came with ({sources}); those are not ours and follow other"
-        " rules."
+        " rules.",
+        {OWN_LABELS: _fingerprint(texts)},
     )
+
+
+def _learn(
+    texts: Sequence[OwnLabelled],
+    config: Config,
+    train: Sequence[Utterance],
+    validation: Sequence[Utterance],
+    tracker: Tracker | None,
+    target: Path,
+) -> float:
+    prepared = replace(config, base_model=intermediate_base(config, texts))
+    return fine_tune(prepared, train, validation, tracker, target)
 
 
 def own_labelled_texts(config: Config) -> list[OwnLabelled]:
@@ -110,19 +103,22 @@ def own_labelled_texts(config: Config) -> list[OwnLabelled]:
     return load_own_labelled(folder, held, held_out=config.held_out_source, seed=SEED)
 
 
-def intermediate_base(config: Config) -> str:
+def intermediate_base(config: Config, texts: Sequence[OwnLabelled]) -> str:
     """Return the base model to fine-tune: one that has learned the sources' own labels.
 
     What is learned is kept below `intermediate_dir`, and found there again by all that it was
     made of.
 
+    Args:
+        config: Base model, schedule, and where it is kept.
+        texts: What `own_labelled_texts` returns.
+
     Returns:
-        A folder; or `base_model`, if no source with labels of its own is here.
+        A folder; or `base_model`, if there are no texts.
 
     Raises:
-        DeescError: A source cannot be read or the base model cannot be loaded.
+        DeescError: The base model cannot be loaded, or what `fine_tune` refuses.
     """
-    texts = own_labelled_texts(config)
     if not texts:
         return config.base_model
     target = Path(config.intermediate_dir) / _key(config, texts)
@@ -132,13 +128,18 @@ def intermediate_base(config: Config) -> str:
     return str(target)
 
 
+def _fingerprint(texts: Sequence[OwnLabelled]) -> str:
+    said = [[each.text.text, *each.labels] for each in texts]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
 def _key(config: Config, texts: Sequence[OwnLabelled]) -> str:
     """Return a hash of all that the encoder will depend on."""
-    weights = Path(resolve_base_model(config.base_model)) / WEIGHTS_FILE
+    base = Path(resolve_base_model(config.base_model))
+    files = [file_sha256(path) for path in sorted(base.glob("*")) if path.is_file()]
     made_of = {
-        "base": file_sha256(weights) if weights.is_file() else config.base_model,
-        "texts": fingerprint(each.text for each in texts),
-        "labels": [each.labels for each in texts],
+        "base": files or config.base_model,
+        "texts": _fingerprint(texts),
         "settings": [
             getattr(config, name)
             for name in (
@@ -147,6 +148,8 @@ def _key(config: Config, texts: Sequence[OwnLabelled]) -> str:
                 *("encoder_dropout", "frozen_blocks"),
             )
         ],
+        "bf16": use_bf16(config.precision),
+        "processes": process_count(),
         "seed": SEED,
     }
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
@@ -154,53 +157,58 @@ def _key(config: Config, texts: Sequence[OwnLabelled]) -> str:
 
 def _make(config: Config, texts: Sequence[OwnLabelled], target: Path) -> None:
     """Write the base model, whole or not at all; under torchrun all processes share the work."""
+    share = batch_share(config)
     set_seed(SEED)
     torch.set_num_threads(min(config.threads, cpus_of_each()))
     encoder, tokenizer = load_base(config.base_model)
+    check_reach(config, encoder)
     places = label_places(texts)
     model = OwnLabelModel(encoder, len(places))
     set_encoder_dropout(model, config.encoder_dropout)
     freeze_blocks(model, config.frozen_blocks)
     reader = make_encoder(tokenizer, config)
     dataset = to_dataset(texts, places, reader)
-    staging = target.with_name(f"{target.name}.partial")
-    trainer = SampledTrainer(
-        EpochSampler(
-            [len(ids) for ids in dataset["ids"]],
-            [False] * len(texts),
-            [1.0],
-            plain_share=0.0,
-            batch_size=config.batch_size,
-            seed=SEED,
-        ),
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(staging),
-            num_train_epochs=config.intermediate_epochs,
-            per_device_train_batch_size=config.batch_size // process_count(),
-            warmup_steps=config.warmup,
-            lr_scheduler_type="linear",
-            save_strategy="no",
-            logging_strategy="epoch",
-            disable_tqdm=False,
-            bf16=use_bf16(config.precision),
-            use_cpu=not torch.cuda.is_available(),
-            seed=SEED,
-            remove_unused_columns=False,
-            report_to="none",
-        ),
-        data_collator=partial(collate, reader=reader, places=places),
-        train_dataset=dataset,
-        optimizers=(make_optimizer(model, config), None),
-    )
-    trainer.train()
-    wait_for_all()
-    if is_first():
-        shutil.rmtree(staging, ignore_errors=True)
-        encoder.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-        staging.rename(target)
-    wait_for_all()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of one's own, as two runs may want the same model at once.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as folder:
+        trainer = SampledTrainer(
+            EpochSampler(
+                [len(ids) for ids in dataset["ids"]],
+                [False] * len(texts),
+                [1.0],
+                plain_share=0.0,
+                batch_size=config.batch_size,
+                seed=SEED,
+            ),
+            model=model,
+            args=TrainingArguments(
+                output_dir=folder,
+                num_train_epochs=config.intermediate_epochs,
+                per_device_train_batch_size=share,
+                warmup_steps=config.warmup,
+                lr_scheduler_type="linear",
+                save_strategy="no",
+                logging_strategy="epoch",
+                disable_tqdm=False,
+                bf16=use_bf16(config.precision),
+                use_cpu=not torch.cuda.is_available(),
+                seed=SEED,
+                remove_unused_columns=False,
+                report_to="none",
+            ),
+            data_collator=partial(collate, reader=reader, places=places),
+            train_dataset=dataset,
+            optimizers=(make_optimizer(model, config), None),
+        )
+        trainer.train()
+        wait_for_all()
+        if is_first():
+            staging = Path(folder) / "base"
+            encoder.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+            if not target.is_dir():
+                staging.rename(target)
+        wait_for_all()
 
 
 class OwnLabelModel(EscalationModel):

@@ -53,7 +53,10 @@ def load_own_labelled(
         rows = list(read_rows(folder, source)) if fields and source != held_out else []
         for row in chance.sample(rows, min(len(rows), TEXTS_OF_EACH)):
             labels = tuple(
-                f"{source} {field} {value}" for field in fields for value in values(row.get(field))
+                f"{source} {field} {value}"
+                for field in fields
+                if field in row
+                for value in values(row[field])
             )
             if labels and row["text"].strip():
                 blank = Annotation(row["id"], "", 0, (), (), 0)

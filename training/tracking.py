@@ -46,6 +46,7 @@ BOOKKEEPING = (
     "run_name",
     "run_dir",
     "bundle_dir",
+    "intermediate_dir",
     "tracking_uri",
     "experiment",
     "registered_model",

@@ -42,15 +42,15 @@ from training.model_card import model_card
 from training.pages.run_page import run_page
 from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
 from training.progress import show_progress
+from training.recipe import Recipe
 from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 
+RESOLVED_FILE = "config.json"
+"""In the run folder: what the run was told, and hashes of what it is made of."""
+
 log = logging.getLogger("training")
-
-
-Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker | None, Path], float]
-"""A way to make a checkpoint of training and validation split; called as `fine_tune` is."""
 
 
 def train(
@@ -58,9 +58,7 @@ def train(
     *,
     resume: bool = False,
     child: bool = False,
-    learn: Learn = intermediate.learn,
-    how: str = "",
-    origins: Mapping[str, str] | None = None,
+    recipe: Recipe | None = None,
 ) -> dict[str, Any]:
     """Learn, export, evaluate, write the bundle and register it.
 
@@ -69,10 +67,7 @@ def train(
         resume: Go on with the run in `config.run_dir` instead of starting anew.
         child: Whether the run is one of several below the MLflow run that is open; then its
             bundle is not registered.
-        learn: How the checkpoint is made.
-        how: The same in a few sentences, for the model card; "" says what `intermediate.how` does.
-        origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
-            and what must be the same to resume.
+        recipe: How the checkpoint is made; None fine-tunes, see `intermediate.recipe`.
 
     Returns:
         The report of `evaluate` on the test split, also in ``run_dir/report.json``.
@@ -80,13 +75,14 @@ def train(
     Raises:
         DeescError: Data, configuration or export are wrong; the message says what.
     """
-    if config.teachers and learn is intermediate.learn:
+    if config.teachers and recipe is None:
         raise DeescError("the configuration names teachers: python -m training.distil distils them")
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
     check_replaceable(bundle_dir)
     splits = load_dataset(config)
+    recipe = recipe or intermediate.recipe(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    made_of = {"data": data, **(origins or {})}
+    made_of = {"data": data, **recipe.origins}
     _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
@@ -94,7 +90,7 @@ def train(
         "git_commit": commit,
         "data_fingerprint": data,
         "processes": str(process_count()),
-        **(origins or {}),
+        **recipe.origins,
     }
     with Tracker(config, tags, child=child) as tracker:
         for split, members in splits.items():
@@ -104,7 +100,7 @@ def train(
             part_ways()
         else:
             log.info("learning from %d labelled utterances", len(splits["train"]))
-            learn(config, splits["train"], splits["validation"], tracker, checkpoint)
+            recipe.learn(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
         log.info("exporting to ONNX")
         network = export_network(
@@ -132,8 +128,7 @@ def train(
             "git_commit": commit,
             "data_fingerprint": data,
         }
-        told = how or intermediate.how(config)
-        card = model_card(report, origin, network.weights, splits, told)
+        card = model_card(report, origin, network.weights, splits, recipe.how)
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
         facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}
@@ -162,7 +157,8 @@ def take_part(config: Config) -> None:
         part_ways()
         return
     splits = load_dataset(config)
-    intermediate.learn(config, splits["train"], splits["validation"], None, checkpoint)
+    learn = intermediate.recipe(config).learn
+    learn(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:
@@ -184,7 +180,7 @@ def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
         DeescError: `resume` was asked for and the folder holds a run of another
             configuration or of other data.
     """
-    resolved = run_dir / "config.json"
+    resolved = run_dir / RESOLVED_FILE
     if resume and resolved.is_file():
         if resolved.read_text(encoding="utf-8") != state:
             raise DeescError(

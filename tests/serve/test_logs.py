@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from serve import logs
 from serve.logs import ATOMIC_WRITE, COLLECT_S, LineHandler
 
 
@@ -80,3 +81,36 @@ def test_a_stream_that_is_gone_stops_nobody(tell, writes):
     writes.write = fail
     tell("one")
     tell("two")
+
+
+def test_what_repeats_is_told_once_and_then_counted(monkeypatch, caplog):
+    monkeypatch.setattr(logs, "REPEATED_S", 3600)
+    caplog.set_level("INFO", logs.LOGGER.name)
+
+    async def scenario():
+        repeated = logs.Repeated("again")
+        assert [repeated.counts() for _ in range(4)] == [False, True, True, True]
+        repeated.tell()
+        repeated.tell()  # nothing since
+        assert repeated.counts() is False
+        repeated.tell()  # nothing but what was not counted
+
+    asyncio.run(scenario())
+    assert [(each.getMessage(), each.fields) for each in caplog.records] == [
+        ("again", {"count": 3})
+    ]
+
+
+def test_the_count_is_told_by_itself(monkeypatch, caplog):
+    monkeypatch.setattr(logs, "REPEATED_S", 0.01)
+    caplog.set_level("INFO", logs.LOGGER.name)
+
+    async def scenario():
+        repeated = logs.Repeated("again")
+        repeated.counts()
+        repeated.counts()
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+        assert repeated.counts() is False
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))

@@ -262,7 +262,7 @@ def metric(text, name):
 
 
 def test_metrics_count_calls_batches_levels_and_the_queue(start, gate):
-    service = start()
+    service = start(max_wait_s=3600)
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         stub = pb_grpc.EscalationServiceStub(channel)
         for text in ("late", "idiot", "late"):
@@ -321,6 +321,17 @@ def test_no_text_gets_into_logs_or_metrics(spawn):
     assert '"code": "OK"' in log
     assert '"code": "INVALID_ARGUMENT"' in log
     assert MARK not in log + metrics
+
+
+def test_what_a_caller_invents_is_no_name_of_a_metric(start, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("secret\n")
+    service = start(token_file=tokens)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(f"/{MARK}/Predict")(b"")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert MARK not in scrape(service.metrics_port)
 
 
 def test_request_ids_are_the_callers_or_new_ones(spawn):

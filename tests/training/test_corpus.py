@@ -170,7 +170,9 @@ def test_split_writes_files_that_check_accepts(tmp_path, capsys):
 
 def test_the_data_card_has_the_counts_of_the_corpus(capsys):
     assert data.main(["describe", "--corpus", str(DATA / "corpus")]) == 0
-    assert capsys.readouterr().out.strip() in (DATA / "README.md").read_text(encoding="utf-8")
+    counts = capsys.readouterr().out.strip()
+    assert counts.count("|") > 100
+    assert counts in (DATA / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_row_survives_its_line():

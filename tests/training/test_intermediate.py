@@ -7,8 +7,17 @@ import torch
 from conversations import MOODS, NUMBERS, utterance
 from transformers import PreTrainedTokenizerBase
 
+from deesc_model.errors import DeescError
 from training import intermediate, own_labels
-from training.intermediate import OwnLabelModel, collate, intermediate_base, to_dataset
+from training.fine_tuning import use_bf16
+from training.intermediate import (
+    OwnLabelModel,
+    collate,
+    intermediate_base,
+    own_labelled_texts,
+    recipe,
+    to_dataset,
+)
 from training.model import load_base
 from training.own_labels import OwnLabelled, label_places, load_own_labelled, values
 
@@ -49,6 +58,13 @@ def test_texts_come_with_the_labels_of_their_source(tmp_path):
     ]
     (left,) = load_own_labelled(tmp_path, [], held_out="xci", seed=1)
     assert left.text.source == "goemotions"
+
+
+def test_a_field_that_a_text_lacks_says_nothing(tmp_path):
+    write_source(tmp_path, "xci", [{"id": "xci:1", "text": "late"}])
+    write_source(tmp_path, "incivility", [{"id": "i:1", "text": "late too", "tone": None}])
+    (found,) = load_own_labelled(tmp_path, [], held_out="", seed=1)
+    assert found.labels == ("incivility tone None",)
 
 
 def test_texts_for_testing_and_their_likes_are_left_out(tmp_path):
@@ -114,9 +130,13 @@ def config(tiny_config, tmp_path):
     return replace(tiny_config, intermediate_dir=str(tmp_path / "bases"), intermediate_epochs=2)
 
 
+def prepared(config):
+    return intermediate_base(config, own_labelled_texts(config))
+
+
 @pytest.mark.filterwarnings("ignore", "error:::training")
 def test_the_encoder_is_kept_and_found_again(config, tmp_path, monkeypatch):
-    made = intermediate_base(config)
+    made = prepared(config)
     encoder, tokenizer = load_base(made)
     before, _ = load_base(config.base_model)
     changed = [
@@ -128,26 +148,61 @@ def test_the_encoder_is_kept_and_found_again(config, tmp_path, monkeypatch):
     assert tokenizer("late")["input_ids"]
     assert [path.name for path in (tmp_path / "bases").iterdir()] == [made.split("/")[-1]]
     monkeypatch.setattr(intermediate, "_make", lambda *_: pytest.fail("it is here already"))
-    assert intermediate_base(replace(config, seed=8, epochs=1)) == made
-    with pytest.raises(pytest.fail.Exception):
-        intermediate_base(replace(config, intermediate_epochs=3))
+    assert prepared(replace(config, seed=8, epochs=1)) == made
+    other = replace(config, precision={True: "fp32", False: "bf16"}[use_bf16(config.precision)])
+    for changed in (other, replace(config, intermediate_epochs=3)):
+        with pytest.raises(pytest.fail.Exception):
+            prepared(changed)
+
+
+def test_a_text_with_other_labels_is_another_text(config, tmp_path):
+    before = recipe(config)
+    assert "the labels that 60 public texts came with (xci)" in before.how
+    file = tmp_path / "raw" / "xci.jsonl"
+    file.write_text(file.read_text().replace('"severity": 1', '"severity": 2'))
+    assert recipe(config).origins != before.origins
 
 
 def test_without_such_texts_the_base_model_stays_as_it_is(tiny_config, config):
-    assert intermediate_base(replace(config, intermediate_epochs=0)) == config.base_model
+    assert prepared(replace(config, intermediate_epochs=0)) == config.base_model
     elsewhere = replace(config, sources=f"{tiny_config.sources}/nowhere")
-    assert intermediate_base(elsewhere) == config.base_model
-    assert intermediate.how(elsewhere) == "Fine-tuned on the training split."
-    assert "the labels that 60 public texts came with (xci)" in intermediate.how(config)
+    assert prepared(elsewhere) == config.base_model
+    assert recipe(elsewhere).how == "Fine-tuned on the training split."
+    assert recipe(elsewhere).origins == {}
+
+
+def test_what_cannot_be_trained_is_said_first(config, tmp_path, monkeypatch):
+    with pytest.raises(DeescError, match=r"max_length 9999: .*base0? reads 64"):
+        prepared(replace(config, max_length=9999))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(DeescError, match="cannot be shared evenly by 3"):
+        prepared(replace(config, batch_size=16))
+    assert not list((tmp_path / "bases").glob("*"))
 
 
 @pytest.mark.filterwarnings("ignore", "error:::training")
-def test_a_full_disk_leaves_nothing_that_looks_whole(config, monkeypatch):
+def test_a_full_disk_leaves_nothing(config, tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", no_space)
     with pytest.raises(OSError, match="No space"):
-        intermediate_base(config)
+        prepared(config)
+    assert not list((tmp_path / "bases").iterdir())
     monkeypatch.undo()
-    assert load_base(intermediate_base(config))
+    assert load_base(prepared(config))
+
+
+@pytest.mark.filterwarnings("ignore", "error:::training")
+def test_two_runs_that_need_the_same_do_not_disturb_each_other(config, monkeypatch):
+    save, other = PreTrainedTokenizerBase.save_pretrained, []
+
+    def save_after_another(*args, **options):
+        if not other:
+            other.append(True)
+            other.append(prepared(config))
+        return save(*args, **options)
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", save_after_another)
+    assert prepared(config) == other[1]
+    assert load_base(other[1])
