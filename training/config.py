@@ -33,7 +33,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "context_dropout": (0, 1),
     "augmentation": (0, 1),
     "plain_share": (0, 1),
-    "intermediate_epochs": (0, 1_000),
     "epochs": (1, 10_000),
     "patience": (1, 10_000),
     "batch_size": (1, 100_000),
@@ -93,9 +92,6 @@ class Config:
         augmentation: Share 0–1 of training examples whose text is changed: case, punctuation,
             typos, handles, links and the like.
         plain_share: Share 0–1 of the agents' turns with nothing to find that an epoch shows.
-        intermediate_epochs: Passes over the labels that public sources carry themselves, before
-            the fine-tuning; 0, or none of those sources here: none.
-        intermediate_dir: Where the base models are kept that learned them.
         epochs: Passes over the training data at most.
         patience: Epochs without a better validation score before training stops.
         batch_size: Examples in one training step.
@@ -152,8 +148,6 @@ class Config:
     context_dropout: float = 0.3
     augmentation: float = 0.2
     plain_share: float = 0.15
-    intermediate_epochs: int = 1
-    intermediate_dir: str = "runs/intermediate"
     epochs: int = 3
     patience: int = 3
     batch_size: int = 32

@@ -39,7 +39,6 @@ from training.fine_tuning import (
     optimise,
     to_dataset,
 )
-from training.intermediate import OWN_LABELS
 from training.model import (
     SETTINGS_FILE,
     WEIGHTS_FILE,
@@ -50,13 +49,12 @@ from training.model import (
 )
 from training.predict import encode_utterance
 from training.processes import process_count
-from training.recipe import Recipe
 from training.sampling import EpochSampler, is_plain
 from training.sources import load_sources
 from training.student import DistillationWeights, make_student
 from training.teacher import Answers, ask, question_key, remembered
 from training.tracking import Tracker
-from training.train import RESOLVED_FILE, print_report, run_parser, train
+from training.train import print_report, run_parser, train
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
 from training.vocabulary import trim_vocabulary
 
@@ -91,7 +89,9 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
     drawn = without_near(draw_evenly(unlabelled, config.unlabelled, config.seed), held)
     log.info("%d unlabelled texts, %d of them for the teacher", len(unlabelled), len(drawn))
     weights = tuple(file_sha256(folder / WEIGHTS_FILE) for folder in _checkpoints(config))
-    recipe = Recipe(
+    return train(
+        config,
+        resume=resume,
         learn=_Distillation(weights, [row.text for row in unlabelled], drawn),
         how=_how(config, weights, len(drawn)),
         origins={
@@ -99,7 +99,6 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
             "unlabelled_fingerprint": fingerprint(unlabelled),
         },
     )
-    return train(config, resume=resume, recipe=recipe)
 
 
 def _how(config: Config, weights: Sequence[str], unlabelled: int) -> str:
@@ -108,12 +107,10 @@ def _how(config: Config, weights: Sequence[str], unlabelled: int) -> str:
     layers = f"layer{'s' * (len(chosen) > 1)} {', '.join(map(str, chosen))}"
     hashes = ", ".join(digest[:16] for digest in weights)
     teachers = "one teacher" if len(weights) == 1 else f"{len(weights)} teachers"
-    prepared = any(OWN_LABELS in _resolved(Path(run_dir)) for run_dir in config.teachers)
-    first = ", after the labels that public texts came with (not ours)" if prepared else ""
     return (
-        f"Distilled from {teachers}, fine-tuned on the training split{first} (sha256 of the"
-        f" weights: {hashes}). It began as {layers} of the first and learned from the labels and"
-        f" from what is answered to these and {unlabelled:,} more texts that nobody labelled."
+        f"Distilled from {teachers}, fine-tuned on the training split (sha256 of the weights:"
+        f" {hashes}). It began as {layers} of the first and learned from the labels and from"
+        f" what is answered to these and {unlabelled:,} more texts that nobody labelled."
     )
 
 
@@ -151,7 +148,7 @@ def _decided_by(run_dir: Path) -> dict[str, Any]:
         DeescError: It is no run folder with a checkpoint.
     """
     try:
-        base = _resolved(run_dir)["base_model"]
+        base = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["base_model"]
         about = json.loads((run_dir / CHECKPOINT / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as error:
         raise DeescError(
@@ -159,12 +156,6 @@ def _decided_by(run_dir: Path) -> dict[str, Any]:
             " with python -m training.train and name its run_dir"
         ) from None
     return {"base_model": base, "level_head": about["level_head"], **about["encoder"]}
-
-
-def _resolved(run_dir: Path) -> dict[str, Any]:
-    """Return what a run was told and made of."""
-    resolved: dict[str, Any] = json.loads((run_dir / RESOLVED_FILE).read_text(encoding="utf-8"))
-    return resolved
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
-from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -99,7 +98,7 @@ def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder) -> Dataset:
     )
 
 
-class SampledTrainer(Trainer):
+class _Trainer(Trainer):
     """The Trainer with a sampler of one's own."""
 
     def __init__(self, sampler: EpochSampler, **options: Any) -> None:
@@ -171,14 +170,21 @@ def fine_tune(
         DeescError: The base model cannot be loaded, or reads less than `max_length`, or the
             batch cannot be shared evenly.
     """
-    batch_share(config)
+    processes = process_count()
+    if config.batch_size % processes:
+        raise DeescError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {processes} processes;"
+            f" take a multiple of {processes}"
+        )
     set_seed(config.seed)
     torch.set_num_threads(min(config.threads, cpus_of_each()))
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
     set_encoder_dropout(model, config.encoder_dropout)
     freeze_blocks(model, config.frozen_blocks)
-    check_reach(config, model.encoder)
+    longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
+    if config.max_length > longest:
+        raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
     encoder = make_encoder(tokenizer, config)
     changed = augment(train, config.seed)
     dataset = to_dataset([*both_views(train), *both_views(changed)], encoder)
@@ -239,7 +245,7 @@ def optimise(
     arguments = TrainingArguments(
         output_dir=str(trainer_dir),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=batch_share(config),
+        per_device_train_batch_size=config.batch_size // process_count(),
         per_device_eval_batch_size=config.evaluation_batch_size,
         warmup_steps=config.warmup,
         lr_scheduler_type="linear",
@@ -261,7 +267,7 @@ def optimise(
     callbacks: list[TrainerCallback] = [EarlyStoppingCallback(config.patience)]
     if tracker is not None:
         callbacks.append(_CurveCallback(tracker))
-    trainer = SampledTrainer(
+    trainer = _Trainer(
         sampler,
         model=model,
         args=arguments,
@@ -270,7 +276,7 @@ def optimise(
         eval_dataset=to_dataset(sorted(validation, key=_length), encoder),
         compute_metrics=lambda prediction: _epoch_metrics(prediction, config.level_head),
         callbacks=callbacks,
-        optimizers=(make_optimizer(model, config), None),
+        optimizers=(_optimizer(model, config), None),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(trainer_dir))
     part_ways()  # the others read the best checkpoint from the folder that is removed below
@@ -284,32 +290,6 @@ def optimise(
     staging.rename(target)
     shutil.rmtree(trainer_dir)
     return best
-
-
-def batch_share(config: Config) -> int:
-    """Return how many examples of a training step are one process's.
-
-    Raises:
-        DeescError: The batch cannot be shared evenly.
-    """
-    processes = process_count()
-    if config.batch_size % processes:
-        raise DeescError(
-            f"batch_size {config.batch_size} cannot be shared evenly by {processes} processes;"
-            f" take a multiple of {processes}"
-        )
-    return config.batch_size // processes
-
-
-def check_reach(config: Config, encoder: nn.Module) -> None:
-    """Refuse inputs that are longer than an encoder reads.
-
-    Raises:
-        DeescError: `max_length` is above what the encoder has positions for.
-    """
-    longest = getattr(encoder.config, "max_position_embeddings", config.max_length)
-    if config.max_length > longest:
-        raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
 
 
 def remove_cut_checkpoints(folder: Path) -> None:
@@ -349,7 +329,7 @@ def make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEnc
     return InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
 
 
-def make_optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
+def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
     """AdamW; heads learn faster than the encoder, biases and norms do not decay."""
 
     def group(heads: bool, decay: bool) -> dict[str, Any]:

@@ -100,7 +100,7 @@ of every file.
 
 def _public_texts(counts: Counter[str]) -> str:
     if not counts:
-        return "No public text has a label of ours here."
+        return "No public texts were used."
     listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return (
         f"Public texts, written by real customers and users and labelled in the same way: {listed};"

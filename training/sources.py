@@ -17,7 +17,6 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from deesc_model.errors import DeescError
 from training.corpus import DataError, Utterance
@@ -196,8 +195,8 @@ def to_utterance(
     )
 
 
-def read_about(file: Path = ABOUT) -> dict[str, dict[str, Any]]:
-    """Read what is known of each source: origin, licence, channel, domain, labels of its own.
+def read_about(file: Path = ABOUT) -> dict[str, dict[str, str]]:
+    """Read what is known of each source: origin, licence, channel, domain.
 
     Raises:
         DataError: The file cannot be read.
@@ -228,15 +227,6 @@ def read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
     Raises:
         DataError: A line cannot be read; the message names file and line.
     """
-    return ((row["id"], row["text"]) for row in read_rows(folder, source))
-
-
-def read_rows(folder: Path, source: str) -> Iterator[dict[str, Any]]:
-    """Yield each row of a source's file, if there is one: ``id``, ``text``, and what it has more.
-
-    Raises:
-        DataError: A line cannot be read; the message names file and line.
-    """
     for file, opener in (
         (folder / f"{source}.jsonl", open),
         (folder / f"{source}.jsonl.gz", gzip.open),
@@ -248,7 +238,7 @@ def read_rows(folder: Path, source: str) -> Iterator[dict[str, Any]]:
             try:
                 for number, line in enumerate(lines, start=1):  # noqa: B007
                     row = json.loads(line)
-                    yield {**row, "id": str(row["id"]), "text": str(row["text"])}
+                    yield str(row["id"]), str(row["text"])
             except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
                 raise DataError(f"{file}:{number}: not a source text: {error!r}") from None
         return

@@ -46,7 +46,6 @@ BOOKKEEPING = (
     "run_name",
     "run_dir",
     "bundle_dir",
-    "intermediate_dir",
     "tracking_uri",
     "experiment",
     "registered_model",

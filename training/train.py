@@ -20,7 +20,6 @@ from typing import Any
 
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
-from training import intermediate
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import Utterance, fingerprint
 from training.dataset import data_versions, load_dataset
@@ -37,20 +36,21 @@ from training.evaluate import (
 from training.export import check_replaceable, export_network, write_bundle
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import Picture, close_pictures, save_pictures
+from training.fine_tuning import fine_tune
 from training.model import load_checkpoint
 from training.model_card import model_card
 from training.pages.run_page import run_page
 from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
 from training.progress import show_progress
-from training.recipe import Recipe
 from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 
-RESOLVED_FILE = "config.json"
-"""In the run folder: what the run was told, and hashes of what it is made of."""
-
 log = logging.getLogger("training")
+
+
+Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker | None, Path], float]
+"""A way to make a checkpoint of training and validation split, called as `fine_tune` is."""
 
 
 def train(
@@ -58,7 +58,9 @@ def train(
     *,
     resume: bool = False,
     child: bool = False,
-    recipe: Recipe | None = None,
+    learn: Learn = fine_tune,
+    how: str = "Fine-tuned on the training split.",
+    origins: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Learn, export, evaluate, write the bundle and register it.
 
@@ -67,7 +69,10 @@ def train(
         resume: Go on with the run in `config.run_dir` instead of starting anew.
         child: Whether the run is one of several below the MLflow run that is open; then its
             bundle is not registered.
-        recipe: How the checkpoint is made; None fine-tunes, see `intermediate.recipe`.
+        learn: How the checkpoint is made.
+        how: The same in a sentence, for the model card.
+        origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
+            and what must be the same to resume.
 
     Returns:
         The report of `evaluate` on the test split, also in ``run_dir/report.json``.
@@ -75,14 +80,13 @@ def train(
     Raises:
         DeescError: Data, configuration or export are wrong; the message says what.
     """
-    if config.teachers and recipe is None:
+    if config.teachers and learn is fine_tune:
         raise DeescError("the configuration names teachers: python -m training.distil distils them")
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
     check_replaceable(bundle_dir)
     splits = load_dataset(config)
-    recipe = recipe or intermediate.recipe(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    made_of = {"data": data, **recipe.origins}
+    made_of = {"data": data, **(origins or {})}
     _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
@@ -90,7 +94,7 @@ def train(
         "git_commit": commit,
         "data_fingerprint": data,
         "processes": str(process_count()),
-        **recipe.origins,
+        **(origins or {}),
     }
     with Tracker(config, tags, child=child) as tracker:
         for split, members in splits.items():
@@ -100,7 +104,7 @@ def train(
             part_ways()
         else:
             log.info("learning from %d labelled utterances", len(splits["train"]))
-            recipe.learn(config, splits["train"], splits["validation"], tracker, checkpoint)
+            learn(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
         log.info("exporting to ONNX")
         network = export_network(
@@ -128,7 +132,7 @@ def train(
             "git_commit": commit,
             "data_fingerprint": data,
         }
-        card = model_card(report, origin, network.weights, splits, recipe.how)
+        card = model_card(report, origin, network.weights, splits, how)
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
         facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}
@@ -157,8 +161,7 @@ def take_part(config: Config) -> None:
         part_ways()
         return
     splits = load_dataset(config)
-    learn = intermediate.recipe(config).learn
-    learn(config, splits["train"], splits["validation"], None, checkpoint)
+    fine_tune(config, splits["train"], splits["validation"], None, checkpoint)
 
 
 def git_commit() -> str:
@@ -180,7 +183,7 @@ def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
         DeescError: `resume` was asked for and the folder holds a run of another
             configuration or of other data.
     """
-    resolved = run_dir / RESOLVED_FILE
+    resolved = run_dir / "config.json"
     if resume and resolved.is_file():
         if resolved.read_text(encoding="utf-8") != state:
             raise DeescError(

@@ -38,7 +38,6 @@ from training.config import (
 from training.corpus import Utterance, fingerprint
 from training.dataset import load_dataset
 from training.fine_tuning import fine_tune
-from training.intermediate import intermediate_base, own_labelled_texts
 from training.processes import refuse_several
 from training.progress import show_progress
 from training.tracking import BOOKKEEPING, RUN_ID_FILE, Tracker, settings
@@ -97,8 +96,8 @@ def tune(config: Config, search: Search, trials: int, *, resume: bool = False) -
             at its last whole epoch.
 
     Raises:
-        DeescError: `resume` with another configuration, search or data, or what
-            `fine_tune` raises.
+        DeescError: `resume` with another configuration, search or data, or what `fine_tune`
+            raises.
     """
     refuse_several("trials run one after the other")
     if trials < 1:
@@ -180,15 +179,10 @@ def _run_trial(
     own = replace(
         config, **changes, run_name=f"{config.run_name}, trial {number}", run_dir=str(run_dir)
     )
-    # One for all trials, with the settings that are not searched: it takes as long as a trial.
-    first = {key: changes[key] for key in ("base_model", "intermediate_epochs") if key in changes}
-    before = replace(config, **first)
-    base = intermediate_base(before, own_labelled_texts(before))
     checkpoint = run_dir / "checkpoint"
     shutil.rmtree(checkpoint, ignore_errors=True)  # of a trial that was killed before it was told
     with Tracker(own, tags, child=True) as tracker:
-        prepared = replace(own, base_model=base)
-        found = fine_tune(prepared, splits["train"], splits["validation"], tracker, checkpoint)
+        found = fine_tune(own, splits["train"], splits["validation"], tracker, checkpoint)
         tracker.log_figures({"selection": found})
     shutil.rmtree(run_dir)
     return found
