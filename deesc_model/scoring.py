@@ -17,7 +17,21 @@ IntArray = npt.NDArray[np.int64]
 LEVEL_HEADS: Final[dict[str, int]] = {"softmax": len(Level), "corn": len(Level) - 1}
 """Kinds of level head and the number of logits of each."""
 
+HEATED_FROM: Final = 0.25
+"""Probability of levels 3 and 4 together from which the level is 3 or more, whatever the median.
+
+To miss a heated customer thus costs three times as much as to call one heated who is not. It is the
+highest multiple of .05 with which the bundles of the day found 85 % of the heated customers among
+the public texts of the validation split.
+"""
+
 _LEVELS: Final = np.arange(len(Level), dtype=np.float64)
+
+_NEXT: Final = np.arange(1, len(Level) + 1)
+"""The level after each."""
+
+_LESS_LIKELY: Final = np.where(_NEXT == Level.ANGRY, 1 - HEATED_FROM, 0.5)
+"""The level after each is reached where that one or a lower is less likely than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +187,20 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     )
 
 
-def median_levels(level: FloatArray) -> IntArray:
-    """Return the median of each row of level probabilities, int64 of shape (n,).
+def decide_levels(level: FloatArray) -> IntArray:
+    """Return the level of each row of level probabilities, int64 of shape (n,).
 
-    The lowest level that a customer is at least as likely not to exceed as to exceed. Levels are
-    ordered, and no other choice is expected to be fewer levels off; on customers of unknown kinds
-    it agrees better with people than the most probable level does.
+    It is the median, the lowest level that a customer is at least as likely not to exceed as to
+    exceed: levels are ordered, and no other choice is expected to be fewer levels off. But whoever
+    is as likely heated as `HEATED_FROM` says is called so.
     """
-    below = np.add.accumulate(level, axis=1) < 0.5
-    return np.asarray(np.add.reduce(below, axis=1, dtype=np.int64))
+    reached = np.add.accumulate(level, axis=1) < _LESS_LIKELY
+    return np.asarray(np.maximum.reduce(reached * _NEXT, axis=1))
 
 
 def predicted_levels(scores: Scores) -> IntArray:
     """Return the level of each row, int64 of shape (n,)."""
-    return median_levels(scores.level)
+    return decide_levels(scores.level)
 
 
 def level_confidence(level: FloatArray, predicted: IntArray) -> FloatArray:

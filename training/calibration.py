@@ -12,9 +12,9 @@ from deesc_model.scoring import (
     IntArray,
     LabelCalibration,
     Logits,
+    decide_levels,
     level_confidence,
     level_scores,
-    median_levels,
     sigmoid,
 )
 from training.metrics import Gold
@@ -42,7 +42,7 @@ def fit_calibration(
     """
     temperature = _fit_temperature(logits.level, gold.levels, level_head)
     scores = level_scores(logits.level, level_head, temperature)
-    predicted = median_levels(scores)
+    predicted = decide_levels(scores)
     confidence, correct = level_confidence(scores, predicted), predicted == gold.levels
     return Calibration(
         level_head=level_head,

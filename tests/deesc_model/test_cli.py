@@ -74,8 +74,8 @@ def test_score_keeps_every_field_and_uses_the_conversation(tiny_bundle, tmp_path
     result = deesc("score", path, "-o", out, "--model", tiny_bundle, check=0)
     rows = read_jsonl(out.read_text("utf-8"))
     assert [{k: v for k, v in row.items() if k != "deesc"} for row in rows] == ROWS
-    # Of the last the tiny model knows nothing: all levels are as likely, and 2 is their median.
-    assert [row["deesc"]["level"] for row in rows] == [1, 0, 2, 2]
+    # Of the last the tiny model knows nothing: all levels are as likely, two of five are heated.
+    assert [row["deesc"]["level"] for row in rows] == [1, 0, 2, 3]
     assert "delay" in rows[1]["deesc"]["triggers"]  # from the turn before
     assert rows[3]["deesc"]["triggers"] == []  # another conversation
     assert "4 rows labelled" in result.stderr

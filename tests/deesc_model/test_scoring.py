@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from deesc_model.scoring import (
+    HEATED_FROM,
     LEVEL_HEADS,
     Calibration,
     LabelCalibration,
@@ -12,9 +13,9 @@ from deesc_model.scoring import (
     Scores,
     calibrated_scores,
     combine_windows,
+    decide_levels,
     level_confidence,
     level_scores,
-    median_levels,
     predicted_labels,
     predicted_levels,
     sigmoid,
@@ -71,31 +72,35 @@ def test_platt_scaling_and_threshold_by_hand():
     assert predicted_labels(scores.triggers, calibration.trigger_arrays).tolist() == [[True, True]]
     unsure = np.array([[0.69, 0.49]])
     assert not predicted_labels(unsure, calibration.trigger_arrays).any()
-    assert predicted_levels(scores).tolist() == [2]  # all levels are as likely
+    assert predicted_levels(scores).tolist() == [3]  # all levels are as likely
 
 
-def test_the_level_is_the_median_of_its_distribution():
+def test_the_level_is_the_median_of_its_distribution_or_heated():
     level = np.array(
         [
-            [0.6, 0.1, 0.1, 0.1, 0.1],
-            [0.4, 0.1, 0.2, 0.3, 0.0],  # calm is the most probable, half is at most concerned
-            [0.4, 0.0, 0.2, 0.2, 0.2],
+            [0.6, 0.2, 0.1, 0.1, 0.0],
+            [0.4, 0.1, 0.3, 0.2, 0.0],  # calm is the most probable, half is at most concerned
+            [0.4, 0.0, 0.4, 0.1, 0.1],
+            [0.4, 0.0, 0.3, 0.15, 0.15],  # heated with 30 %
+            [0.7, 0.0, 0.0, 0.0, 0.3],
             [0.0, 0.0, 0.0, 0.25, 0.75],
         ]
     )
-    scores = Scores(level, np.zeros((4, 11)), np.zeros((4, 5)))
-    assert predicted_levels(scores).tolist() == [0, 1, 2, 4]
-    assert level_confidence(level, median_levels(level)).tolist() == [0.6, 0.1, 0.2, 0.75]
-    unsure = uncertain_levels(scores, median_levels(level), Calibration(certain_from=0.2))
-    assert unsure.tolist() == [False, True, False, False]
+    scores = Scores(level, np.zeros((6, 11)), np.zeros((6, 5)))
+    levels = predicted_levels(scores)
+    assert levels.tolist() == [0, 1, 2, 3, 3, 4]
+    assert level_confidence(level, levels).tolist() == [0.6, 0.1, 0.4, 0.15, 0, 0.75]
+    unsure = uncertain_levels(scores, levels, Calibration(certain_from=0.15))
+    assert unsure.tolist() == [False, True, False, False, True, False]
 
 
 @given(st.integers(0, 10_000))
-def test_no_other_level_is_expected_to_be_fewer_levels_off(seed):
+def test_only_for_heated_customers_another_level_is_expected_to_be_fewer_levels_off(seed):
     level = np.random.default_rng(seed).dirichlet(np.ones(5), size=20)
     off = level @ np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
-    chosen = off[np.arange(20), median_levels(level)]
-    assert (chosen <= off.min(axis=1) + 1e-12).all()
+    levels, least = decide_levels(level), off.argmin(axis=1)
+    heated = level[:, 3:].sum(axis=1) > HEATED_FROM
+    assert (levels == np.where(heated, np.maximum(least, 3), least)).all()
 
 
 def test_a_long_text_is_as_heated_as_its_most_heated_window():
