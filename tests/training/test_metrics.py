@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from deesc_model import SIGNALS, TRIGGERS
-from deesc_model.scoring import Calibration, Logits, Scores, level_scores, sigmoid
+from deesc_model.scoring import Calibration, Logits, Scores, level_scores, predicted_levels, sigmoid
 from training.calibration import (
     best_threshold,
     certainty_threshold,
@@ -49,9 +49,7 @@ def test_figures_equal_scikit_learns(seed):
     found = {
         k: v[0] for k, v in compute_metrics(gold, scores, Calibration(), np.ones((1, 300))).items()
     }
-    levels = np.array(
-        [next(k for k in range(5) if row[: k + 1].sum() >= 0.5) for row in scores.level]
-    )
+    levels = predicted_levels(scores)
     triggers, signals = scores.triggers >= 0.5, scores.signals >= 0.5
     expected = {
         "level_macro_f1": oracle.f1_score(gold.levels, levels, average="macro"),
