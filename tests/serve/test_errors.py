@@ -200,7 +200,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
     assert [call.result(10).prediction.triggers for call in held] == [["delay"], ["unresolved"]]
 
 
-def test_refusals_do_not_fill_the_log(busy, monkeypatch, caplog):
+def test_refusals_do_not_fill_the_log(busy, gate, loop, monkeypatch, caplog):
     monkeypatch.setattr(logs, "REPEATED_S", 3600)
     caplog.set_level("INFO", logs.LOGGER.name)
     service, stub = busy
@@ -209,10 +209,15 @@ def test_refusals_do_not_fill_the_log(busy, monkeypatch, caplog):
     for _ in range(5):
         with pytest.raises(grpc.RpcError):
             stub.Predict(predict("fine"), timeout=10)
-    for call in held:
-        call.cancel()
-    refused = [record for record in caplog.records if "EXHAUSTED" in str(vars(record))]
-    assert [record.getMessage() for record in refused] == ["call"]
+    gate.open()
+    assert all(call.result(10) for call in held)
+    loop.run(service.stop())  # what is only counted yet is told before the end
+    told = [
+        (record.getMessage(), record.fields.get("count"))
+        for record in caplog.records
+        if record.fields.get("code") == "RESOURCE_EXHAUSTED" or "count" in record.fields
+    ]
+    assert told == [("call", None), ("more calls were refused", 4)]
 
 
 def test_work_past_its_deadline_is_not_computed(busy, gate):
