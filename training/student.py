@@ -4,7 +4,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -140,7 +139,6 @@ def binary_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
 def make_student(
     teacher: EscalationModel,
     layers: Sequence[int],
-    kept: Sequence[int] | None,
     dropout: float,
     loss_weights: LossWeights,
     distillation: DistillationWeights,
@@ -150,7 +148,6 @@ def make_student(
     Args:
         teacher: Not changed.
         layers: Which of its layers, counted from 1, from below.
-        kept: For each token id of the student the teacher's; None for the same ids.
         dropout: Dropout before the heads, 0–1.
         loss_weights: As for `EscalationModel`.
         distillation: How much it heeds the teacher.
@@ -169,20 +166,6 @@ def make_student(
     del stack[:]
     stack.extend(chosen)
     encoder.config.num_hidden_layers = len(chosen)
-    if kept is not None:
-        _keep_tokens(encoder, list(kept))
     student = StudentModel(encoder, teacher.level_head, dropout, loss_weights, distillation)
     student.heads.load_state_dict(teacher.heads.state_dict())
     return student
-
-
-def _keep_tokens(encoder: nn.Module, kept: list[int]) -> None:
-    """Drop the embeddings of all other tokens."""
-    old, pad = encoder.get_input_embeddings(), encoder.config.pad_token_id
-    new_pad = kept.index(pad) if pad in kept else None
-    new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=new_pad)
-    with torch.no_grad():
-        new.weight.copy_(old.weight[kept])
-    encoder.set_input_embeddings(new)
-    encoder.config.vocab_size = len(kept)
-    encoder.config.pad_token_id = new_pad

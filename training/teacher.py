@@ -20,13 +20,28 @@ log = logging.getLogger("training")
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """A network that is asked, and how it reads the n texts.
+
+    Attributes:
+        model: Left in evaluation mode.
+        encoder: Its own.
+        windows: The texts, n of them, as its encoder makes them.
+    """
+
+    model: EscalationModel
+    encoder: InputEncoder
+    windows: Sequence[EncodedInput]
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
-    """Teachers' answers to n texts.
+    """What is answered to n texts.
 
     Attributes:
         logits: float32 (n, outputs), all of them side by side, the mean of all teachers'.
         states: float16 (n, layers, width), the mean of each layer's output over the utterance;
-            of the first teacher, from whose layers the student starts.
+            of the network from whose layers the student starts.
     """
 
     logits: npt.NDArray[np.float32]
@@ -34,55 +49,72 @@ class Answers:
 
 
 def ask(
-    teachers: Sequence[EscalationModel],
+    teachers: Sequence[Reader],
+    start: Reader,
     layers: Sequence[int],
-    encoder: InputEncoder,
-    windows: Sequence[EncodedInput],
     batch_size: int,
+    *,
+    bf16: bool,
 ) -> Answers:
-    """Run teachers over windows, in fp32 and in evaluation mode.
+    """Run networks over texts, in evaluation mode.
 
     Source: the mean of several, Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural
     Network, 2015, section 3.
 
     Args:
-        teachers: At least one network, left in evaluation mode.
-        layers: Whose states to keep, counted from 1.
-        encoder: The teachers'.
-        windows: What they read.
+        teachers: At least one; with the same head, whatever their size and tokenizer.
+        start: Whose states are kept; may be one of the teachers.
+        layers: Of which of its layers, counted from 1.
         batch_size: Windows in one forward pass.
+        bf16: Whether to compute under bf16 autocast.
     """
-    batches = like_lengths(windows, batch_size)
-    device = next(teachers[0].parameters()).device
+    logits = []
+    states = None
+    for teacher in teachers:
+        answer, seen = _read(teacher, layers if teacher is start else (), batch_size, bf16=bf16)
+        logits.append(answer)
+        states = seen if teacher is start else states
+    if states is None:
+        _, states = _read(start, layers, batch_size, bf16=bf16)
+    return Answers(np.mean(logits, axis=0, dtype=np.float32), states)
+
+
+def _read(
+    reader: Reader, layers: Sequence[int], batch_size: int, *, bf16: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]:
+    """Return the logits of one network and the states of some of its layers."""
+    batches = like_lengths(reader.windows, batch_size)
+    model = reader.model.eval()
+    device = next(model.parameters()).device
     chosen = [number - 1 for number in layers]
     logits, states = [], []
-    for teacher in teachers:
-        teacher.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for places in tqdm(batches, "teacher", leave=False):
-            batch = encoder.collate([windows[place] for place in places])
+            batch = reader.encoder.collate([reader.windows[place] for place in places])
             inputs = [torch.from_numpy(array).to(device) for array in batch.values()]
-            answer, state = teachers[0].with_states(*inputs)
-            others = [teacher.all_logits(*inputs) for teacher in teachers[1:]]
-            logits.append(torch.stack([answer, *others]).float().mean(dim=0).cpu().numpy())
-            states.append(state[:, chosen].half().cpu().numpy())
+            if layers:
+                answer, state = model.with_states(*inputs)
+                states.append(state[:, chosen].half().cpu().numpy())
+            else:
+                answer = model.all_logits(*inputs)
+            logits.append(answer.float().cpu().numpy())
     back = np.argsort(np.concatenate(batches))
-    return Answers(np.concatenate(logits)[back], np.concatenate(states)[back])
+    seen = np.concatenate(states)[back] if layers else np.empty((len(back), 0, 0), np.float16)
+    return np.concatenate(logits)[back], seen
 
 
-def question_key(
-    teachers: Sequence[str], layers: Sequence[int], windows: Sequence[EncodedInput]
-) -> str:
+def question_key(weights: Sequence[str], readers: Sequence[Reader], *facts: object) -> str:
     """Return a hash of all that answers depend on.
 
     Args:
-        teachers: Hashes of their weights, in order.
-        layers: As for `ask`.
-        windows: As for `ask`.
+        weights: Hashes of the networks' weights, in order.
+        readers: The networks.
+        facts: What else they are asked with, as JSON has it.
     """
-    digest = hashlib.sha256(json.dumps([list(teachers), list(layers)]).encode())
-    for window in windows:
-        digest.update(json.dumps(asdict(window)).encode())
+    digest = hashlib.sha256(json.dumps([list(weights), *facts]).encode())
+    for reader in readers:
+        for window in reader.windows:
+            digest.update(json.dumps(asdict(window)).encode())
     return digest.hexdigest()
 
 

@@ -45,6 +45,8 @@ from training.progress import show_progress
 from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
+from training.unlabelled import load_unlabelled
+from training.vocabulary import keep_tokens, trim_vocabulary, word_texts
 
 log = logging.getLogger("training")
 
@@ -106,6 +108,14 @@ def train(
             log.info("learning from %d labelled utterances", len(splits["train"]))
             learn(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
+        if config.vocabulary_count:
+            unlabelled = load_unlabelled(
+                Path(config.sources), Path(config.annotations), held_out=config.held_out_source
+            )
+            texts = word_texts([*splits["train"], *unlabelled])
+            tokenizer, kept = trim_vocabulary(tokenizer, texts, config.vocabulary_count)
+            keep_tokens(model.encoder, kept)
+            log.info("%d word pieces are left", len(kept))
         log.info("exporting to ONNX")
         network = export_network(
             model,

@@ -7,12 +7,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from deesc_model.errors import DeescError
+from deesc_model.rendering import render_turn
+from deesc_model.types import Turn
+from training.corpus import Utterance
 
 TOKENIZER_FILE = "tokenizer.json"
+
+
+def word_texts(rows: Sequence[Utterance]) -> list[str]:
+    """Return the texts in which word pieces are counted, as the network reads them."""
+    return [render_turn(Turn(row.speaker, row.text)) for row in rows]
+
+
+def keep_tokens(encoder: nn.Module, kept: Sequence[int]) -> None:
+    """Drop the embeddings of all other tokens.
+
+    Args:
+        encoder: Changed in place.
+        kept: For each token id from now on the id that it had.
+    """
+    old, pad = encoder.get_input_embeddings(), encoder.config.pad_token_id
+    new_pad = kept.index(pad) if pad in kept else None
+    new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=new_pad)
+    with torch.no_grad():
+        new.weight.copy_(old.weight[kept])
+    encoder.set_input_embeddings(new)
+    encoder.config.vocab_size = len(kept)
+    encoder.config.pad_token_id = new_pad
 
 
 def trim_vocabulary(

@@ -3,7 +3,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from base_models import write_base_model
+from base_models import write_base_model, write_wider_base_model
 from conversations import MOODS, NUMBERS, small_corpus
 from mlflow import MlflowClient
 
@@ -12,8 +12,18 @@ from training.config import Config
 
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base_model(tmp_path_factory.mktemp("base"), _words())
+
+
+@pytest.fixture(scope="session")
+def wider_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another architecture and another width."""
+    return write_wider_base_model(tmp_path_factory.mktemp("wider"), _words())
+
+
+def _words() -> list[str]:
     words = " ".join([*(mood[0] for mood in MOODS), *NUMBERS, "customer agent : ,"]).split()
-    return write_base_model(tmp_path_factory.mktemp("base"), sorted(set(words)))
+    return sorted(set(words))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from whole_runs import config_file
 
 from deesc_model import EscalationClassifier
-from deesc_model.bundle import read_bundle
+from deesc_model.bundle import file_sha256, read_bundle
 from deesc_model.errors import DeescError
 from training import distil, train
 from training.model import load_checkpoint
@@ -38,11 +38,9 @@ def test_a_student_is_distilled_evaluated_and_bundled(tiny_config, tmp_path, cap
     command += ["--teacher", tiny_config.run_dir, "--teacher", str(second)]
     assert distil.main(command) == 0
     assert "| level_macro_f1 |" in capsys.readouterr().out
-    model, tokenizer, settings = load_checkpoint(tmp_path / "student" / "checkpoint")
+    model, _, settings = load_checkpoint(tmp_path / "student" / "checkpoint")
     assert model.encoder.config.num_hidden_layers == 1
     assert settings.max_length == 48
-    _, whole, _ = load_checkpoint(Path(tiny_config.run_dir) / "checkpoint")
-    assert model.encoder.config.vocab_size == len(tokenizer) <= len(whole)
     report = json.loads((tmp_path / "student" / "report.json").read_text())
     assert report["metrics"]["level_macro_f1"]["value"] > 0.8  # this corpus is easy
     text = "outrageous, you lied to me about number one"
@@ -61,6 +59,36 @@ def test_a_student_is_distilled_evaluated_and_bundled(tiny_config, tmp_path, cap
     weights.write_bytes(weights.read_bytes() + b" ")  # another teacher is another run
     assert distil.main([*command, "--resume"]) == 1
     assert "another configuration or other data" in capsys.readouterr().err
+
+
+def test_a_teacher_of_another_kind_teaches_a_student_that_starts_elsewhere(
+    tiny_config, tmp_path, wider_base_model
+):
+    train.train(tiny_config)
+    teacher = dataclasses.replace(
+        tiny_config,
+        base_model=str(wider_base_model),
+        run_dir=str(tmp_path / "teacher"),
+        bundle_dir=str(tmp_path / "teacher" / "bundle"),
+    )
+    train.train(teacher)
+    student = dataclasses.replace(
+        tiny_config,
+        run_dir=str(tmp_path / "student"),
+        bundle_dir=str(tmp_path / "student" / "bundle"),
+        teachers=(teacher.run_dir,),
+        student_start=tiny_config.run_dir,
+        student_layers=(2,),
+        soft_share=1.0,  # from the teacher alone
+    )
+    report = distil.distil(student)
+    assert report["metrics"]["level_macro_f1"]["value"] > 0.8
+    model, _, _ = load_checkpoint(tmp_path / "student" / "checkpoint")
+    started, _, _ = load_checkpoint(tmp_path / "run" / "checkpoint")
+    assert model.encoder.config.hidden_size == started.encoder.config.hidden_size
+    card = (Path(student.bundle_dir) / "README.md").read_text()
+    weights = file_sha256(tmp_path / "run" / "checkpoint" / "model.safetensors")
+    assert f"began as layer 2 of another fine-tuned network ({weights[:16]})" in card
 
 
 def write_teacher(folder, level_head):

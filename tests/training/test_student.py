@@ -19,9 +19,9 @@ from training.fine_tuning import make_encoder
 from training.model import LossWeights, load_checkpoint, new_model, save_checkpoint
 from training.sampling import is_plain
 from training.student import DistillationWeights, binary_divergence, divergence, make_student
-from training.teacher import Answers, ask, question_key, remembered
+from training.teacher import Answers, Reader, ask, question_key, remembered
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
-from training.vocabulary import trim_vocabulary
+from training.vocabulary import keep_tokens, trim_vocabulary
 
 PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
 HEED = DistillationWeights(soft_share=1.0, temperature=2.0, state=1.0)
@@ -44,7 +44,7 @@ def batch():
 
 def test_all_layers_and_no_step_give_the_teachers_answers(teacher, tmp_path):
     model, tokenizer = teacher
-    student = make_student(model, range(1, LAYERS + 1), None, 0.0, PLAIN, HEED)
+    student = make_student(model, range(1, LAYERS + 1), 0.0, PLAIN, HEED)
     save_checkpoint(student, tokenizer, EncoderSettings(48, 2, 16, 8), tmp_path)
     again, _, _ = load_checkpoint(tmp_path)
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def test_all_layers_and_no_step_give_the_teachers_answers(teacher, tmp_path):
 
 def test_a_student_of_the_lowest_layers_is_the_teacher_cut_there(teacher):
     model, _ = teacher
-    student = make_student(model, (1, 2), None, 0.0, PLAIN, HEED).eval()
+    student = make_student(model, (1, 2), 0.0, PLAIN, HEED).eval()
     assert len(list(student.parameters())) < len(list(model.parameters()))
     with torch.inference_mode():
         logits, states = student.with_states(*batch())
@@ -75,7 +75,7 @@ def test_a_student_of_the_lowest_layers_is_the_teacher_cut_there(teacher):
 @pytest.mark.parametrize("layers", [(), (0, 1), (7,), (2, 2), (3, 1)])
 def test_layers_that_the_teacher_has_not_are_refused(teacher, layers):
     with pytest.raises(DeescError, match="from 1 to 6"):
-        make_student(teacher[0], layers, None, 0.0, PLAIN, HEED)
+        make_student(teacher[0], layers, 0.0, PLAIN, HEED)
 
 
 def test_divergences_by_hand():
@@ -98,7 +98,7 @@ def test_the_loss_weighs_teacher_gold_and_states(teacher):
     heed = DistillationWeights(soft_share=0.75, temperature=2.0, state=0.5)
     with torch.inference_mode():
         teacher[0].with_states(ids, attention, mask)  # asked before it is copied, as in a run
-    student = make_student(teacher[0], (2, 4), None, 0.0, weights, heed)
+    student = make_student(teacher[0], (2, 4), 0.0, weights, heed)
     with torch.inference_mode():
         mine, states = student.with_states(ids, attention, mask)
         assert states.shape == (2, 2, 32)
@@ -135,7 +135,8 @@ def test_a_trimmed_vocabulary_reads_kept_texts_as_before(tmp_path):
         before, after = tokenizer.tokenize(text), trimmed.tokenize(text)
         assert before == after
     assert trimmed.tokenize("again") == ["a", "##g", "##a", "##i", "##n"]
-    student = make_student(model, (1,), kept, 0.0, PLAIN, HEED).eval()
+    student = make_student(model, (1,), 0.0, PLAIN, HEED).eval()
+    keep_tokens(student.encoder, kept)
     save_checkpoint(student, trimmed, EncoderSettings(48, 2, 16, 8), tmp_path / "checkpoint")
     again, read_again, _ = load_checkpoint(tmp_path / "checkpoint")
     inputs = tokenizer(kept_text, return_tensors="pt")
@@ -162,45 +163,58 @@ def test_the_teacher_is_asked_once(teacher, tmp_path):
 
     def compute():
         asked.append(1)
-        return ask([model], (2, 6), encoder, windows, batch_size=2)
+        return ask([reader], reader, (2, 6), batch_size=2, bf16=False)
 
-    file, key = tmp_path / "teacher.npz", question_key(["weights"], (2, 6), windows)
+    reader = Reader(model, encoder, windows)
+    file, key = tmp_path / "teacher.npz", question_key(["weights"], [reader], (2, 6))
     first = remembered(file, key, compute)
     second = remembered(file, key, compute)
     assert len(asked) == 1
     assert np.array_equal(first.logits, second.logits)
-    alone = ask([model], (2, 6), encoder, windows[1:2], batch_size=1)  # the order is the windows'
+    one = Reader(model, encoder, windows[1:2])
+    alone = ask([one], one, (2, 6), batch_size=1, bf16=False)  # the order is the windows'
     assert np.allclose(second.logits[1], alone.logits[0], atol=1e-5)
     assert second.states.shape == (3, 2, 32)
-    other = question_key(["weights"], (2, 6), windows[:2])
+    other = question_key(["weights"], [Reader(model, encoder, windows[:2])], (2, 6))
     remembered(file, other, lambda: Answers(*2 * [alone.logits]))
     remembered(file, key, compute)
     assert len(asked) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["teacher.npz"]
 
 
-def test_several_teachers_answer_with_their_mean_and_the_firsts_states(teacher):
+def test_several_teachers_answer_with_their_mean_and_the_starts_states(teacher):
     model, tokenizer = teacher
     encoder = make_encoder(tokenizer, Config(max_length=48, context_tokens=8, window_overlap=8))
     windows = [EncodedInput(tuple(range(2, 2 + size)), size) for size in (9, 3, 6)]
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.heads.value.bias += torch.arange(21.0)  # so the second's answers are known
-    one, both = (ask(of, (2, 6), encoder, windows, 2) for of in ([model], [model, other]))
+    first, second = (Reader(each, encoder, windows) for each in (model, other))
+    one, both, apart = (
+        ask(of, first, (2, 6), 2, bf16=False) for of in ([first], [first, second], [second])
+    )
     assert np.allclose(both.logits - one.logits, np.arange(21.0) / 2, atol=1e-5)
+    assert np.allclose(apart.logits - one.logits, np.arange(21.0), atol=1e-5)
     assert np.array_equal(both.states, one.states)
+    assert np.array_equal(apart.states, one.states)
+    rough = ask([first], first, (2, 6), 2, bf16=True)
+    assert not np.array_equal(rough.logits, one.logits)
+    assert np.allclose(rough.logits, one.logits, atol=0.1)
 
 
-def test_keys_of_questions_differ_by_teachers_layers_and_text():
+def test_keys_of_questions_differ_by_weights_layers_and_text(teacher):
+    def key(weights, layers, *windows):
+        return question_key(weights, [Reader(teacher[0], None, windows)], layers)
+
     window = EncodedInput((2, 9, 3), 3)
     keys = {
-        question_key(["a"], (2, 4), [window]),
-        question_key(["b"], (2, 4), [window]),
-        question_key(["a"], (2, 6), [window]),
-        question_key(["a"], (2, 4), [EncodedInput((2, 9, 3), 2)]),
-        question_key(["a"], (2, 4), [window, window]),
-        question_key(["a", "b"], (2, 4), [window]),
-        question_key(["b", "a"], (2, 4), [window]),  # the states are the first's
+        key(["a"], (2, 4), window),
+        key(["b"], (2, 4), window),
+        key(["a"], (2, 6), window),
+        key(["a"], (2, 4), EncodedInput((2, 9, 3), 2)),
+        key(["a"], (2, 4), window, window),
+        key(["a", "b"], (2, 4), window),
+        key(["b", "a"], (2, 4), window),  # the states are those of the last
     }
     assert len(keys) == 7
 
