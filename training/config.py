@@ -114,7 +114,7 @@ class Config:
         seed: Seed of everything random.
         error_rate: Share 0–1 of wrong levels allowed among predictions that are not uncertain.
         vocabulary_count: A word piece stays in the bundle if training and unlabelled texts have
-            it this often; 0 keeps all.
+            it this often; 0 keeps all, as a tokenizer that is not WordPiece does.
         quantization: ``"auto"`` (int8, or the gentlest that keeps the quality) or ``"fp32"``.
         bootstrap_samples: Resamples behind each interval.
         max_conversations: Conversations per split at most, 0 for all.

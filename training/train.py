@@ -46,7 +46,7 @@ from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 from training.unlabelled import load_unlabelled
-from training.vocabulary import keep_tokens, trim_vocabulary, word_texts
+from training.vocabulary import trim, word_texts
 
 log = logging.getLogger("training")
 
@@ -113,9 +113,7 @@ def train(
                 Path(config.sources), Path(config.annotations), held_out=config.held_out_source
             )
             texts = word_texts([*splits["train"], *unlabelled])
-            tokenizer, kept = trim_vocabulary(tokenizer, texts, config.vocabulary_count)
-            keep_tokens(model.encoder, kept)
-            log.info("%d word pieces are left", len(kept))
+            tokenizer = trim(model.encoder, tokenizer, texts, config.vocabulary_count)
         log.info("exporting to ONNX")
         network = export_network(
             model,

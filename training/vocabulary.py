@@ -1,6 +1,7 @@
 """A tokenizer without the word pieces that hardly occur: embeddings are most of a small model."""
 
 import json
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,19 +20,41 @@ from training.corpus import Utterance
 
 TOKENIZER_FILE = "tokenizer.json"
 
+log = logging.getLogger("training")
+
 
 def word_texts(rows: Sequence[Utterance]) -> list[str]:
     """Return the texts in which word pieces are counted, as the network reads them."""
     return [render_turn(Turn(row.speaker, row.text)) for row in rows]
 
 
-def keep_tokens(encoder: nn.Module, kept: Sequence[int]) -> None:
-    """Drop the embeddings of all other tokens.
+def trim(
+    encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], count: int
+) -> PreTrainedTokenizerBase:
+    """Leave out of a network and its tokenizer what `trim_vocabulary` leaves out, where that can be.
 
     Args:
         encoder: Changed in place.
-        kept: For each token id from now on the id that it had.
+        tokenizer: The encoder's; one that cannot be trimmed keeps every piece, and the log says
+            why.
+        texts: As for `trim_vocabulary`.
+        count: As for `trim_vocabulary`.
+
+    Returns:
+        The tokenizer that the encoder has from now on.
     """
+    try:
+        smaller, kept = trim_vocabulary(tokenizer, texts, count)
+    except DeescError as reason:
+        log.warning("all word pieces stay: %s", reason)
+        return tokenizer
+    _keep_tokens(encoder, kept)
+    log.info("%d of %d word pieces are left", len(kept), len(tokenizer))
+    return smaller
+
+
+def _keep_tokens(encoder: nn.Module, kept: Sequence[int]) -> None:
+    """Drop the embeddings of all other tokens; `kept` has for each id from now on the old one."""
     old, pad = encoder.get_input_embeddings(), encoder.config.pad_token_id
     new_pad = kept.index(pad) if pad in kept else None
     new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=new_pad)
@@ -67,8 +90,7 @@ def trim_vocabulary(
     content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     if content["model"]["type"] != "WordPiece":
         raise DeescError(
-            f"only WordPiece vocabularies can be trimmed, not {content['model']['type']};"
-            " set vocabulary_count to 0"
+            f"only WordPiece vocabularies can be trimmed, not {content['model']['type']}"
         )
     prefix = content["model"]["continuing_subword_prefix"]
     special = {token["content"] for token in content["added_tokens"]}
@@ -77,8 +99,7 @@ def trim_vocabulary(
     single = {character for piece in pieces for character in _characters(piece, prefix)}
     if lonely := sorted(single - pieces):
         raise DeescError(
-            f"the vocabulary cannot be trimmed: {lonely[0]!r} is part of a piece and not a piece;"
-            " set vocabulary_count to 0"
+            f"the vocabulary cannot be trimmed: {lonely[0]!r} is part of a piece and not a piece"
         )
     whole = _plain(content)
     read = [encoding.tokens for encoding in whole.encode_batch(texts, add_special_tokens=False)]

@@ -21,7 +21,7 @@ from training.sampling import is_plain
 from training.student import DistillationWeights, binary_divergence, divergence, make_student
 from training.teacher import Answers, Reader, ask, question_key, remembered
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
-from training.vocabulary import keep_tokens, trim_vocabulary
+from training.vocabulary import trim, trim_vocabulary
 
 PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
 HEED = DistillationWeights(soft_share=1.0, temperature=2.0, state=1.0)
@@ -136,7 +136,7 @@ def test_a_trimmed_vocabulary_reads_kept_texts_as_before(tmp_path):
         assert before == after
     assert trimmed.tokenize("again") == ["a", "##g", "##a", "##i", "##n"]
     student = make_student(model, (1,), 0.0, PLAIN, HEED).eval()
-    keep_tokens(student.encoder, kept)
+    assert trim(student.encoder, tokenizer, [kept_text] * 2, 2).get_vocab().keys() == new.keys()
     save_checkpoint(student, trimmed, EncoderSettings(48, 2, 16, 8), tmp_path / "checkpoint")
     again, read_again, _ = load_checkpoint(tmp_path / "checkpoint")
     inputs = tokenizer(kept_text, return_tensors="pt")
@@ -148,11 +148,14 @@ def test_a_trimmed_vocabulary_reads_kept_texts_as_before(tmp_path):
     assert torch.equal(expected["trigger_logits"], actual["trigger_logits"])
 
 
-def test_a_vocabulary_that_would_make_words_unknown_is_not_trimmed(tmp_path):
+def test_a_vocabulary_that_would_make_words_unknown_is_not_trimmed(tmp_path, caplog):
     write_base_model(tmp_path, ["customer", "caf\u00e9x\u4e2d"], layers=1)  # no such letters alone
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    model, tokenizer = new_model(str(tmp_path), "softmax", 0.0, PLAIN)
     with pytest.raises(DeescError, match="is part of a piece and not a piece"):
         trim_vocabulary(tokenizer, ["customer"], 1)
+    assert trim(model.encoder, tokenizer, ["customer"], 1) is tokenizer
+    assert "all word pieces stay: the vocabulary cannot be trimmed" in caplog.text
+    assert model.encoder.config.vocab_size == len(tokenizer)
 
 
 def test_the_teacher_is_asked_once(teacher, tmp_path):
