@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -47,6 +48,10 @@ from training.tracking import Tracker
 
 LARGEST_WEIGHT = 10.0
 """No class or label counts more than this, however rare."""
+
+STEP_TOKENS = 8192
+"""Tokens that training sends through the network at once, padding included. A batch of longer texts
+goes in parts, in each of which the level's class weights have a mean of their own."""
 
 Example = dict[str, Any]
 
@@ -99,14 +104,38 @@ def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder) -> Dataset:
 
 
 class _Trainer(Trainer):
-    """The Trainer with a sampler of one's own."""
+    """The Trainer with a sampler of one's own, and a bound to the memory that long texts take."""
 
     def __init__(self, sampler: EpochSampler, **options: Any) -> None:
         super().__init__(**options)
         self._sampler = sampler
+        self._share = 1.0
 
     def _get_train_sampler(self, train_dataset: object = None) -> EpochSampler:
         return self._sampler
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Add up the gradients of a batch part by part if it has more than `STEP_TOKENS`."""
+        rows, length = inputs["input_ids"].shape
+        size = max(1, STEP_TOKENS // length)
+        losses = []
+        for start in range(0, rows, size):
+            part = {name: values[start : start + size] for name, values in inputs.items()}
+            self._share = len(part["input_ids"]) / rows
+            losses.append(super().training_step(model, part, num_items_in_batch))
+        self._share = 1.0
+        return torch.stack(losses).sum()
+
+    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
+        """Return the loss, in a step as the share of it that is the part's."""
+        if self._share == 1:
+            return super().compute_loss(*arguments, **options)
+        return super().compute_loss(*arguments, **options) * self._share
 
 
 class _CurveCallback(TrainerCallback):

@@ -31,7 +31,7 @@ def word_texts(rows: Sequence[Utterance]) -> list[str]:
 def trim(
     encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], count: int
 ) -> PreTrainedTokenizerBase:
-    """Leave out of a network and its tokenizer what `trim_vocabulary` leaves out, where that can be.
+    """Leave out of a network what `trim_vocabulary` leaves out of its tokenizer, where that can be.
 
     Args:
         encoder: Changed in place.
