@@ -104,6 +104,7 @@ def test_the_first_screen_of_the_readme_has_both_commands_and_an_example():
     [
         "data describe",
         "agreement data/corpus data/agreement/corpus-second.jsonl",
+        "agreement data/corpus data/agreement/corpus-49-56-second.jsonl",
         "agreement data/agreement/real-first.jsonl data/agreement/real-second.jsonl",
     ],
 )
