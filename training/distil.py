@@ -55,6 +55,7 @@ from training.teacher import Answers, Reader, ask, question_key, remembered
 from training.tracking import Tracker
 from training.train import print_report, run_parser, train
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
+from training.vocabulary import trim, vocabulary_texts
 
 CHECKPOINT = "checkpoint"
 ANSWERS_FILE = "teacher.npz"
@@ -207,7 +208,6 @@ class _Distillation:
         encoder = make_encoder(tokenizer, config)
         labelled = choose_views(train_rows, config)
         rows = [*labelled, *self.unlabelled]
-        answers = self._answers(config, _reader(model, encoder, rows), rows)
         student = make_student(
             model,
             config.student_layers,
@@ -217,6 +217,11 @@ class _Distillation:
         )
         set_encoder_dropout(student, config.encoder_dropout)
         freeze_blocks(student, config.frozen_blocks)
+        answers = self._answers(config, _reader(model, encoder, rows), rows)
+        if config.vocabulary_count:
+            texts = vocabulary_texts(train_rows, config)
+            tokenizer = trim(student.encoder, tokenizer, texts, config.vocabulary_count)
+            encoder = make_encoder(tokenizer, config)
         dataset = to_dataset(rows, encoder)
         sampler = EpochSampler(
             [len(ids) for ids in dataset["ids"]],

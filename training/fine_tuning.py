@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from training.model import (
     EscalationModel,
     LossWeights,
     freeze_blocks,
+    longest_input,
     new_model,
     save_checkpoint,
     set_encoder_dropout,
@@ -45,6 +47,7 @@ from training.predict import encode_utterance
 from training.processes import cpus_of_each, is_first, part_ways, process_count, wait_for_all
 from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
+from training.vocabulary import trim, vocabulary_texts
 
 LARGEST_WEIGHT = 10.0
 """No class or label counts more than this, however rare."""
@@ -127,7 +130,10 @@ class _Trainer(Trainer):
         for start in range(0, rows, size):
             part = {name: values[start : start + size] for name, values in inputs.items()}
             self._share = len(part["input_ids"]) / rows
-            losses.append(super().training_step(model, part, num_items_in_batch))
+            last = start + size >= rows
+            # Processes meet once in a step, however many parts each has.
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, part, num_items_in_batch))
         self._share = 1.0
         return torch.stack(losses).sum()
 
@@ -209,9 +215,12 @@ def fine_tune(
     torch.set_num_threads(min(config.threads, cpus_of_each()))
     weights = loss_weights(gold_labels(train), config)
     model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
+    if config.vocabulary_count:
+        texts = vocabulary_texts(train, config)
+        tokenizer = trim(model.encoder, tokenizer, texts, config.vocabulary_count)
     set_encoder_dropout(model, config.encoder_dropout)
     freeze_blocks(model, config.frozen_blocks)
-    longest = getattr(model.encoder.config, "max_position_embeddings", config.max_length)
+    longest = longest_input(model.encoder, config.max_length)
     if config.max_length > longest:
         raise DeescError(f"max_length {config.max_length}: {config.base_model} reads {longest}")
     encoder = make_encoder(tokenizer, config)

@@ -265,6 +265,19 @@ def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
     return next(part for part in encoder.modules() if isinstance(part, nn.ModuleList))
 
 
+def longest_input(encoder: nn.Module, unbounded: int) -> int:
+    """Return how many tokens an encoder reads at most.
+
+    Args:
+        encoder: A pre-trained one.
+        unbounded: What to return if it has no such bound.
+    """
+    positions: int = getattr(encoder.config, "max_position_embeddings", unbounded)
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return positions if padding is None else positions - padding - 1  # counted from after padding
+
+
 def freeze_blocks(model: EscalationModel, count: int) -> None:
     """Leave the lowest blocks of the encoder as they came: the embeddings, then layers from below.
 

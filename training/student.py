@@ -1,4 +1,4 @@
-"""A student: the same network with fewer layers and word pieces, that learns from a teacher too."""
+"""A student: a network with fewer layers, that learns from a teacher too."""
 
 import copy
 from collections.abc import Sequence

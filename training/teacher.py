@@ -84,8 +84,8 @@ def _read(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]:
     """Return the logits of one network and the states of some of its layers."""
     batches = like_lengths(reader.windows, batch_size)
-    model = reader.model.eval()
-    device = next(model.parameters()).device
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = reader.model.eval().to(device)
     chosen = [number - 1 for number in layers]
     logits, states = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -98,6 +98,7 @@ def _read(
             else:
                 answer = model.all_logits(*inputs)
             logits.append(answer.float().cpu().numpy())
+    model.cpu()  # the next one may need the room
     back = np.argsort(np.concatenate(batches))
     seen = np.concatenate(states)[back] if layers else np.empty((len(back), 0, 0), np.float16)
     return np.concatenate(logits)[back], seen

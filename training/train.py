@@ -46,7 +46,6 @@ from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 from training.unlabelled import load_unlabelled
-from training.vocabulary import trim, word_texts
 
 log = logging.getLogger("training")
 
@@ -88,7 +87,8 @@ def train(
     check_replaceable(bundle_dir)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    made_of = {"data": data, **(origins or {})}
+    origins = {**_vocabulary_origin(config), **(origins or {})}
+    made_of = {"data": data, **origins}
     _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = git_commit()
@@ -96,7 +96,7 @@ def train(
         "git_commit": commit,
         "data_fingerprint": data,
         "processes": str(process_count()),
-        **(origins or {}),
+        **origins,
     }
     with Tracker(config, tags, child=child) as tracker:
         for split, members in splits.items():
@@ -108,12 +108,6 @@ def train(
             log.info("learning from %d labelled utterances", len(splits["train"]))
             learn(config, splits["train"], splits["validation"], tracker, checkpoint)
         model, tokenizer, settings = load_checkpoint(checkpoint)
-        if config.vocabulary_count:
-            unlabelled = load_unlabelled(
-                Path(config.sources), Path(config.annotations), held_out=config.held_out_source
-            )
-            texts = word_texts([*splits["train"], *unlabelled])
-            tokenizer = trim(model.encoder, tokenizer, texts, config.vocabulary_count)
         log.info("exporting to ONNX")
         network = export_network(
             model,
@@ -155,6 +149,15 @@ def train(
             tracker.log_bundle(bundle_dir)
     log.info("%s is in %s", manifest.model_version, bundle_dir)
     return report
+
+
+def _vocabulary_origin(config: Config) -> dict[str, str]:
+    """Return the hash of the unlabelled texts if word pieces are counted in them."""
+    if not config.vocabulary_count:
+        return {}
+    sources, annotations = Path(config.sources), Path(config.annotations)
+    unlabelled = load_unlabelled(sources, annotations, held_out=config.held_out_source)
+    return {"unlabelled_fingerprint": fingerprint(unlabelled)}
 
 
 def take_part(config: Config) -> None:

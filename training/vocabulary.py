@@ -16,16 +16,28 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from deesc_model.errors import DeescError
 from deesc_model.rendering import render_turn
 from deesc_model.types import Turn
+from training.config import Config
 from training.corpus import Utterance
+from training.unlabelled import load_unlabelled
 
 TOKENIZER_FILE = "tokenizer.json"
 
 log = logging.getLogger("training")
 
 
-def word_texts(rows: Sequence[Utterance]) -> list[str]:
-    """Return the texts in which word pieces are counted, as the network reads them."""
-    return [render_turn(Turn(row.speaker, row.text)) for row in rows]
+def vocabulary_texts(train: Sequence[Utterance], config: Config) -> list[str]:
+    """Return the texts in which word pieces are counted, as the network reads them.
+
+    Args:
+        train: The training split.
+        config: Says where the unlabelled texts are, which count too.
+
+    Raises:
+        DataError: A file of them cannot be read.
+    """
+    sources, annotations = Path(config.sources), Path(config.annotations)
+    unlabelled = load_unlabelled(sources, annotations, held_out=config.held_out_source)
+    return [render_turn(Turn(row.speaker, row.text)) for row in (*train, *unlabelled)]
 
 
 def trim(
@@ -60,6 +72,7 @@ def _keep_tokens(encoder: nn.Module, kept: Sequence[int]) -> None:
     new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=new_pad)
     with torch.no_grad():
         new.weight.copy_(old.weight[kept])
+    new.requires_grad_(old.weight.requires_grad)
     encoder.set_input_embeddings(new)
     encoder.config.vocab_size = len(kept)
     encoder.config.pad_token_id = new_pad
@@ -96,12 +109,13 @@ def trim_vocabulary(
     special = {token["content"] for token in content["added_tokens"]}
     special.add(content["model"]["unk_token"])
     pieces = content["model"]["vocab"].keys() - special
+    whole = _plain(content)
+    pieces = {piece for piece in pieces if _is_readable(piece.removeprefix(prefix), whole)}
     single = {character for piece in pieces for character in _characters(piece, prefix)}
     if lonely := sorted(single - pieces):
         raise DeescError(
             f"the vocabulary cannot be trimmed: {lonely[0]!r} is part of a piece and not a piece"
         )
-    whole = _plain(content)
     read = [encoding.tokens for encoding in whole.encode_batch(texts, add_special_tokens=False)]
     counts = Counter(token for tokens in read for token in tokens)
     frequent = {piece for piece in pieces if counts[piece] >= count}
@@ -111,6 +125,12 @@ def trim_vocabulary(
     _renumber(content, new)
     _check_same(_plain(content), texts, read, new)
     return _with_backend(tokenizer, content), [old[token] for token in kept]
+
+
+def _is_readable(body: str, tokenizer: Tokenizer) -> bool:
+    """Return whether a text can be read as this: one in capitals cannot where all become small."""
+    normalizer = tokenizer.normalizer
+    return normalizer is None or normalizer.normalize_str(body).strip() == body
 
 
 def _characters(piece: str, prefix: str) -> list[str]:

@@ -31,9 +31,9 @@ def write_base_model(folder: Path, words: list[str], layers: int = 2) -> Path:
 
 
 def write_wider_base_model(folder: Path, words: list[str]) -> Path:
-    """Write an MPNet, which has no segments and other special tokens."""
+    """Write an MPNet: no segments, other special tokens, and BERT's among the words."""
     names = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "[UNK]"}
-    size = _write_tokenizer(folder, words, names)
+    size = _write_tokenizer(folder, [*words, "[MASK]"], names)
     torch.manual_seed(0)
     config = MPNetConfig(
         vocab_size=size,

@@ -9,6 +9,9 @@ from mlflow import MlflowClient
 
 from training.config import Config
 
+UNREAD = "zebra"
+"""A word piece of the base models that no text has."""
+
 
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,7 +26,7 @@ def wider_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _words() -> list[str]:
     words = " ".join([*(mood[0] for mood in MOODS), *NUMBERS, "customer agent : ,"]).split()
-    return sorted(set(words))
+    return sorted({*words, UNREAD})
 
 
 @pytest.fixture(scope="session")

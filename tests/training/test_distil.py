@@ -38,8 +38,12 @@ def test_a_student_is_distilled_evaluated_and_bundled(tiny_config, tmp_path, cap
     command += ["--teacher", tiny_config.run_dir, "--teacher", str(second)]
     assert distil.main(command) == 0
     assert "| level_macro_f1 |" in capsys.readouterr().out
-    model, _, settings = load_checkpoint(tmp_path / "student" / "checkpoint")
+    model, tokenizer, settings = load_checkpoint(tmp_path / "student" / "checkpoint")
     assert model.encoder.config.num_hidden_layers == 1
+    _, whole, _ = load_checkpoint(Path(tiny_config.run_dir) / "checkpoint")
+    assert "zebra" in whole.get_vocab()
+    assert "zebra" not in tokenizer.get_vocab()
+    assert model.encoder.config.vocab_size == len(tokenizer)
     assert settings.max_length == 48
     report = json.loads((tmp_path / "student" / "report.json").read_text())
     assert report["metrics"]["level_macro_f1"]["value"] > 0.8  # this corpus is easy
@@ -67,11 +71,16 @@ def test_a_teacher_of_another_kind_teaches_a_student_that_starts_elsewhere(
     train.train(tiny_config)
     teacher = dataclasses.replace(
         tiny_config,
+        corpus=str(with_other_levels(Path(tiny_config.corpus), tmp_path / "other")),
         base_model=str(wider_base_model),
         run_dir=str(tmp_path / "teacher"),
         bundle_dir=str(tmp_path / "teacher" / "bundle"),
+        vocabulary_count=1,
     )
     train.train(teacher)
+    _, tokenizer, _ = load_checkpoint(tmp_path / "teacher" / "checkpoint")
+    assert not {"zebra", "[MASK]"} & tokenizer.get_vocab().keys()
+    assert tokenizer.pad_token_id == 1  # MPNet's positions rely on it
     student = dataclasses.replace(
         tiny_config,
         run_dir=str(tmp_path / "student"),
@@ -80,15 +89,47 @@ def test_a_teacher_of_another_kind_teaches_a_student_that_starts_elsewhere(
         student_start=tiny_config.run_dir,
         student_layers=(2,),
         soft_share=1.0,  # from the teacher alone
+        state_loss_weight=0.0,
     )
-    report = distil.distil(student)
-    assert report["metrics"]["level_macro_f1"]["value"] > 0.8
-    model, _, _ = load_checkpoint(tmp_path / "student" / "checkpoint")
-    started, _, _ = load_checkpoint(tmp_path / "run" / "checkpoint")
-    assert model.encoder.config.hidden_size == started.encoder.config.hidden_size
+    distil.distil(student)
+    text = "outrageous, you lied to me about number one"
+    started, taught = (
+        EscalationClassifier.from_pretrained(each.bundle_dir) for each in (tiny_config, student)
+    )
+    assert int(started.predict(text).level) == 3
+    assert int(taught.predict(text).level) == 0  # as the teacher was told
     card = (Path(student.bundle_dir) / "README.md").read_text()
     weights = file_sha256(tmp_path / "run" / "checkpoint" / "model.safetensors")
     assert f"began as layer 2 of another fine-tuned network ({weights[:16]})" in card
+
+
+def with_other_levels(corpus, target):
+    """The same corpus, in which calm is called heated and heated calm."""
+    target.mkdir()
+    swapped = {0: 3, 3: 0}
+    for file in corpus.glob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        lines = [
+            json.dumps(row | {"level": swapped.get(row["level"], row["level"])}) for row in rows
+        ]
+        (target / file.name).write_text("\n".join(lines))
+    return target
+
+
+def test_layers_that_the_start_lacks_are_refused_before_a_teacher_is_asked(
+    tiny_config, tmp_path, monkeypatch
+):
+    train.train(tiny_config)
+    monkeypatch.setattr(distil, "ask", None)
+    student = dataclasses.replace(
+        tiny_config,
+        run_dir=str(tmp_path / "student"),
+        bundle_dir=str(tmp_path / "student" / "bundle"),
+        teachers=(tiny_config.run_dir,),
+        student_layers=(1, 3),
+    )
+    with pytest.raises(DeescError, match="student_layers must be numbers from 1 to 2"):
+        distil.distil(student)
 
 
 def write_teacher(folder, level_head):

