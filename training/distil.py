@@ -123,7 +123,7 @@ def _how(config: Config, weights: _Weights, unlabelled: int) -> str:
     teachers = "one teacher" if len(config.teachers) == 1 else f"{len(config.teachers)} teachers"
     began = (
         f"of another fine-tuned network ({weights.start[:16]})"
-        if config.student_start
+        if _start(config) != config.teachers[0]
         else "of the first"
     )
     return (
