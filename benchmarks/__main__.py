@@ -28,7 +28,8 @@ from benchmarks.report import section_of
 from benchmarks.section import write_section
 from benchmarks.setup import set_up
 from benchmarks.texts import mixed, short_turn, texts_of
-from deesc_model.bundle import default_bundle_path, read_bundle
+from benchmarks.weights import is_bert
+from deesc_model.bundle import MODEL_FILE, default_bundle_path, read_bundle
 from training.corpus import load_corpus, select_split
 
 PARTS: Final = ("comparison", "overhead", "roofline", "scaling")
@@ -66,6 +67,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     large = read_bundle(options.run / "bundle" if options.run else options.large)
     if (head := large.config.calibration.level_head) != "softmax":
         raise SystemExit(f"the others read levels of a softmax head, {large.path} has {head}")
+    if not is_bert(large.path / MODEL_FILE):
+        raise SystemExit(f"the others run a BERT, {large.path} holds another network")
     checkpoint = options.run / "checkpoint" if options.run else None
     rows = load_corpus(ROOT / "data" / "corpus")
     test = mixed(select_split(rows, "test", 0))

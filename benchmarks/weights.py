@@ -147,6 +147,12 @@ def state_of(model: ModelProto) -> Arrays:
     return {name.removeprefix("model."): array for name, array in named.items()}
 
 
+def is_bert(network: Path) -> bool:
+    """Return whether a network is a BERT, which alone can be taken apart here."""
+    names = (each.name for each in onnx.load(network).graph.initializer)
+    return any("token_type_embeddings" in name for name in names)
+
+
 def encoder_options(model: ModelProto) -> dict[str, Any]:
     """Return the arguments of transformers' `BertConfig` for a network in fp32."""
     state = state_of(model)

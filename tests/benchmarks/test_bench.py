@@ -153,6 +153,11 @@ def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_pat
     assert (tmp_path / "plots" / "comparison.png").is_file()
 
 
+def test_a_network_that_the_others_cannot_run_is_refused(tiny_bundle, tmp_path):
+    with pytest.raises(SystemExit, match=f"the others run a BERT, {tiny_bundle} holds another"):
+        main(["--quick", "--large", str(tiny_bundle), "--out", str(tmp_path)])
+
+
 def test_who_is_unknown_is_refused_by_name(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "deesc,magic"])
