@@ -41,7 +41,7 @@ setup: $(FULL)/ready
 train: $(FULL)/ready  ## fine-tune, evaluate, export; CONFIG=… ARGS='--set key=value' PROCESSES=N
 	$(FULL)/bin/$(LAUNCH) -m training.train --config $(CONFIG) $(ARGS)
 
-teacher: $(FULL)/ready  ## fine-tune a large teacher; an hour on two cores that have bf16, hours elsewhere
+teacher: $(FULL)/ready  ## fine-tune a large teacher; over an hour on two cores that have bf16
 	$(FULL)/bin/$(INSTALL) --no-deps $(TEACHER_BASE)
 	$(FULL)/bin/$(LAUNCH) -m training.train --config training/configs/teacher.toml $(ARGS)
 
