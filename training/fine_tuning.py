@@ -43,7 +43,7 @@ from training.model import (
     save_checkpoint,
     set_encoder_dropout,
 )
-from training.predict import encode_utterance
+from training.predict import PASS_TOKENS, encode_utterance
 from training.processes import cpus_of_each, is_first, part_ways, process_count, wait_for_all
 from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
@@ -51,10 +51,6 @@ from training.vocabulary import trim, vocabulary_texts
 
 LARGEST_WEIGHT = 10.0
 """No class or label counts more than this, however rare."""
-
-STEP_TOKENS = 8192
-"""Tokens that training sends through the network at once, padding included. A batch of longer texts
-goes in parts, in each of which the level's class weights have a mean of their own."""
 
 Example = dict[str, Any]
 
@@ -123,9 +119,12 @@ class _Trainer(Trainer):
         inputs: dict[str, torch.Tensor],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Add up the gradients of a batch part by part if it has more than `STEP_TOKENS`."""
+        """Add up the gradients of a batch part by part if it has more than `PASS_TOKENS`.
+
+        In each part the level's class weights have a mean of their own.
+        """
         rows, length = inputs["input_ids"].shape
-        size = max(1, STEP_TOKENS // length)
+        size = max(1, PASS_TOKENS // length)
         losses = []
         for start in range(0, rows, size):
             part = {name: values[start : start + size] for name, values in inputs.items()}

@@ -12,6 +12,10 @@ from deesc_model.scoring import Calibration, Logits, combine_windows
 from deesc_model.types import Turn
 from training.corpus import Utterance
 
+PASS_TOKENS = 8192
+"""Tokens that go through a network at once where torch runs it, padding included: more gain
+nothing, and their memory is given back and got again at each pass."""
+
 WindowLogits = Callable[[Sequence[EncodedInput]], Logits]
 
 
@@ -38,9 +42,20 @@ def predict_logits(
 
 
 def like_lengths(windows: Sequence[EncodedInput], batch_size: int) -> list[list[int]]:
-    """Return the places of all windows in batches of like length, which waste no padding."""
-    order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids))
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    """Return the places of all windows in batches of like length, which waste no padding.
+
+    Args:
+        windows: What is read.
+        batch_size: Windows in one batch at most; fewer if they have more than `PASS_TOKENS`.
+    """
+    batches: list[list[int]] = []
+    for place in sorted(range(len(windows)), key=lambda place: len(windows[place].ids)):
+        room = min(batch_size, PASS_TOKENS // max(1, len(windows[place].ids)))
+        if batches and len(batches[-1]) < room:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+    return batches
 
 
 def onnx_runner(path: Path, encoder: InputEncoder, batch_size: int) -> WindowLogits:

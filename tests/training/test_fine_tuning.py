@@ -29,9 +29,9 @@ def test_a_batch_that_goes_in_parts_takes_the_same_step(tiny_config, tmp_path, m
         return whole(model, input_ids, *masks)
 
     monkeypatch.setattr(fine_tuning.EscalationModel, "all_logits", watched)
-    for tokens in (fine_tuning.STEP_TOKENS, 60):  # 60: eight texts of 20 tokens go in three parts
+    for tokens in (fine_tuning.PASS_TOKENS, 60):  # 60: eight texts of 20 tokens go in three parts
         parts.clear()
-        monkeypatch.setattr(fine_tuning, "STEP_TOKENS", tokens)
+        monkeypatch.setattr(fine_tuning, "PASS_TOKENS", tokens)
         checkpoint = tmp_path / str(tokens) / "checkpoint"
         checkpoint.parent.mkdir()
         fine_tune(config, *splits, None, checkpoint)

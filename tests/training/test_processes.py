@@ -71,7 +71,7 @@ def test_two_processes_train_what_one_does(tiny_config, tmp_path):
     # The two cut their halves of a batch into parts, not always into as many.
     in_parts = tmp_path / "in_parts.py"
     in_parts.write_text(
-        "from training import fine_tuning, train\nfine_tuning.STEP_TOKENS = 50\n"
+        "from training import fine_tuning, train\nfine_tuning.PASS_TOKENS = 50\n"
         "raise SystemExit(train.main())\n"
     )
     found = subprocess.run(

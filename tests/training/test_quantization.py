@@ -10,8 +10,9 @@ from training.model import LossWeights, new_model
 from training.quantization import (
     LAST_LAYER_PRODUCTS,
     Quantization,
-    activation_ranges,
+    channel_ranges,
     quantize,
+    smooth,
 )
 
 PLAIN = LossWeights((1.0,) * 5, (1.0,) * 11, (1.0,) * 5, 1.0, 1.0)
@@ -42,8 +43,7 @@ def run(path, arrays):
     return session.run(None, arrays)
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory):
+def write_products(path, matrix, bias):
     """One product, its bias, and a second product that is left as it is."""
     nodes = [
         helper.make_node("MatMul", ["x", "matrix"], ["times"], "first"),
@@ -56,25 +56,29 @@ def product(tmp_path_factory):
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", 2])],
         [
-            from_array(MATRIX, "matrix"),
-            from_array(BIAS, "bias"),
+            from_array(matrix, "matrix"),
+            from_array(bias, "bias"),
             from_array(np.eye(2, dtype=np.float32), "one"),
         ],
     )
     opset = [helper.make_opsetid("", 18)]
-    path = tmp_path_factory.mktemp("product") / "exact.onnx"
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    path = write_products(tmp_path_factory.mktemp("product") / "exact.onnx", MATRIX, BIAS)
     quantize(path, path.with_name("int8.onnx"), Quantization(keep_last=1), [{"x": SEEN}])
     return path
 
 
-def test_a_range_is_that_of_all_examples(product):
+def test_a_range_is_that_of_a_channel_in_all_examples(product):
     examples = [{"x": SEEN}, {"x": np.array([[3.0, 0.0, -0.5]], dtype=np.float32)}]
-    found = activation_ranges(product, ["x", "y"], examples)
-    assert found["x"] == (-1.0, 3.0)
-    # y of the rows: 1.27 * (-1 - 1.55) + .5 and 2.54 * 1.55 - .25 are the extremes of the first;
-    # 1.27 * 3.5 + .5 that of the second.
-    assert found["y"] == pytest.approx((-2.7385, 4.945))
+    found = channel_ranges(product, ["x", "y"], examples)
+    np.testing.assert_array_equal(found["x"], np.float32([[-1.0, 0.0, -0.5], [3.0, 0.4, 1.55]]))
+    # y of the three rows: 1.27 * (x0 - x2) + .5 and 2.54 * (x1 + x2) - .25.
+    np.testing.assert_allclose(found["y"], [[-2.7385, -1.52], [4.945, 3.687]], rtol=1e-5)
 
 
 def test_values_within_the_range_are_rounded_to_a_step(product):
@@ -114,6 +118,35 @@ def test_int8_is_near_the_exact_network(exact, tmp_path):
     ):
         np.testing.assert_allclose(found, expected, atol=0.05)
         assert not np.array_equal(found, expected)
+
+
+def test_smoothing_saves_the_channels_beside_a_loud_one(tmp_path):
+    matrix = np.array([[0.01, 0.02], [1.0, -1.0], [0.5, 1.0]], dtype=np.float32)
+    path = write_products(tmp_path / "exact.onnx", matrix, np.zeros(2, dtype=np.float32))
+    seen = np.array([[100.0, 0.4, 1.0], [-100.0, -0.4, -1.0]], dtype=np.float32)
+    text = {"x": np.array([[50.0, 0.3, -0.2]], dtype=np.float32)}
+    exact = text["x"] @ matrix  # [.7, .5]
+    errors = []
+    for smoothed in (False, True):
+        method = Quantization(keep_last=1, smooth=smoothed)
+        quantize(path, tmp_path / "int8.onnx", method, [{"x": seen}])
+        errors.append(np.abs(run(tmp_path / "int8.onnx", text)[0] - exact).max())
+    assert errors[0] > 0.1  # steps of .78: the second and the third channel are nothing
+    assert errors[1] < 0.01
+    assert {file.name for file in tmp_path.iterdir()} == {"exact.onnx", "int8.onnx"}
+
+
+def test_smoothing_alone_changes_no_logit(exact, tmp_path):
+    examples = [inputs(2, 9), inputs(1, 20)]
+    smooth(exact, tmp_path / "smoothed.onnx", 0, examples)
+    for expected, found in zip(
+        run(exact, examples[1]), run(tmp_path / "smoothed.onnx", examples[1]), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    names = [node.op_type for node in onnx.load(tmp_path / "smoothed.onnx").graph.node]
+    before = [node.op_type for node in onnx.load(exact).graph.node]
+    # Query, key and value read the same: four inputs in each of two layers, one of the heads.
+    assert names.count("Mul") - before.count("Mul") == 9
 
 
 def test_kept_layers_stay_in_fp32(exact, tmp_path):
