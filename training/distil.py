@@ -51,15 +51,15 @@ from training.processes import process_count
 from training.sampling import EpochSampler, is_plain
 from training.sources import load_sources
 from training.student import DistillationWeights, make_student
-from training.teacher import Answers, Reader, ask, question_key, remembered
+from training.teacher import Answers, Reader, agree, ask, question_key, remembered
 from training.tracking import Tracker
 from training.train import print_report, run_parser, train
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
 from training.vocabulary import trim, vocabulary_texts
 
 CHECKPOINT = "checkpoint"
-ANSWERS_FILE = "teacher.npz"
-"""In the run folder: what the teacher answered to all that the student is shown."""
+ANSWERS_FILE = "answers-{}.npz"
+"""In the run folder, one for each network: what it answered to all that the student is shown."""
 
 log = logging.getLogger("training")
 
@@ -245,20 +245,25 @@ class _Distillation:
 
     def _answers(self, config: Config, start: Reader, rows: Sequence[Utterance]) -> Answers:
         """Return what is answered to each row; as in training, to its first window."""
-        teachers = []
-        for run_dir in config.teachers:
-            if run_dir == _start(config):
-                teachers.append(start)
-                continue
-            model, tokenizer, _ = load_checkpoint(_checkpoint(run_dir))
-            teachers.append(_reader(model, make_encoder(tokenizer, config), rows))
-        layers, bf16 = config.student_layers, use_bf16(config.precision)
-        hashes = [*self.weights.teachers, self.weights.start]
-        return remembered(
-            Path(config.run_dir) / ANSWERS_FILE,
-            question_key(hashes, [*teachers, start], layers, bf16),
-            lambda: ask(teachers, start, layers, config.evaluation_batch_size, bf16=bf16),
-        )
+        bf16 = use_bf16(config.precision)
+        hashes = dict(zip(config.teachers, self.weights.teachers, strict=True))
+        hashes[_start(config)] = self.weights.start
+        found = {}
+        for number, (run_dir, weights) in enumerate(hashes.items(), start=1):
+            begins = run_dir == _start(config)
+            layers = config.student_layers if begins else ()
+            reader = start if begins else _open_reader(run_dir, config, rows)
+            found[run_dir] = remembered(
+                Path(config.run_dir) / ANSWERS_FILE.format(number),
+                question_key(weights, reader.windows, layers, bf16),
+                partial(ask, reader, layers, config.evaluation_batch_size, bf16=bf16),
+            )
+        return agree([found[run_dir] for run_dir in config.teachers], found[_start(config)])
+
+
+def _open_reader(run_dir: str, config: Config, rows: Sequence[Utterance]) -> Reader:
+    model, tokenizer, _ = load_checkpoint(_checkpoint(run_dir))
+    return _reader(model, make_encoder(tokenizer, config), rows)
 
 
 def _reader(model: EscalationModel, encoder: InputEncoder, rows: Sequence[Utterance]) -> Reader:

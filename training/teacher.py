@@ -39,50 +39,23 @@ class Answers:
     """What is answered to n texts.
 
     Attributes:
-        logits: float32 (n, outputs), all of them side by side, the mean of all teachers'.
-        states: float16 (n, layers, width), the mean of each layer's output over the utterance;
-            of the network from whose layers the student starts.
+        logits: float32 (n, outputs), all of them side by side.
+        states: float16 (n, layers, width), the mean of each layer's output over the utterance.
     """
 
     logits: npt.NDArray[np.float32]
     states: npt.NDArray[np.float16]
 
 
-def ask(
-    teachers: Sequence[Reader],
-    start: Reader,
-    layers: Sequence[int],
-    batch_size: int,
-    *,
-    bf16: bool,
-) -> Answers:
-    """Run networks over texts, in evaluation mode.
-
-    Source: the mean of several, Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural
-    Network, 2015, section 3.
+def ask(reader: Reader, layers: Sequence[int], batch_size: int, *, bf16: bool) -> Answers:
+    """Run a network over texts, in evaluation mode.
 
     Args:
-        teachers: At least one; with the same head, whatever their size and tokenizer.
-        start: Whose states are kept; may be one of the teachers.
-        layers: Of which of its layers, counted from 1.
+        reader: The network and what it reads.
+        layers: Of which of its layers states are kept, counted from 1; may be none.
         batch_size: Windows in one forward pass.
         bf16: Whether to compute under bf16 autocast.
     """
-    logits = []
-    states = None
-    for teacher in teachers:
-        answer, seen = _read(teacher, layers if teacher is start else (), batch_size, bf16=bf16)
-        logits.append(answer)
-        states = seen if teacher is start else states
-    if states is None:
-        _, states = _read(start, layers, batch_size, bf16=bf16)
-    return Answers(np.mean(logits, axis=0, dtype=np.float32), states)
-
-
-def _read(
-    reader: Reader, layers: Sequence[int], batch_size: int, *, bf16: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]:
-    """Return the logits of one network and the states of some of its layers."""
     batches = like_lengths(reader.windows, batch_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = reader.model.eval().to(device)
@@ -101,21 +74,34 @@ def _read(
     model.cpu()  # the next one may need the room
     back = np.argsort(np.concatenate(batches))
     seen = np.concatenate(states)[back] if layers else np.empty((len(back), 0, 0), np.float16)
-    return np.concatenate(logits)[back], seen
+    return Answers(np.concatenate(logits)[back], seen)
 
 
-def question_key(weights: Sequence[str], readers: Sequence[Reader], *facts: object) -> str:
+def agree(teachers: Sequence[Answers], start: Answers) -> Answers:
+    """Return the mean of the teachers' logits, and the states of the network to start from.
+
+    Source: the mean of several, Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural
+    Network, 2015, section 3.
+
+    Args:
+        teachers: At least one; with the same head, whatever their size and tokenizer.
+        start: Whose states are kept; may be one of the teachers.
+    """
+    logits = [teacher.logits for teacher in teachers]
+    return Answers(np.mean(logits, axis=0, dtype=np.float32), start.states)
+
+
+def question_key(weights: str, windows: Sequence[EncodedInput], *facts: object) -> str:
     """Return a hash of all that answers depend on.
 
     Args:
-        weights: Hashes of the networks' weights, in order.
-        readers: The networks.
-        facts: What else they are asked with, as JSON has it.
+        weights: Hash of the network's weights.
+        windows: What it is asked.
+        facts: What else it is asked with, as JSON has it.
     """
-    digest = hashlib.sha256(json.dumps([list(weights), *facts]).encode())
-    for reader in readers:
-        for window in reader.windows:
-            digest.update(json.dumps(asdict(window)).encode())
+    digest = hashlib.sha256(json.dumps([weights, *facts]).encode())
+    for window in windows:
+        digest.update(json.dumps(asdict(window)).encode())
     return digest.hexdigest()
 
 
@@ -130,7 +116,7 @@ def remembered(file: Path, key: str, compute: Callable[[], Answers]) -> Answers:
     if file.is_file():
         with np.load(file) as content:
             if str(content["key"]) == key:
-                log.info("the teachers' answers are in %s", file)
+                log.info("what a teacher answers is in %s", file)
                 return Answers(content["logits"], content["states"])
     answers = compute()
     partial = file.with_name(file.name + ".partial")
