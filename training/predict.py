@@ -13,8 +13,8 @@ from deesc_model.types import Turn
 from training.corpus import Utterance
 
 PASS_TOKENS = 8192
-"""Tokens that go through a network at once where torch runs it, padding included: more gain
-nothing, and their memory is given back and got again at each pass."""
+"""Tokens that training, a teacher or an export sends through a network at once, padding included:
+more gain nothing, and their memory is given back and got again at each pass."""
 
 WindowLogits = Callable[[Sequence[EncodedInput]], Logits]
 
