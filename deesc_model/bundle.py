@@ -17,10 +17,11 @@ from typing import Any, Final, Self
 from deesc_model.encoding import EncoderSettings
 from deesc_model.errors import BundleError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.scoring import LEVEL_HEADS, Calibration, LabelCalibration
+from deesc_model.scoring import HEATED_FROM, LEVEL_HEADS, Calibration, LabelCalibration
 
-FORMAT_VERSION: Final = 1
-"""The bundle format that this package writes, and the newest that it reads."""
+FORMAT_VERSION: Final = 2
+"""The bundle format that this package writes, and the newest that it reads. In the first there is
+no `heated_from`."""
 
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -62,7 +63,7 @@ class BundleConfig:
         try:
             if list(data["levels"]) != [level.label for level in Level]:
                 raise BundleError(f"levels {data['levels']} are not this package's")
-            calibration = data["calibration"]
+            calibration, first_format = data["calibration"], {"heated_from": HEATED_FROM}
             head = calibration["level_head"]
             if head not in LEVEL_HEADS:
                 raise BundleError(f"level_head {head!r} is none of {', '.join(LEVEL_HEADS)}")
@@ -72,6 +73,7 @@ class BundleConfig:
                     level_head=head,
                     temperature=_number(calibration, "temperature", 1e-3, 1e3),
                     certain_from=_number(calibration, "certain_from", 0, 1),
+                    heated_from=_number(first_format | calibration, "heated_from", 0, 1),
                     triggers=_label_calibrations(calibration["triggers"], TRIGGERS),
                     signals=_label_calibrations(calibration["signals"], SIGNALS),
                 ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,20 +18,13 @@ LEVEL_HEADS: Final[dict[str, int]] = {"softmax": len(Level), "corn": len(Level) 
 """Kinds of level head and the number of logits of each."""
 
 HEATED_FROM: Final = 0.25
-"""Probability of levels 3 and 4 together from which the level is 3 or more, whatever the median.
-
-To miss a heated customer thus costs three times as much as to call one heated who is not. It is the
-highest multiple of .05 with which the bundles of the day found 85 % of the heated customers among
-the public texts of the validation split.
-"""
+"""`Calibration.heated_from` of bundles that do not say: to miss a heated customer costs three times
+as much as to call one heated who is not."""
 
 _LEVELS: Final = np.arange(len(Level), dtype=np.float64)
 
 _NEXT: Final = np.arange(1, len(Level) + 1)
 """The level after each."""
-
-_LESS_LIKELY: Final = np.where(_NEXT == Level.ANGRY, 1 - HEATED_FROM, 0.5)
-"""The level after each is reached where that one or a lower is less likely than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +50,13 @@ class Scores:
         level: Shape (n, 5), rows sum to 1.
         triggers: Shape (n, 11).
         signals: Shape (n, 5).
+        heated_from: Probability of levels 3 and 4 together from which the level is 3 or more.
     """
 
     level: FloatArray
     triggers: FloatArray
     signals: FloatArray
+    heated_from: float = HEATED_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +110,8 @@ class Calibration:
         temperature: Divides the level logits. Source: Guo et al., "On Calibration of Modern
             Neural Networks", 2017.
         certain_from: Score 0–1 of the predicted level below which it is uncertain.
+        heated_from: Probability of levels 3 and 4 together from which the level is 3 or more,
+            whatever the median.
         triggers: Platt scaling and threshold by trigger type.
         signals: Platt scaling and threshold by signal.
     """
@@ -122,6 +119,7 @@ class Calibration:
     level_head: str = "softmax"
     temperature: float = 1.0
     certain_from: float = 0.0
+    heated_from: float = HEATED_FROM
     triggers: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(TRIGGERS))
     signals: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(SIGNALS))
 
@@ -184,23 +182,30 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
         level=level_scores(logits.level, calibration.level_head, calibration.temperature),
         triggers=labels[:, :triggers],
         signals=labels[:, triggers:],
+        heated_from=calibration.heated_from,
     )
 
 
-def decide_levels(level: FloatArray) -> IntArray:
+@lru_cache
+def _least_likely(heated_from: float) -> FloatArray:
+    """The level after each is reached where that one or a lower is less likely than this."""
+    return np.where(_NEXT == Level.ANGRY, 1 - heated_from, 0.5)
+
+
+def decide_levels(level: FloatArray, heated_from: float) -> IntArray:
     """Return the level of each row of level probabilities, int64 of shape (n,).
 
     It is the median, the lowest level that a customer is at least as likely not to exceed as to
     exceed: levels are ordered, and no other choice is expected to be fewer levels off. But whoever
-    is as likely heated as `HEATED_FROM` says is called so.
+    is as likely heated as `heated_from` says is called so.
     """
-    reached = np.add.accumulate(level, axis=1) < _LESS_LIKELY
+    reached = np.add.accumulate(level, axis=1) < _least_likely(heated_from)
     return np.asarray(np.maximum.reduce(reached * _NEXT, axis=1))
 
 
 def predicted_levels(scores: Scores) -> IntArray:
     """Return the level of each row, int64 of shape (n,)."""
-    return decide_levels(scores.level)
+    return decide_levels(scores.level, scores.heated_from)
 
 
 def level_confidence(level: FloatArray, predicted: IntArray) -> FloatArray:

@@ -73,7 +73,7 @@ class Prediction:
 
     Attributes:
         level: The frustration level: the median of `level_scores`, or 3 if that is lower and levels
-            3 and 4 together are as likely as `HEATED_FROM` says.
+            3 and 4 together are as likely as the bundle's `heated_from` says.
         level_scores: Five calibrated probabilities, level 0 to 4, that sum to 1.
         frustration: Expected level under `level_scores`, 0.0 to 4.0.
         uncertain: Whether the level is doubtful enough for a person to look: its score is below

@@ -4,8 +4,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
-from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.scoring import (
+    HEATED_FROM,
     BoolArray,
     Calibration,
     FloatArray,
@@ -22,6 +23,13 @@ from training.metrics import Gold
 FEWEST_POSITIVES = 5
 """With fewer positives than this a label keeps its raw score and a threshold of 0.5."""
 
+HEATED_RECALL = 0.85
+"""Share of the heated customers of validation that are to be called heated."""
+
+HEATED_STEP = 0.05
+"""`Calibration.heated_from` is a multiple of this, at most one half: with few heated customers a
+finer one would follow chance."""
+
 
 def fit_calibration(
     logits: Logits,
@@ -32,6 +40,9 @@ def fit_calibration(
 ) -> Calibration:
     """Return the calibration that fits these logits to the true labels.
 
+    What decides about the level is fitted to public texts alone where there are some: the corpus is
+    easier, and a temperature that suits it is too sure of real customers.
+
     Args:
         logits: Of n validation rows.
         gold: Their true labels.
@@ -40,9 +51,11 @@ def fit_calibration(
             the corpus, and of public texts, which are harder. The stricter threshold holds.
         public: Which rows are public texts, bool (n,).
     """
-    temperature = _fit_temperature(logits.level, gold.levels, level_head)
+    decisive = public if public.any() else ~public
+    temperature = _fit_temperature(logits.level[decisive], gold.levels[decisive], level_head)
     scores = level_scores(logits.level, level_head, temperature)
-    predicted = decide_levels(scores)
+    heated_from = heated_threshold(scores[decisive], gold.levels[decisive])
+    predicted = decide_levels(scores, heated_from)
     confidence, correct = level_confidence(scores, predicted), predicted == gold.levels
     return Calibration(
         level_head=level_head,
@@ -52,6 +65,7 @@ def fit_calibration(
             for kind in (public, ~public)
             if kind.any()
         ),
+        heated_from=heated_from,
         triggers={
             name: _fit_label(logits.triggers[:, k], gold.triggers[:, k])
             for k, name in enumerate(TRIGGERS)
@@ -72,6 +86,25 @@ def _fit_temperature(logits: FloatArray, levels: IntArray, level_head: str) -> f
 
     best = minimize_scalar(loss, bounds=(np.log(0.2), np.log(10)), method="bounded")
     return float(np.exp(best.x))
+
+
+def heated_threshold(level: FloatArray, levels: IntArray) -> float:
+    """Return the highest `Calibration.heated_from` that finds `HEATED_RECALL` of the heated.
+
+    The lowest step if none does, `HEATED_FROM` if fewer than `FEWEST_POSITIVES` are heated.
+
+    Args:
+        level: Probabilities of the levels, shape (n, 5).
+        levels: True levels, shape (n,).
+    """
+    heated = level[levels >= Level.ANGRY]
+    if len(heated) < FEWEST_POSITIVES:
+        return HEATED_FROM
+    for count in range(round(0.5 / HEATED_STEP), 1, -1):
+        threshold = round(count * HEATED_STEP, 2)
+        if (decide_levels(heated, threshold) >= Level.ANGRY).mean() >= HEATED_RECALL:
+            return threshold
+    return HEATED_STEP
 
 
 def certainty_threshold(confidence: FloatArray, correct: BoolArray, error_rate: float) -> float:

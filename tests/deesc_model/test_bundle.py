@@ -3,7 +3,14 @@ import json
 import pytest
 
 from deesc_model import BundleError, DeescError, EscalationClassifier
-from deesc_model.bundle import HASHED_FILES, MANIFEST_FILE, BundleConfig, file_sha256, read_bundle
+from deesc_model.bundle import (
+    CONFIG_FILE,
+    HASHED_FILES,
+    MANIFEST_FILE,
+    BundleConfig,
+    file_sha256,
+    read_bundle,
+)
 
 
 def rewrite(path, change):
@@ -53,6 +60,14 @@ def test_a_damaged_file_is_named(bundle_dir, name, damage):
         read_bundle(bundle_dir)
 
 
+def test_a_bundle_of_the_first_format_is_heated_from_a_quarter(bundle_dir):
+    config = json.loads((bundle_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+    config["calibration"]["heated_from"] = 0.4
+    assert BundleConfig.from_dict(config).calibration.heated_from == 0.4
+    del config["calibration"]["heated_from"]
+    assert BundleConfig.from_dict(config).calibration.heated_from == 0.25
+
+
 def test_a_newer_format_says_how_to_upgrade(bundle_dir):
     rewrite(bundle_dir / MANIFEST_FILE, lambda data: data.update(format_version=99))
     with pytest.raises(BundleError, match=r"format 99 is newer.*pip install -U"):
@@ -92,6 +107,7 @@ def test_a_broken_manifest_is_named(bundle_dir, content, said):
         (lambda c: c["calibration"].update(temperature=True), "temperature must be"),
         (lambda c: c["calibration"].update(certain_from=1.5), "certain_from must be"),
         (lambda c: c["calibration"].pop("certain_from"), "'certain_from' is missing"),
+        (lambda c: c["calibration"].update(heated_from=2), "heated_from must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].update(slope=-1), "slope must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].update(threshold=2), "threshold must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].clear(), "'slope' is missing"),

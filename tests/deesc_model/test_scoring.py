@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,14 +94,18 @@ def test_the_level_is_the_median_of_its_distribution_or_heated():
     assert level_confidence(level, levels).tolist() == [0.6, 0.1, 0.4, 0.15, 0, 0.75]
     unsure = uncertain_levels(scores, levels, Calibration(certain_from=0.15))
     assert unsure.tolist() == [False, True, False, False, True, False]
+    patient = replace(scores, heated_from=0.5)
+    assert predicted_levels(patient).tolist() == [0, 1, 2, 2, 0, 4]
 
 
-@given(st.integers(0, 10_000))
-def test_only_for_heated_customers_another_level_is_expected_to_be_fewer_levels_off(seed):
+@given(st.integers(0, 10_000), st.sampled_from([0.1, HEATED_FROM, 0.5]))
+def test_only_for_heated_customers_another_level_is_expected_to_be_fewer_levels_off(
+    seed, heated_from
+):
     level = np.random.default_rng(seed).dirichlet(np.ones(5), size=20)
     off = level @ np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
-    levels, least = decide_levels(level), off.argmin(axis=1)
-    heated = level[:, 3:].sum(axis=1) > HEATED_FROM
+    levels, least = decide_levels(level, heated_from), off.argmin(axis=1)
+    heated = level[:, 3:].sum(axis=1) > heated_from
     assert (levels == np.where(heated, np.maximum(least, 3), least)).all()
 
 

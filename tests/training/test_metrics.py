@@ -5,13 +5,22 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from deesc_model import SIGNALS, TRIGGERS
-from deesc_model.scoring import Calibration, Logits, Scores, level_scores, predicted_levels, sigmoid
+from deesc_model.scoring import (
+    HEATED_FROM,
+    Calibration,
+    Logits,
+    Scores,
+    level_scores,
+    predicted_levels,
+    sigmoid,
+)
 from training.calibration import (
     best_threshold,
     certainty_threshold,
     expected_threshold,
     fit_calibration,
     fit_threshold,
+    heated_threshold,
 )
 from training.metrics import (
     Gold,
@@ -195,6 +204,30 @@ def test_certainty_is_fitted_to_the_harder_kind_of_text():
     apart = fit_calibration(logits, gold, "softmax", 0.2, public)
     assert mixed.certain_from == 0.0  # 5 of 40 are wrong
     assert apart.certain_from > 0.0  # 5 of 20 are
+
+
+def test_the_level_is_calibrated_to_public_texts_where_there_are_some():
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(4_000, 5))
+    levels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    public = np.arange(4_000) < 2_000
+    sharp = np.where(public[:, None], 2 * logits, 5 * logits)  # twice and five times too sure
+    labels = np.zeros((4_000, 11), bool), np.zeros((4_000, 5), bool)
+    given = Logits(sharp, *(part.astype(float) for part in labels)), Gold(levels, *labels)
+    assert fit_calibration(*given, "softmax", 0.1, public).temperature == pytest.approx(2, rel=0.1)
+    mixed = fit_calibration(*given, "softmax", 0.1, np.zeros(4_000, bool))
+    assert mixed.temperature > 2.5
+
+
+def test_heated_customers_are_found_as_often_as_asked():
+    levels = np.array([3] * 20 + [0] * 5)
+    heated = np.array([0.9] * 16 + [0.32] * 2 + [0.12] * 2 + [0.4] * 5)
+    level = np.stack([1 - heated, 0 * heated, 0 * heated, heated, 0 * heated], axis=1)
+    assert heated_threshold(level, levels) == 0.3  # 18 of 20; .35 finds 16
+    assert heated_threshold(level[:17], levels[:17]) == 0.5  # 16 of 17
+    assert heated_threshold(level[16:], levels[16:]) == HEATED_FROM  # four are too few
+    level[:20] = [0.99, 0, 0, 0.01, 0]
+    assert heated_threshold(level, levels) == 0.05
 
 
 def test_rows_of_one_confidence_are_certain_together_or_not_at_all():
