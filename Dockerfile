@@ -4,7 +4,7 @@
 #       --token-file /secrets/tokens
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE ./
 COPY deesc_model deesc_model
 COPY models/default models/default
 RUN python -m venv /app/venv \

@@ -45,7 +45,7 @@ teacher: $(FULL)/ready  ## fine-tune a large teacher; over an hour on two cores 
 	$(FULL)/bin/$(INSTALL) --no-deps $(TEACHER_BASE)
 	$(FULL)/bin/$(LAUNCH) -m training.train --config training/configs/teacher.toml $(ARGS)
 
-distil: $(FULL)/ready  ## make a smaller, faster student of runs of `make seeds`; ARGS='--teacher runs/default'
+distil: $(FULL)/ready  ## make a smaller, faster student of `make teacher`; ARGS='--config training/configs/fast.toml'
 	$(FULL)/bin/python -m training.distil --config training/configs/student.toml $(ARGS)
 
 seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures; ARGS='--seeds 3'

@@ -64,25 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     bundle = read_bundle(options.bundle)
-    large = read_bundle(options.run / "bundle" if options.run else options.large)
-    if (head := large.config.calibration.level_head) != "softmax":
-        raise SystemExit(f"the others read levels of a softmax head, {large.path} has {head}")
-    if not is_bert(large.path / MODEL_FILE):
-        raise SystemExit(f"the others run a BERT, {large.path} holds another network")
+    fast = read_bundle(options.fast)
+    medium = read_bundle(options.run / "bundle" if options.run else options.medium)
+    if (head := medium.config.calibration.level_head) != "softmax":
+        raise SystemExit(f"the others read levels of a softmax head, {medium.path} has {head}")
+    if not is_bert(medium.path / MODEL_FILE):
+        raise SystemExit(f"the others run a BERT, {medium.path} holds another network")
     checkpoint = options.run / "checkpoint" if options.run else None
     rows = load_corpus(ROOT / "data" / "corpus")
     test = mixed(select_split(rows, "test", 0))
     train = select_split(rows, "train", 0)
     if options.quick:
         test, train = test[:48], train[:600]
-    texts, (short,) = texts_of(test, large), texts_of([short_turn()], large)
+    texts, (short,) = texts_of(test, medium), texts_of([short_turn()], medium)
     names = options.only if "comparison" in options.parts else ()
-    settings = set_up(folder, bundle, large, checkpoint, train, names)
+    settings = set_up(folder, bundle, fast, medium, checkpoint, train, names)
     figures: dict[str, Any] = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "quick": options.quick,
         "model_version": bundle.manifest.model_version,
-        "large": large.manifest.model_version,
+        "medium": medium.manifest.model_version,
         "weights": "its checkpoint" if checkpoint else "its int8 weights multiplied out",
         "machine": machine(),
     }
@@ -90,7 +91,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         race = Race(settings, QUICK if options.quick else Plan(), test, texts, short)
         race.run(names)
         figures["contenders"] = race.figures()
-        figures["goals"] = goals(figures["contenders"])
+        if found := goals(figures["contenders"]):
+            figures["goals"] = found
     if "overhead" in options.parts:
         figures["overhead"] = _overhead(settings, texts, short, quick=options.quick)
     if "roofline" in options.parts:
@@ -123,9 +125,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description="Compare the model with what one uses instead."
     )
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
-    parser.add_argument("--large", type=Path, default=ROOT / "models" / "large")
+    parser.add_argument("--fast", type=Path, default=ROOT / "models" / "fast")
+    parser.add_argument("--medium", type=Path, default=ROOT / "models" / "medium")
     parser.add_argument(
-        "--run", type=Path, help="a run folder: its bundle as --large, and its checkpoint"
+        "--run", type=Path, help="a run folder: its bundle as --medium, and its checkpoint"
     )
     parser.add_argument("--only", type=_names(CONTENDERS), default=[*CONTENDERS])
     parser.add_argument("--parts", type=_names(PARTS), default=[*PARTS])

@@ -17,6 +17,9 @@ import numpy as np
 BATCH: Final = 32
 """Texts in one forward pass, for all who have passes."""
 
+BUNDLES: Final = ("bundle", "fast", "medium")
+"""Paths of the settings that are bundles of ours."""
+
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A network: its input arrays by name in, level logits (batch, levels) out."""
 
@@ -61,7 +64,8 @@ class Settings:
     Attributes:
         folder: Where the files are.
         bundle: Our default.
-        large: The bundle whose network all others run.
+        fast: Our smallest.
+        medium: The bundle whose network all others run.
         checkpoint: The same network in torch.
         inputs: Names of the network's inputs: token ids, attention and utterance mask.
         output: Name of its level logits.
@@ -70,7 +74,8 @@ class Settings:
 
     folder: Path
     bundle: Path
-    large: Path
+    fast: Path
+    medium: Path
     checkpoint: Path
     inputs: tuple[str, ...]
     output: str
@@ -80,7 +85,8 @@ class Settings:
     def read(cls, folder: Path) -> "Settings":
         """Read `setup.json` of a folder."""
         found = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
-        paths = {name: Path(found.pop(name)) for name in ("bundle", "large", "checkpoint")}
+        names = (*BUNDLES, "checkpoint")
+        paths = {name: Path(found.pop(name)) for name in names}
         return cls(folder, **paths, inputs=tuple(found.pop("inputs")), **found)
 
 
@@ -165,7 +171,8 @@ def onnxruntime_float(settings: Settings) -> Contender:
 
     path = settings.folder / "fp32.onnx"
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return Plain(settings, settings.large, lambda arrays: session.run([settings.output], arrays)[0])
+    output = [settings.output]
+    return Plain(settings, settings.medium, lambda arrays: session.run(output, arrays)[0])
 
 
 def openvino(settings: Settings, precision: str) -> Contender:
@@ -193,7 +200,7 @@ def openvino(settings: Settings, precision: str) -> Contender:
         path = settings.folder / "int8.onnx"
     network = core.compile_model(path, "CPU", options)
     request, output = network.create_infer_request(), network.output(settings.output)
-    return Plain(settings, settings.large, lambda arrays: request.infer(arrays)[output])
+    return Plain(settings, settings.medium, lambda arrays: request.infer(arrays)[output])
 
 
 class Pipeline:
@@ -271,7 +278,7 @@ class Entry:
     Attributes:
         title: What the table calls it.
         packages: Distributions that it needs, without those that these need.
-        files: What it reads, in the setup's folder or ``"bundle"`` or ``"checkpoint"``.
+        files: What it reads, in the setup's folder, or a path of the settings by name.
         open: Opens it.
     """
 
@@ -299,12 +306,16 @@ TORCH: Final = ("torch", "transformers")
 OURS: Final = "deesc"
 """The contender that the ratios are to."""
 
-LARGE: Final = "deesc-large"
+FAST: Final = "deesc-fast"
+"""This package with its smallest network, which the goals of speed are for."""
+
+MEDIUM: Final = "deesc-medium"
 """This package with the network that all others run."""
 
 CONTENDERS: Final[dict[str, Entry]] = {
     OURS: Entry("deesc (int8)", LIGHT, "bundle", lambda settings: Deesc(settings.bundle)),
-    LARGE: Entry("deesc, large (int8)", LIGHT, "large", lambda settings: Deesc(settings.large)),
+    FAST: Entry("deesc, fast (int8)", LIGHT, "fast", lambda settings: Deesc(settings.fast)),
+    MEDIUM: Entry("deesc, medium (int8)", LIGHT, "medium", lambda settings: Deesc(settings.medium)),
     "onnxruntime": Entry("onnxruntime fp32", LIGHT, "fp32.onnx", onnxruntime_float),
     "openvino-int8": Entry(
         "OpenVINO int8",

@@ -6,16 +6,16 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks.contenders import Entry, Settings
+from benchmarks.contenders import BUNDLES, Entry, Settings
 
 
 def installed_mb(entry: Entry, settings: Settings) -> float:
     """Return the MiB of a contender's packages and model, the interpreter apart."""
-    named = {name: getattr(settings, name) for name in ("bundle", "large", "checkpoint")}
+    named = {name: getattr(settings, name) for name in (*BUNDLES, "checkpoint")}
     paths = [named.get(entry.files, settings.folder / entry.files)]
-    ours = entry.files in ("bundle", "large")
+    ours = entry.files in BUNDLES
     if not ours and "tokenizers" in entry.packages:
-        paths.append(settings.large / "tokenizer.json")
+        paths.append(settings.medium / "tokenizer.json")
     package = Path(__file__).parents[1] / "deesc_model"
     size = sum(map(_size, paths)) + (_size(package) if ours else 0)
     return (size + sum(map(_distribution_size, closure(entry.packages)))) / 2**20

@@ -20,7 +20,7 @@ def section_of(figures: Figures, plots: Sequence[Path]) -> str:
     lines = [
         f"{machine_line(figures['machine'])}."
         f" {figures['date']}, default {figures['model_version']}; all others run"
-        f" {figures['large']}, {figures['weights']}."
+        f" {figures['medium']}, {figures['weights']}."
     ]
     builders = (
         ("contenders", _contenders),

@@ -26,6 +26,9 @@ from deesc_model.network import available_cpus
 SHAPES: Final = ((1, 36), (1, 128), (32, 36), (32, 128))
 """Texts and tokens of each at which the network is measured; 36 tokens are some 27 words."""
 
+QUERIES: Final = ("self.query.weight", "attn.q.weight")
+"""How a BERT and an MPNet call the matrix that each layer's attention has one of."""
+
 COPY_MB: Final = 256
 """Bytes copied to measure bandwidth, far more than a cache holds."""
 
@@ -59,7 +62,7 @@ class Work:
 def work_of(network: Path) -> Work:
     """Count the work of a bundle's network."""
     found = matrices(float_network(network))
-    queries = [each for name, each in found.items() if name.endswith("self.query.weight")]
+    queries = [each for name, each in found.items() if name.endswith(QUERIES)]
     return Work(sum(each.size for each in found.values()), len(queries[0]), len(queries))
 
 

@@ -27,7 +27,8 @@ log = logging.getLogger("benchmarks")
 def set_up(
     folder: Path,
     bundle: Bundle,
-    large: Bundle,
+    fast: Bundle,
+    medium: Bundle,
     checkpoint: Path | None,
     train: Sequence[Utterance],
     names: Collection[str],
@@ -37,26 +38,28 @@ def set_up(
     Args:
         folder: An empty folder.
         bundle: Our default.
-        large: The bundle whose network all others run.
-        checkpoint: Of the run that `large` came from; None takes its weights multiplied out.
+        fast: Our smallest.
+        medium: The bundle whose network all others run.
+        checkpoint: Of the run that `medium` came from; None takes its weights multiplied out.
         train: What the models of scikit-learn are fitted on.
         names: Keys of `benchmarks.contenders.CONTENDERS`.
     """
-    exact, tokenizer = folder / "fp32.onnx", large.path / TOKENIZER_FILE
+    exact, tokenizer = folder / "fp32.onnx", medium.path / TOKENIZER_FILE
     if checkpoint:
         export_onnx(load_checkpoint(checkpoint)[0], exact)
     else:
-        onnx.save(float_network(large.path / MODEL_FILE), exact)
+        onnx.save(float_network(medium.path / MODEL_FILE), exact)
     if "openvino-int8" in names:
-        network = float_network(large.path / MODEL_FILE, keep_int8=True)
+        network = float_network(medium.path / MODEL_FILE, keep_int8=True)
         onnx.save(network, folder / "int8.onnx")
     if {"pipeline", "pipeline-bf16"} & set(names) and not checkpoint:
-        write_checkpoint(exact, tokenizer, large.config, folder / "checkpoint")
+        write_checkpoint(exact, tokenizer, medium.config, folder / "checkpoint")
     if fitted := {"tfidf", "static"} & set(names):
-        _fit(folder, large, train, fitted)
+        _fit(folder, medium, train, fitted)
     paths = {
         "bundle": bundle.path,
-        "large": large.path,
+        "fast": fast.path,
+        "medium": medium.path,
         "checkpoint": checkpoint or folder / "checkpoint",
     }
     about = {

@@ -1,8 +1,8 @@
 """A smaller student of a trained model: teacher → distil → export → evaluate → bundle.
 
 python -m training.distil --config training/configs/student.toml
-python -m training.distil --config training/configs/student.toml --teacher runs/default
-python -m training.distil --config training/configs/student.toml --teacher runs/default/seeds/7 \
+python -m training.distil --config training/configs/student.toml --teacher runs/other
+python -m training.distil --config training/configs/fast.toml --teacher runs/default/seeds/7 \
     --teacher runs/default/seeds/8                what several teachers answer on average
 python -m training.distil --config training/configs/student.toml --resume    go on after a kill
 """

@@ -54,7 +54,7 @@ def address(tiny_bundle, notes):
     }
     command = [sys.executable, "-m", "explorer", "--port", "0", "--threads", "1"]
     process = subprocess.Popen(
-        [*command, "--bundle", str(tiny_bundle), "--bundle", str(ROOT / "models/default")],
+        [*command, "--bundle", str(tiny_bundle), "--bundle", str(ROOT / "models/fast")],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -158,7 +158,7 @@ def test_a_visit(address, browser, notes, tmp_path):  # noqa: PLR0915
         assert (rows[3].signals, rows[3].arc) == (("supervisor_request",), "rises")
 
     page.get_by_label("Model").click()
-    page.get_by_role("option", name="models/default").click()
+    page.get_by_role("option", name="models/fast").click()
     expect(page.locator(".tables + .quiet")).not_to_contain_text("tiny")
     page.get_by_role("button", name="Begin anew").click()
     expect(turns).to_have_count(0)

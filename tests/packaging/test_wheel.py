@@ -22,11 +22,17 @@ BUNDLE = (
 DATA = ("playbook.toml", "policy.toml", "py.typed", "risk.json")
 
 
+def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    return subprocess.run(
+        [*command, str(ROOT)], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+    assert build(folder).returncode == 0
     (path,) = folder.glob("*.whl")
     return path
 
@@ -43,8 +49,24 @@ def test_the_wheel_holds_the_light_package_and_the_bundle_and_nothing_else(wheel
     assert names == modules | bundle | data
 
 
-def test_the_wheel_is_small(wheel):
-    assert wheel.stat().st_size <= 15_000_000
+def test_the_wheel_is_small_enough_for_a_package_index(wheel):
+    assert wheel.stat().st_size <= 60_000_000
+
+
+def test_a_wheel_can_carry_another_bundle(tmp_path):
+    assert build(tmp_path, DEESC_BUNDLE="models/fast").returncode == 0
+    (path,) = tmp_path.glob("*.whl")
+    assert path.stat().st_size <= 15_000_000
+    with zipfile.ZipFile(path) as archive:
+        carried = archive.read("deesc_model/default_bundle/manifest.json")
+    assert carried == (ROOT / "models/fast/manifest.json").read_bytes()
+
+
+def test_a_wheel_of_no_bundle_is_not_built(tmp_path):
+    built = build(tmp_path, DEESC_BUNDLE="models")
+    assert built.returncode != 0
+    assert "DEESC_BUNDLE names its folder" in built.stdout + built.stderr
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_wheel_asks_for_light_packages_only(wheel):
