@@ -91,7 +91,7 @@ def _fit_temperature(logits: FloatArray, levels: IntArray, level_head: str) -> f
 def heated_threshold(level: FloatArray, levels: IntArray) -> float:
     """Return the highest `Calibration.heated_from` that finds `HEATED_RECALL` of the heated.
 
-    The lowest step if none does, `HEATED_FROM` if fewer than `FEWEST_POSITIVES` are heated.
+    `HEATED_FROM` if none does, or fewer than `FEWEST_POSITIVES` are heated.
 
     Args:
         level: Probabilities of the levels, shape (n, 5).
@@ -100,11 +100,11 @@ def heated_threshold(level: FloatArray, levels: IntArray) -> float:
     heated = level[levels >= Level.ANGRY]
     if len(heated) < FEWEST_POSITIVES:
         return HEATED_FROM
-    for count in range(round(0.5 / HEATED_STEP), 1, -1):
+    for count in range(round(0.5 / HEATED_STEP), 0, -1):
         threshold = round(count * HEATED_STEP, 2)
         if (decide_levels(heated, threshold) >= Level.ANGRY).mean() >= HEATED_RECALL:
             return threshold
-    return HEATED_STEP
+    return HEATED_FROM
 
 
 def certainty_threshold(confidence: FloatArray, correct: BoolArray, error_rate: float) -> float:

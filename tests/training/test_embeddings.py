@@ -41,7 +41,7 @@ def test_the_shipped_bundle_puts_texts_about_one_thing_close_to_each_other():
     likeness = found[:-1] @ found[:-1].T
     np.fill_diagonal(likeness, -np.inf)
     assert (topics[likeness.argmax(axis=1)] == topics).mean() > 0.8  # by chance 3 of 11
-    assert found[-1] @ found[4] > 0.9
+    assert found[-1] @ found[4] > 0.8
 
 
 def test_a_texts_vector_is_that_of_its_words_whatever_is_beside_it(tiny_bundle):

@@ -227,7 +227,7 @@ def test_heated_customers_are_found_as_often_as_asked():
     assert heated_threshold(level[:17], levels[:17]) == 0.5  # 16 of 17
     assert heated_threshold(level[16:], levels[16:]) == HEATED_FROM  # four are too few
     level[:20] = [0.99, 0, 0, 0.01, 0]
-    assert heated_threshold(level, levels) == 0.05
+    assert heated_threshold(level, levels) == HEATED_FROM  # none finds them
 
 
 def test_rows_of_one_confidence_are_certain_together_or_not_at_all():
