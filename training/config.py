@@ -133,7 +133,7 @@ class Config:
         temperature: Logits are divided by it before they are compared: a high one makes small
             differences between unlikely labels count as much as those between likely ones.
         state_loss_weight: Weight of the angle between the student's layers and those that it
-            starts from.
+            starts from; 0 if it need not stay near them, which then are not asked for.
     """
 
     name: str = "deesc-minilm"

@@ -247,18 +247,21 @@ class _Distillation:
         """Return what is answered to each row; as in training, to its first window."""
         bf16 = use_bf16(config.precision)
         hashes = dict(zip(config.teachers, self.weights.teachers, strict=True))
-        hashes[_start(config)] = self.weights.start
+        followed = _start(config) if config.state_loss_weight else ""
+        if followed:
+            hashes[followed] = self.weights.start
         found = {}
         for number, (run_dir, weights) in enumerate(hashes.items(), start=1):
+            layers = config.student_layers if run_dir == followed else ()
             begins = run_dir == _start(config)
-            layers = config.student_layers if begins else ()
             reader = start if begins else _open_reader(run_dir, config, rows)
             found[run_dir] = remembered(
                 Path(config.run_dir) / ANSWERS_FILE.format(number),
                 question_key(weights, reader.windows, layers, bf16),
                 partial(ask, reader, layers, config.evaluation_batch_size, bf16=bf16),
             )
-        return agree([found[run_dir] for run_dir in config.teachers], found[_start(config)])
+        teachers = [found[run_dir] for run_dir in config.teachers]
+        return agree(teachers, found[followed] if followed else teachers[0])
 
 
 def _open_reader(run_dir: str, config: Config, rows: Sequence[Utterance]) -> Reader:

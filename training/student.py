@@ -68,7 +68,8 @@ class StudentModel(EscalationModel):
             signal_targets: float (batch, 5), 0 or 1.
             labelled: bool (batch,), false where the three targets say nothing.
             teacher_logits: float (batch, outputs), as `with_states` returns them.
-            teacher_states: float (batch, layers, width), of the layers that the student has.
+            teacher_states: float (batch, layers, width), of the layers that the student has;
+                with a weight of 0 not read.
         """
         if (
             levels is None
@@ -83,8 +84,10 @@ class StudentModel(EscalationModel):
             )
         logits, states = self.with_states(input_ids, attention_mask, utterance_mask)
         weights = self.distillation
-        angle = (1 - functional.cosine_similarity(states, teacher_states, dim=-1)).mean()
-        loss = weights.soft_share * self._distance(logits, teacher_logits) + weights.state * angle
+        loss = weights.soft_share * self._distance(logits, teacher_logits)
+        if weights.state:
+            angle = (1 - functional.cosine_similarity(states, teacher_states, dim=-1)).mean()
+            loss = loss + weights.state * angle
         if weights.soft_share < 1 and labelled.any():
             gold = (levels[labelled], trigger_targets[labelled], signal_targets[labelled])
             task = self._loss(self.split_logits(logits[labelled]), *gold)

@@ -77,18 +77,18 @@ def ask(reader: Reader, layers: Sequence[int], batch_size: int, *, bf16: bool) -
     return Answers(np.concatenate(logits)[back], seen)
 
 
-def agree(teachers: Sequence[Answers], start: Answers) -> Answers:
-    """Return the mean of the teachers' logits, and the states of the network to start from.
+def agree(teachers: Sequence[Answers], followed: Answers) -> Answers:
+    """Return the mean of the teachers' logits, and the states of the network that is followed.
 
     Source: the mean of several, Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural
     Network, 2015, section 3.
 
     Args:
         teachers: At least one; with the same head, whatever their size and tokenizer.
-        start: Whose states are kept; may be one of the teachers.
+        followed: Whose states are kept; may be one of the teachers.
     """
     logits = [teacher.logits for teacher in teachers]
-    return Answers(np.mean(logits, axis=0, dtype=np.float32), start.states)
+    return Answers(np.mean(logits, axis=0, dtype=np.float32), followed.states)
 
 
 def question_key(weights: str, windows: Sequence[EncodedInput], *facts: object) -> str:

@@ -100,6 +100,8 @@ def test_a_teacher_of_another_kind_teaches_a_student_that_starts_elsewhere(
     )
     first, second = (np.argmax(each.predict(text).level_scores) for each in (started, taught))
     assert (first, second) == (3, 0)  # as the teacher was told
+    asked = [file.name for file in Path(student.run_dir).glob("answers-*.npz")]
+    assert asked == ["answers-1.npz"]  # states count for nothing: nobody asks the start
     card = (Path(student.bundle_dir) / "README.md").read_text()
     weights = file_sha256(tmp_path / "run" / "checkpoint" / "model.safetensors")
     assert f"began as layer 2 of another fine-tuned network ({weights[:16]})" in card
