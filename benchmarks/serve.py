@@ -150,8 +150,7 @@ class Bench:
         """The same clients with batching on and off, in turns; and the network's own gain."""
         found: Figures = {}
         tallies: dict[str, list[Tally]] = {"on": [], "off": []}
-        patient = ("--max-wait-s", 60)  # or the slower one would refuse, and be compared by that
-        with self._server(*patient) as on, self._server(*patient, "--max-batch", 1) as off:
+        with self._server() as on, self._server("--max-batch", 1) as off:
             for round_ in range(TURNS + 1):
                 for name, server in (("on", on), ("off", off)):
                     tally = self._closed(server, seconds=self._seconds / TURNS)

@@ -7,6 +7,7 @@ accepting, refusing and collecting.
 import asyncio
 import math
 import random
+import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +27,12 @@ ITEM_COST: Final = 100
 MAX_COST: Final = 4_000
 """Cost of one batch, in characters: bounds how long a short text waits behind long ones."""
 
+MAX_LOAD: Final = 2 * MAX_COST
+"""Cost of all that waits or is computed, in characters: who is accepted waits for two batches,
+however fast model and machine are."""
+
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
-
-PAUSES: Final = 2
-"""Of these, so many may have been slowed by a pause of the machine and make no call be refused."""
 
 FIRST_PACE_S: Final = 1e-5
 """Seconds for a character, until batches tell."""
@@ -75,8 +77,6 @@ class Batcher:
             bundle takes over between two batches.
         max_batch: Utterances of one batch at most.
         max_waiting: Utterances that may wait at most.
-        max_wait_s: Time that a new utterance may have to wait at most, in seconds, as the last
-            batches let expect.
         observe_batch: Told the size of every batch.
         observe_predictions: Told every prediction made.
     """
@@ -87,14 +87,12 @@ class Batcher:
         *,
         max_batch: int,
         max_waiting: int,
-        max_wait_s: float,
         observe_batch: Callable[[int], None],
         observe_predictions: Callable[[Sequence[Prediction]], None],
     ) -> None:
         self._classifier = classifier
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._max_wait_s = max_wait_s
         self._observe_batch = observe_batch
         self._observe_predictions = observe_predictions
         self._waiting: list[Waiting] = []
@@ -102,7 +100,6 @@ class Batcher:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
         self._paces = deque([FIRST_PACE_S] * RECENT_BATCHES, maxlen=RECENT_BATCHES)
-        self._pace = FIRST_PACE_S
         self._worker = asyncio.create_task(self._work(), name="batcher")
 
     @property
@@ -111,18 +108,18 @@ class Batcher:
         return len(self._waiting)
 
     @property
-    def _expected_wait(self) -> float:
-        """Seconds until all that is here now has been labelled."""
-        return (self._waiting_cost + self._running_cost) * self._pace
+    def _load(self) -> int:
+        """Cost of all that is here now, in characters."""
+        return self._waiting_cost + self._running_cost
 
     def admit(self, utterances: int = 1) -> None:
-        """Refuse utterances that would have to wait too long.
+        """Refuse utterances that would have to wait too long; one may always wait.
 
         Raises:
             BusyError: The queue is full.
         """
         entering = min(utterances, self._max_batch)
-        full = self.depth + entering > self._max_waiting or self._expected_wait > self._max_wait_s
+        full = self.depth + entering > self._max_waiting or self._load > MAX_LOAD
         if self._waiting and full:
             raise BusyError(self.depth, self._retry_after())
 
@@ -157,7 +154,7 @@ class Batcher:
 
     def _retry_after(self) -> float:
         """Return when the queue will have been served, spread so that not all come back at once."""
-        served = max(SHORTEST_RETRY_S, self._expected_wait)
+        served = max(SHORTEST_RETRY_S, self._load * statistics.median(self._paces))
         return served * random.uniform(1, 2)  # noqa: S311 - no secret
 
     async def close(self) -> None:
@@ -178,7 +175,6 @@ class Batcher:
                 results = await loop.run_in_executor(self._thread, self._compute, batch)
                 self._running_cost = 0
                 self._paces.append((loop.time() - started) / cost)
-                self._pace = sorted(self._paces)[-PAUSES - 1]
                 self._observe_predictions(
                     [result for result in results if isinstance(result, Prediction)]
                 )

@@ -36,7 +36,6 @@ class Settings:
 
     max_batch: int = _flag(16, "utterances in one forward pass; 1 turns batching off", least=1)
     max_waiting: int = _flag(64, "utterances that may wait; more are refused at once", least=1)
-    max_wait_s: float = _flag(0.25, "seconds that they may expect to wait; else refused at once")
     max_characters: int = _flag(10_000, "characters of one text", least=1)
     max_turns: int = _flag(200, "turns of one conversation or context", least=1)
     max_requests: int = _flag(500, "utterances in one PredictBatch", least=1)

@@ -62,7 +62,6 @@ class Service:
             lambda: self.model.current,
             max_batch=settings.max_batch,
             max_waiting=settings.max_waiting,
-            max_wait_s=settings.max_wait_s,
             observe_batch=self._metrics.batch,
             observe_predictions=self._metrics.predictions,
         )

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import FIRST_PACE_S, ITEM_COST, MAX_COST, RECENT_BATCHES, Batcher
+from serve.batching import ITEM_COST, MAX_COST, MAX_LOAD, RECENT_BATCHES, Batcher
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
 from serve.requests import Utterance
@@ -19,13 +19,12 @@ from serve.requests import Utterance
 class Waits:
     """What a batcher did, and the calls that wait on it."""
 
-    def __init__(self, classifier, max_batch=32, max_waiting=64, max_wait_s=math.inf):
+    def __init__(self, classifier, max_batch=32, max_waiting=64):
         self.sizes, self.predictions = [], []
         self.batcher = Batcher(
             lambda: classifier,
             max_batch=max_batch,
             max_waiting=max_waiting,
-            max_wait_s=max_wait_s,
             observe_batch=self.sizes.append,
             observe_predictions=self.predictions.extend,
         )
@@ -125,28 +124,28 @@ def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
 
 
 class SlowAtFirst:
-    """Takes its time for the first of nine batches, then stands before the gate."""
+    """Takes its time for as many batches as tell how fast it is, then stands before the gate."""
 
-    def __init__(self, classifier, gate, slow, seconds):
+    def __init__(self, classifier, gate, seconds):
         self._classifier, self._gate = classifier, gate
-        self._sleeps = [seconds] * slow + [0.0] * (RECENT_BATCHES - slow)
+        self._sleeps = [seconds] * RECENT_BATCHES
 
     def predict_batch(self, *args, **options):
         if not self._sleeps:
             return self._gate.predict_batch(*args, **options)
-        time.sleep(self._sleeps.pop(0))
+        time.sleep(self._sleeps.pop())
         return self._classifier.predict_batch(*args, **options)
 
 
-def test_who_would_wait_too_long_is_refused(gate, classifier):
+def test_who_would_wait_too_long_is_refused_and_told_when_to_come_back(gate, classifier):
     async def scenario():
-        waits = Waits(SlowAtFirst(classifier, gate, slow=9, seconds=0.01), max_wait_s=0.3)
+        waits = Waits(SlowAtFirst(classifier, gate, seconds=0.01))
         for _ in range(RECENT_BATCHES):
-            await (await waits.ask("the"))
-        calls = [await waits.ask_busy(gate), await waits.ask("late " * 1000)]  # 0.5 s or more
+            await (await waits.ask("the"))  # .1 ms for a character or more
+        calls = [await waits.ask_busy(gate), await waits.ask("a" * MAX_LOAD)]
         with pytest.raises(BusyError, match=r"already \(1\)") as caught:
             await (await waits.ask("again"))
-        assert caught.value.retry_after_s >= 0.3
+        assert caught.value.retry_after_s >= MAX_LOAD * 0.01 / (ITEM_COST + len("the"))
         gate.open()
         await asyncio.gather(*calls)
         await (await waits.ask("again"))  # nobody waits any more
@@ -155,27 +154,25 @@ def test_who_would_wait_too_long_is_refused(gate, classifier):
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("slow", "refused"), [(2, False), (3, True)])
-def test_a_pause_or_two_of_the_machine_make_no_call_be_refused(gate, classifier, slow, refused):
+def test_the_load_is_bounded_in_characters(gate):
+    quarter = "a" * (MAX_LOAD // 4 - ITEM_COST)
+
     async def scenario():
-        waits = Waits(SlowAtFirst(classifier, gate, slow, seconds=0.5), max_wait_s=0.75)
-        for _ in range(RECENT_BATCHES):
-            await (await waits.ask("the"))
-        calls = [await waits.ask_busy(gate), await waits.ask("late"), await waits.ask("again")]
+        waits = Waits(gate)
+        calls = [await waits.ask_busy(gate)]
+        calls += [await waits.ask(quarter) for _ in range(6)]
         gate.open()
         answers = await asyncio.gather(*calls, return_exceptions=True)
         await waits.batcher.close()
-        return isinstance(answers[-1], BusyError)
+        return [isinstance(answer, BusyError) for answer in answers]
 
-    assert asyncio.run(scenario()) == refused
+    assert asyncio.run(scenario()) == [False, *[False] * 4, True, True]
 
 
-def test_what_is_being_computed_is_waited_for_too_but_one_may_always_wait(gate):
-    long = "late " * 1000
-
+def test_what_is_being_computed_counts_too_but_one_may_always_wait(gate):
     async def scenario():
-        waits = Waits(gate, max_wait_s=len(long) * FIRST_PACE_S)
-        calls = [await waits.ask(long)]
+        waits = Waits(gate)
+        calls = [await waits.ask("a" * MAX_LOAD)]
         await asyncio.to_thread(gate.entered.wait, 10)
         calls.append(await waits.ask("fine"))  # alone in the queue
         refused = await waits.ask("again")  # "fine" alone would be no reason

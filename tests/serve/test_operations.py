@@ -262,7 +262,7 @@ def metric(text, name):
 
 
 def test_metrics_count_calls_batches_levels_and_the_queue(start, gate):
-    service = start(max_wait_s=3600)
+    service = start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         stub = pb_grpc.EscalationServiceStub(channel)
         for text in ("late", "idiot", "late"):
