@@ -28,8 +28,7 @@ from benchmarks.report import section_of
 from benchmarks.section import write_section
 from benchmarks.setup import set_up
 from benchmarks.texts import mixed, short_turn, texts_of
-from benchmarks.weights import is_bert
-from deesc_model.bundle import MODEL_FILE, default_bundle_path, read_bundle
+from deesc_model.bundle import default_bundle_path, read_bundle
 from training.corpus import load_corpus, select_split
 
 PARTS: Final = ("comparison", "overhead", "roofline", "scaling")
@@ -63,28 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    bundle = read_bundle(options.bundle)
-    fast = read_bundle(options.fast)
-    medium = read_bundle(options.run / "bundle" if options.run else options.medium)
-    if (head := medium.config.calibration.level_head) != "softmax":
-        raise SystemExit(f"the others read levels of a softmax head, {medium.path} has {head}")
-    if not is_bert(medium.path / MODEL_FILE):
-        raise SystemExit(f"the others run a BERT, {medium.path} holds another network")
+    folders = {"default": options.bundle, "fast": options.fast, "medium": options.medium}
+    if options.run:
+        folders["default"] = options.run / "bundle"
+    bundles = {name: read_bundle(path) for name, path in folders.items()}
+    for bundle in bundles.values():
+        if (head := bundle.config.calibration.level_head) != "softmax":
+            raise SystemExit(f"the others read levels of a softmax head, {bundle.path} has {head}")
+    bundle = bundles["default"]
     checkpoint = options.run / "checkpoint" if options.run else None
     rows = load_corpus(ROOT / "data" / "corpus")
     test = mixed(select_split(rows, "test", 0))
     train = select_split(rows, "train", 0)
     if options.quick:
         test, train = test[:48], train[:600]
-    texts, (short,) = texts_of(test, medium), texts_of([short_turn()], medium)
+    texts, (short,) = texts_of(test, bundle), texts_of([short_turn()], bundle)
     names = options.only if "comparison" in options.parts else ()
-    settings = set_up(folder, bundle, fast, medium, checkpoint, train, names)
+    settings = set_up(folder, bundles, checkpoint, train, names)
     figures: dict[str, Any] = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "quick": options.quick,
-        "model_version": bundle.manifest.model_version,
-        "medium": medium.manifest.model_version,
-        "weights": "its checkpoint" if checkpoint else "its int8 weights multiplied out",
+        "model_versions": {name: each.manifest.model_version for name, each in bundles.items()},
+        "weights": "the checkpoint" if checkpoint else "the int8 weights multiplied out",
         "machine": machine(),
     }
     if "comparison" in options.parts:
@@ -128,7 +127,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fast", type=Path, default=ROOT / "models" / "fast")
     parser.add_argument("--medium", type=Path, default=ROOT / "models" / "medium")
     parser.add_argument(
-        "--run", type=Path, help="a run folder: its bundle as --medium, and its checkpoint"
+        "--run", type=Path, help="a run folder: its bundle as --bundle, and its checkpoint"
     )
     parser.add_argument("--only", type=_names(CONTENDERS), default=[*CONTENDERS])
     parser.add_argument("--parts", type=_names(PARTS), default=[*PARTS])

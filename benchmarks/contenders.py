@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+from tokenizers import Tokenizer
 
 BATCH: Final = 32
 """Texts in one forward pass, for all who have passes."""
 
-BUNDLES: Final = ("bundle", "fast", "medium")
-"""Paths of the settings that are bundles of ours."""
+BUNDLES: Final = ("default", "fast", "medium")
+"""Our bundles, by the names of their fields in the settings."""
 
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A network: its input arrays by name in, level logits (batch, levels) out."""
@@ -62,21 +63,20 @@ class Settings:
     """What `benchmarks.setup` wrote for the contenders.
 
     Attributes:
-        folder: Where the files are.
-        bundle: Our default.
+        folder: Where the files are; in a folder by the name of a bundle, its network in the forms
+            that others open: `fp32.onnx`, `int8.onnx` and `checkpoint`.
+        default: Our default.
         fast: Our smallest.
-        medium: The bundle whose network all others run.
-        checkpoint: The same network in torch.
-        inputs: Names of the network's inputs: token ids, attention and utterance mask.
+        medium: Our second smallest.
+        inputs: Names of a network's inputs: token ids, attention and utterance mask.
         output: Name of its level logits.
         max_length: Longest input in tokens.
     """
 
     folder: Path
-    bundle: Path
+    default: Path
     fast: Path
     medium: Path
-    checkpoint: Path
     inputs: tuple[str, ...]
     output: str
     max_length: int
@@ -85,9 +85,46 @@ class Settings:
     def read(cls, folder: Path) -> "Settings":
         """Read `setup.json` of a folder."""
         found = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
-        names = (*BUNDLES, "checkpoint")
-        paths = {name: Path(found.pop(name)) for name in names}
+        paths = {name: Path(found.pop(name)) for name in BUNDLES}
         return cls(folder, **paths, inputs=tuple(found.pop("inputs")), **found)
+
+    def bundle(self, name: str) -> Path:
+        """Return the folder of one of `BUNDLES`."""
+        return {"default": self.default, "fast": self.fast, "medium": self.medium}[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Separator:
+    """What stands between an utterance and its context.
+
+    Attributes:
+        token: The token's id, which ends the input too.
+        count: How many of it stand there.
+    """
+
+    token: int
+    count: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "Separator":
+        """Read it off a pair of words."""
+        ids = tokenizer.encode("hello", "hello").ids
+        return cls(ids[-1], ids.count(ids[-1]) - 1)
+
+    def utterance_mask(self, ids: Any, attention: Any) -> Any:
+        """Return 1 on what the heads see: all before the context.
+
+        Args:
+            ids: Array or tensor, int64 (batch, sequence).
+            attention: The same shape, 0 on padding.
+        """
+        here = (ids == self.token) * 1
+        return attention * (here.cumsum(1) - here < self.count)
+
+
+def pad_token(tokenizer: Tokenizer) -> str:
+    """Return the token that fills up a batch, under whatever name the tokenizer has it."""
+    return next(name for name in ("[PAD]", "<pad>") if tokenizer.token_to_id(name) is not None)
 
 
 class Deesc:
@@ -127,12 +164,12 @@ class Plain:
     """
 
     def __init__(self, settings: Settings, bundle: Path, run: Run) -> None:
-        from tokenizers import Tokenizer
-
         self._inputs, self._run = settings.inputs, run
         self._tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+        self._separator = Separator.of(self._tokenizer)
+        pad = pad_token(self._tokenizer)
         self._tokenizer.enable_truncation(settings.max_length)
-        self._tokenizer.enable_padding()
+        self._tokenizer.enable_padding(pad_id=self._tokenizer.token_to_id(pad), pad_token=pad)
 
     def prepare(self, texts: Sequence[Text]) -> list[Any]:
         """Return strings and pairs of strings."""
@@ -144,11 +181,11 @@ class Plain:
         order = by_length([each if isinstance(each, str) else "".join(each) for each in inputs])
         for chosen in batches(order):
             found = self._tokenizer.encode_batch([inputs[index] for index in chosen])
-            ids, attention, segments = (
+            ids, attention = (
                 np.array([getattr(each, name) for each in found], dtype=np.int64)
-                for name in ("ids", "attention_mask", "type_ids")
+                for name in ("ids", "attention_mask")
             )
-            arrays = (ids, attention, attention * (1 - segments))
+            arrays = (ids, attention, self._separator.utterance_mask(ids, attention))
             logits = self._run(dict(zip(self._inputs, arrays, strict=True)))
             levels[chosen] = logits.argmax(axis=1)
         return levels.tolist()
@@ -165,21 +202,22 @@ def batches(order: Sequence[int]) -> Iterator[list[int]]:
         yield list(order[start : start + BATCH])
 
 
-def onnxruntime_float(settings: Settings) -> Contender:
-    """Open the network in fp32 in onnxruntime, with its own defaults."""
+def onnxruntime_float(settings: Settings, network: str) -> Contender:
+    """Open a network in fp32 in onnxruntime, with its own defaults."""
     import onnxruntime as ort
 
-    path = settings.folder / "fp32.onnx"
+    path = settings.folder / network / "fp32.onnx"
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     output = [settings.output]
-    return Plain(settings, settings.medium, lambda arrays: session.run(output, arrays)[0])
+    return Plain(settings, settings.bundle(network), lambda arrays: session.run(output, arrays)[0])
 
 
-def openvino(settings: Settings, precision: str) -> Contender:
-    """Open the network in OpenVINO.
+def openvino(settings: Settings, network: str, precision: str) -> Contender:
+    """Open a network in OpenVINO.
 
     Args:
         settings: Where the network is.
+        network: The bundle that it is of.
         precision: ``"bf16"``; or ``"int8"``: matrices in int8, and products too where OpenVINO
             has them for this CPU.
 
@@ -194,13 +232,14 @@ def openvino(settings: Settings, precision: str) -> Contender:
         if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise Unusable("OpenVINO has no arithmetic in bf16 for this CPU")
         options["INFERENCE_PRECISION_HINT"] = "bf16"
-        path = settings.folder / "fp32.onnx"
+        path = settings.folder / network / "fp32.onnx"
     else:
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 2**32  # one scale for a token's vector
-        path = settings.folder / "int8.onnx"
-    network = core.compile_model(path, "CPU", options)
-    request, output = network.create_infer_request(), network.output(settings.output)
-    return Plain(settings, settings.medium, lambda arrays: request.infer(arrays)[output])
+        path = settings.folder / network / "int8.onnx"
+    compiled = core.compile_model(path, "CPU", options)
+    request, output = compiled.create_infer_request(), compiled.output(settings.output)
+    bundle = settings.bundle(network)
+    return Plain(settings, bundle, lambda arrays: request.infer(arrays)[output])
 
 
 class Pipeline:
@@ -208,13 +247,15 @@ class Pipeline:
 
     Args:
         settings: Where the checkpoint is.
+        network: The bundle that it is of.
         compiled: In bf16 through `torch.compile`, instead of fp32 as it comes.
     """
 
-    def __init__(self, settings: Settings, *, compiled: bool) -> None:
+    def __init__(self, settings: Settings, network: str, *, compiled: bool) -> None:
         from benchmarks.torch_model import text_classification
 
-        self._pipeline = text_classification(settings.checkpoint, compiled=compiled)
+        checkpoint = settings.folder / network / "checkpoint"
+        self._pipeline = text_classification(checkpoint, compiled=compiled)
         self._longest = settings.max_length
 
     def prepare(self, texts: Sequence[Text]) -> list[Any]:
@@ -246,7 +287,7 @@ class Fitted:
     def __init__(self, settings: Settings, name: str) -> None:
         import joblib
 
-        self._model = joblib.load(settings.folder / f"{name}.joblib")
+        self._model = joblib.load(settings.folder / "default" / f"{name}.joblib")
 
     def prepare(self, texts: Sequence[Text]) -> list[Any]:
         """Return rows as the model was fitted on them."""
@@ -278,13 +319,15 @@ class Entry:
     Attributes:
         title: What the table calls it.
         packages: Distributions that it needs, without those that these need.
-        files: What it reads, in the setup's folder, or a path of the settings by name.
+        network: The bundle whose network it runs, or whose tokenizer it has.
+        file: The form of it that it opens; empty for the bundle itself.
         open: Opens it.
     """
 
     title: str
     packages: tuple[str, ...]
-    files: str
+    network: str
+    file: str
     open: Callable[[Settings], Contender]
 
     def missing(self) -> list[str]:
@@ -301,6 +344,7 @@ def _installed(name: str) -> bool:
 
 
 LIGHT: Final = ("numpy", "onnxruntime", "tokenizers")
+OPENVINO: Final = ("openvino", "tokenizers")
 TORCH: Final = ("torch", "transformers")
 
 OURS: Final = "deesc"
@@ -309,48 +353,74 @@ OURS: Final = "deesc"
 FAST: Final = "deesc-fast"
 """This package with its smallest network, which the goals of speed are for."""
 
-MEDIUM: Final = "deesc-medium"
-"""This package with the network that all others run."""
+GOALS: Final = "medium"
+"""The bundle whose network the others run whom `FAST` is to beat: six layers like the default,
+no larger than what one would otherwise take."""
+
+
+def _ours(network: str, title: str) -> Entry:
+    return Entry(title, LIGHT, network, "", lambda settings: Deesc(settings.bundle(network)))
+
+
+def _others(network: str, label: str) -> dict[str, Entry]:
+    """Return who can run a network beside us, by name."""
+    return {
+        "onnxruntime": Entry(
+            f"onnxruntime fp32{label}",
+            LIGHT,
+            network,
+            "fp32.onnx",
+            lambda settings: onnxruntime_float(settings, network),
+        ),
+        "openvino-int8": Entry(
+            f"OpenVINO int8{label}",
+            OPENVINO,
+            network,
+            "int8.onnx",
+            lambda settings: openvino(settings, network, "int8"),
+        ),
+        "openvino-bf16": Entry(
+            f"OpenVINO bf16{label}",
+            OPENVINO,
+            network,
+            "fp32.onnx",
+            lambda settings: openvino(settings, network, "bf16"),
+        ),
+        "pipeline": Entry(
+            f"pipeline, torch fp32{label}",
+            TORCH,
+            network,
+            "checkpoint",
+            lambda settings: Pipeline(settings, network, compiled=False),
+        ),
+        "pipeline-bf16": Entry(
+            f"pipeline, torch bf16, compiled{label}",
+            TORCH,
+            network,
+            "checkpoint",
+            lambda settings: Pipeline(settings, network, compiled=True),
+        ),
+    }
+
+
+def _fitted(name: str, title: str, *packages: str) -> Entry:
+    return Entry(
+        title, packages, "default", f"{name}.joblib", lambda settings: Fitted(settings, name)
+    )
+
 
 CONTENDERS: Final[dict[str, Entry]] = {
-    OURS: Entry("deesc (int8)", LIGHT, "bundle", lambda settings: Deesc(settings.bundle)),
-    FAST: Entry("deesc, fast (int8)", LIGHT, "fast", lambda settings: Deesc(settings.fast)),
-    MEDIUM: Entry("deesc, medium (int8)", LIGHT, "medium", lambda settings: Deesc(settings.medium)),
-    "onnxruntime": Entry("onnxruntime fp32", LIGHT, "fp32.onnx", onnxruntime_float),
-    "openvino-int8": Entry(
-        "OpenVINO int8",
-        ("openvino", "tokenizers"),
-        "int8.onnx",
-        lambda settings: openvino(settings, "int8"),
-    ),
-    "openvino-bf16": Entry(
-        "OpenVINO bf16",
-        ("openvino", "tokenizers"),
-        "fp32.onnx",
-        lambda settings: openvino(settings, "bf16"),
-    ),
-    "pipeline": Entry(
-        "pipeline, torch fp32",
-        TORCH,
-        "checkpoint",
-        lambda settings: Pipeline(settings, compiled=False),
-    ),
-    "pipeline-bf16": Entry(
-        "pipeline, torch bf16, compiled",
-        TORCH,
-        "checkpoint",
-        lambda settings: Pipeline(settings, compiled=True),
-    ),
-    "tfidf": Entry(
-        "TF-IDF + logistic regression",
-        ("scikit-learn",),
-        "tfidf.joblib",
-        lambda settings: Fitted(settings, "tfidf"),
-    ),
-    "static": Entry(
-        "static vectors + logistic regression",
-        ("scikit-learn", "tokenizers"),
-        "static.joblib",
-        lambda settings: Fitted(settings, "static"),
+    OURS: _ours("default", "deesc (int8)"),
+    **_others("default", ""),
+    FAST: _ours("fast", "deesc, fast (int8)"),
+    "deesc-medium": _ours(GOALS, "deesc, medium (int8)"),
+    **{
+        f"{GOALS}-{name}": entry
+        for name, entry in _others(GOALS, f", {GOALS}").items()
+        if name in ("openvino-int8", "openvino-bf16", "pipeline")
+    },
+    "tfidf": _fitted("tfidf", "TF-IDF + logistic regression", "scikit-learn"),
+    "static": _fitted(
+        "static", "static vectors + logistic regression", "scikit-learn", "tokenizers"
     ),
 }

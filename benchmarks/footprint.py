@@ -6,18 +6,19 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks.contenders import BUNDLES, Entry, Settings
+from benchmarks.contenders import Entry, Settings
 
 
 def installed_mb(entry: Entry, settings: Settings) -> float:
     """Return the MiB of a contender's packages and model, the interpreter apart."""
-    named = {name: getattr(settings, name) for name in (*BUNDLES, "checkpoint")}
-    paths = [named.get(entry.files, settings.folder / entry.files)]
-    ours = entry.files in BUNDLES
-    if not ours and "tokenizers" in entry.packages:
-        paths.append(settings.medium / "tokenizer.json")
-    package = Path(__file__).parents[1] / "deesc_model"
-    size = sum(map(_size, paths)) + (_size(package) if ours else 0)
+    bundle = settings.bundle(entry.network)
+    if not entry.file:
+        paths = [bundle, Path(__file__).parents[1] / "deesc_model"]
+    else:
+        paths = [settings.folder / entry.network / entry.file]
+        if "tokenizers" in entry.packages:
+            paths.append(bundle / "tokenizer.json")
+    size = sum(map(_size, paths))
     return (size + sum(map(_distribution_size, closure(entry.packages)))) / 2**20
 
 

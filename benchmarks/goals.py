@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from benchmarks.contenders import FAST
+from benchmarks.contenders import FAST, GOALS
 
-PIPELINE: Final = "pipeline"
-OPENVINO: Final = ("openvino-bf16", "openvino-int8")
+PIPELINE: Final = f"{GOALS}-pipeline"
+OPENVINO: Final = (f"{GOALS}-openvino-bf16", f"{GOALS}-openvino-int8")
 """The first of them that this machine can run is to be beaten."""
 
 

@@ -35,12 +35,12 @@ class Overhead:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._ours = Deesc(settings.bundle)
+        self._ours = Deesc(settings.default)
         # The very session: two of them would differ by their memory and threads.
         session = self._ours.classifier._network._session
         # All outputs, as ours takes them; Plain reads the first.
         self._plain = Plain(
-            settings, settings.bundle, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0]
+            settings, settings.default, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0]
         )
         self._inputs: tuple[list[Any], list[Any]] = ([], [])
 

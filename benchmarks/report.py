@@ -17,10 +17,10 @@ def section_of(figures: Figures, plots: Sequence[Path]) -> str:
         figures: As `benchmarks.__main__` writes them.
         plots: Relative to the document.
     """
+    versions = ", ".join(f"{name} {each}" for name, each in figures["model_versions"].items())
     lines = [
         f"{machine_line(figures['machine'])}."
-        f" {figures['date']}, default {figures['model_version']}; all others run"
-        f" {figures['medium']}, {figures['weights']}."
+        f" {figures['date']}; {versions}. Others run the default's network, {figures['weights']}."
     ]
     builders = (
         ("contenders", _contenders),

@@ -60,7 +60,7 @@ class Scaling:
     """
 
     def __init__(self, settings: Settings, threads: int) -> None:
-        self._classifier = EscalationClassifier.from_pretrained(settings.bundle, threads=threads)
+        self._classifier = EscalationClassifier.from_pretrained(settings.default, threads=threads)
         self._turns: list[Turn] = []
         self._contexts: list[list[Turn]] = []
 

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import joblib
 import onnx
 
-from benchmarks.contenders import Settings
+from benchmarks.contenders import CONTENDERS, Settings
 from benchmarks.static import StaticVectors
 from benchmarks.torch_model import write_checkpoint
 from benchmarks.weights import float_network
@@ -26,9 +26,7 @@ log = logging.getLogger("benchmarks")
 
 def set_up(
     folder: Path,
-    bundle: Bundle,
-    fast: Bundle,
-    medium: Bundle,
+    bundles: Mapping[str, Bundle],
     checkpoint: Path | None,
     train: Sequence[Utterance],
     names: Collection[str],
@@ -37,39 +35,50 @@ def set_up(
 
     Args:
         folder: An empty folder.
-        bundle: Our default.
-        fast: Our smallest.
-        medium: The bundle whose network all others run.
-        checkpoint: Of the run that `medium` came from; None takes its weights multiplied out.
+        bundles: Each of `benchmarks.contenders.BUNDLES`.
+        checkpoint: Of the run that the default came from; None takes its weights multiplied out.
         train: What the models of scikit-learn are fitted on.
         names: Keys of `benchmarks.contenders.CONTENDERS`.
     """
-    exact, tokenizer = folder / "fp32.onnx", medium.path / TOKENIZER_FILE
-    if checkpoint:
-        export_onnx(load_checkpoint(checkpoint)[0], exact)
-    else:
-        onnx.save(float_network(medium.path / MODEL_FILE), exact)
-    if "openvino-int8" in names:
-        network = float_network(medium.path / MODEL_FILE, keep_int8=True)
-        onnx.save(network, folder / "int8.onnx")
-    if {"pipeline", "pipeline-bf16"} & set(names) and not checkpoint:
-        write_checkpoint(exact, tokenizer, medium.config, folder / "checkpoint")
+    wanted: dict[str, set[str]] = {}
+    for name in names:
+        wanted.setdefault(CONTENDERS[name].network, set()).add(CONTENDERS[name].file)
+    for network, files in wanted.items():
+        if files - {""}:
+            own = checkpoint if network == "default" else None
+            _write_forms(folder / network, bundles[network], own, files)
     if fitted := {"tfidf", "static"} & set(names):
-        _fit(folder, medium, train, fitted)
-    paths = {
-        "bundle": bundle.path,
-        "fast": fast.path,
-        "medium": medium.path,
-        "checkpoint": checkpoint or folder / "checkpoint",
-    }
+        _fit(folder / "default", bundles["default"], train, fitted)
     about = {
-        **{name: str(path.resolve()) for name, path in paths.items()},
+        **{name: str(bundle.path.resolve()) for name, bundle in bundles.items()},
         "inputs": INPUT_NAMES,
         "output": OUTPUT_NAMES[0],
-        "max_length": bundle.config.encoder.max_length,
+        "max_length": bundles["default"].config.encoder.max_length,
     }
     (folder / "setup.json").write_text(json.dumps(about), encoding="utf-8")
     return Settings.read(folder)
+
+
+def _write_forms(
+    folder: Path, bundle: Bundle, checkpoint: Path | None, files: Collection[str]
+) -> None:
+    """Write a bundle's network in the forms that are wanted."""
+    folder.mkdir()
+    exact = folder / "fp32.onnx"
+    if checkpoint:
+        export_onnx(load_checkpoint(checkpoint)[0], exact)
+        (folder / "checkpoint").symlink_to(checkpoint.resolve())
+    else:
+        onnx.save(float_network(bundle.path / MODEL_FILE), exact)
+        if "checkpoint" in files:
+            tokenizer = bundle.path / TOKENIZER_FILE
+            try:
+                write_checkpoint(exact, tokenizer, bundle.config, folder / "checkpoint")
+            except ValueError as error:
+                raise SystemExit(f"{bundle.path}: {error}") from None
+    if "int8.onnx" in files:
+        network = float_network(bundle.path / MODEL_FILE, keep_int8=True)
+        onnx.save(network, folder / "int8.onnx")
 
 
 def _fit(folder: Path, bundle: Bundle, train: Sequence[Utterance], names: Collection[str]) -> None:

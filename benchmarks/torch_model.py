@@ -1,5 +1,6 @@
 """The torch model: from the network's weights to a checkpoint, and behind a pipeline."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,21 @@ import onnx
 import onnxruntime as ort
 import torch
 import transformers
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from benchmarks.contenders import Separator, pad_token
 from benchmarks.weights import encoder_options, state_of
 from deesc_model.bundle import BundleConfig
 from deesc_model.encoding import INPUT_NAMES
 from deesc_model.labels import Level
-from training.model import EscalationModel, load_checkpoint, save_checkpoint
+from training.model import EscalationModel, load_checkpoint, new_encoder, save_checkpoint
 
 TOLERANCE = 1e-3
 """Largest difference between a logit of torch and of onnxruntime, both in fp32."""
@@ -34,17 +41,26 @@ def write_checkpoint(network: Path, tokenizer: Path, bundle: BundleConfig, folde
         ValueError: The torch model's logits are others: its architecture was misread.
     """
     graph = onnx.load(network)
-    config = BertConfig(**encoder_options(graph))
-    model = EscalationModel(
-        BertModel(config, add_pooling_layer=False), bundle.calibration.level_head
-    )
-    model.eval()
+    config = AutoConfig.for_model(**encoder_options(graph))
+    model = EscalationModel(new_encoder(config), bundle.calibration.level_head).eval()
     state = {name: torch.from_numpy(array.copy()) for name, array in state_of(graph).items()}
     model.load_state_dict(state)
     _check(model, network)
-    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep")}
-    wrapped = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), **special)
-    save_checkpoint(model, wrapped, bundle.encoder, folder)
+    save_checkpoint(model, _wrapped(tokenizer), bundle.encoder, folder)
+
+
+def _wrapped(path: Path) -> PreTrainedTokenizerFast:
+    """Return the tokenizer as transformers has it; what its special tokens are called varies."""
+    tokenizer = Tokenizer.from_file(str(path))
+    first, *_, last = tokenizer.encode("hello").tokens
+    unknown = json.loads(path.read_text(encoding="utf-8"))["model"]["unk_token"]
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(path),
+        cls_token=first,
+        sep_token=last,
+        pad_token=pad_token(tokenizer),
+        unk_token=unknown,
+    )
 
 
 def _check(model: EscalationModel, network: Path) -> None:
@@ -65,22 +81,21 @@ def _check(model: EscalationModel, network: Path) -> None:
 class _LevelClassifier(PreTrainedModel):
     """The model with the interface that a text-classification pipeline expects."""
 
-    config_class = BertConfig
-    _supports_sdpa = True  # as the encoder does
+    _supports_sdpa = True  # as the encoder does, or the pipeline would not be given it so
 
-    def __init__(self, config: BertConfig, model: EscalationModel) -> None:
-        super().__init__(config)
+    def __init__(self, model: EscalationModel, separator: Separator) -> None:
+        super().__init__(model.encoder.config)
         self.model = model
+        self.separator = separator
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Leave the weights as they are."""
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
-    ) -> SequenceClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
         """Return the level logits; the heads see what is neither context nor padding."""
-        found = self.model(input_ids, attention_mask, attention_mask * (1 - token_type_ids))
+        utterance = self.separator.utterance_mask(input_ids, attention_mask)
+        found = self.model(input_ids, attention_mask, utterance)
         return SequenceClassifierOutput(logits=found["level_logits"])
 
 
@@ -93,13 +108,13 @@ def text_classification(checkpoint: Path, *, compiled: bool) -> transformers.Pip
     """
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # a class it does not know
     model, tokenizer, _ = load_checkpoint(checkpoint)
-    # Which tokens are context; a tokenizer from a bare tokenizer.json would leave it out.
-    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
     # Eager attention is for the export; who serves with torch takes the default.
-    model.encoder.set_attn_implementation("sdpa")
-    config = model.encoder.config
-    config.id2label = {int(level): str(int(level)) for level in Level}
-    wrapped = _LevelClassifier(config, model).eval()
+    if model.encoder._supports_sdpa:
+        model.encoder.set_attn_implementation("sdpa")
+    model.encoder.config.id2label = {int(level): str(int(level)) for level in Level}
+    separator = Separator.of(tokenizer.backend_tokenizer)
+    wrapped = _LevelClassifier(model, separator).eval()
     if compiled:
         wrapped = wrapped.bfloat16()
         wrapped.compile(dynamic=True)

@@ -16,6 +16,12 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 HEAD_WIDTH: Final = 32
 """Width of an attention head in MiniLM; `benchmarks.torch_model` checks it by comparing logits."""
 
+WORDS: Final = "encoder.embeddings.word_embeddings.weight"
+
+SMOOTHING: Final = "_smoothing"
+"""End of the name of what `training.quantization` takes an activation times, so that its channels
+are more alike; the rows of the matrix after it were divided by the same."""
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -25,33 +31,33 @@ class _Rewriter:
     def __init__(self, graph: GraphProto, *, keep_int8: bool) -> None:
         self.arrays: Arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
         self.makers = {output: node for node in graph.node for output in node.output}
-        self.users: dict[str, list[NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self.users.setdefault(name, []).append(node)
         self._nodes = list(graph.node)
         self._keep_int8 = keep_int8
-        self._dropped: set[str] = set()
 
     def nodes(self) -> list[NodeProto]:
         """Return the nodes of the graph in floating point, in an order that runs."""
-        rewritten = [found for node in self._nodes for found in self._rewritten(node)]
-        return [node for node in rewritten if node.name not in self._dropped]
+        return [found for node in self._nodes for found in self._rewritten(node)]
 
     def _rewritten(self, node: NodeProto) -> list[NodeProto]:
-        if node.op_type == "QuantizeLinear":
+        if node.op_type == "QuantizeLinear" or self._smooths(node):
             return []
         if node.op_type == "MatMulIntegerToFloat":
             return self._product(node)
         if node.op_type == "Gather" and node.input[0].endswith("_quantized"):
-            return self._table(node)
+            return [self._table(node)]
+        if node.op_type == "DequantizeLinear":  # of gathered rows, which are in fp32 already
+            return [helper.make_node("Identity", [node.input[0]], list(node.output), node.name)]
         return [node]
 
     def _product(self, node: NodeProto) -> list[NodeProto]:
         """The product in integers becomes one of the activation before it was rounded."""
         rounded, matrix, *_, bias = node.input
-        activation = self.makers[rounded].input[0]
-        weight, made = self._weight(matrix.removesuffix("_quantized"))
+        activation, factor = self.makers[rounded].input[0], None
+        maker = self.makers.get(activation)
+        if maker and self._smooths(maker):
+            activation, name = maker.input
+            factor = self.arrays[name][:, None]
+        weight, made = self._weight(matrix.removesuffix("_quantized"), factor)
         (output,) = node.output
         if bias.endswith("_zero_point"):  # no bias
             return [*made, helper.make_node("MatMul", [activation, weight], [output], node.name)]
@@ -62,29 +68,31 @@ class _Rewriter:
             helper.make_node("Add", [times, bias], [output], f"{node.name}_bias"),
         ]
 
-    def _table(self, node: NodeProto) -> list[NodeProto]:
-        """Gather, DequantizeLinear become one Gather of the table in fp32."""
-        (exact,) = self.users[node.output[0]]
-        self._dropped.add(exact.name)
+    def _smooths(self, node: NodeProto) -> bool:
+        """Return whether a node is for rounding alone; integers need it, exact products do not."""
+        return not self._keep_int8 and node.op_type == "Mul" and node.input[1].endswith(SMOOTHING)
+
+    def _table(self, node: NodeProto) -> NodeProto:
+        """Rows are gathered from the table in fp32."""
         name = node.input[0].removesuffix("_quantized")
         self._multiply_out(name)
-        return [helper.make_node("Gather", [name, node.input[1]], list(exact.output), node.name)]
+        return helper.make_node("Gather", [name, node.input[1]], list(node.output), node.name)
 
-    def _weight(self, name: str) -> tuple[str, list[NodeProto]]:
+    def _weight(self, name: str, factor: np.ndarray | None) -> tuple[str, list[NodeProto]]:
         if not self._keep_int8:
-            self._multiply_out(name)
+            self._multiply_out(name, factor)
             return name, []
         parts = [f"{name}_{part}" for part in ("quantized", "scale", "zero_point")]
         made = helper.make_node("DequantizeLinear", parts, [name], f"{name}_exact", axis=1)
         return name, [made]
 
-    def _multiply_out(self, name: str) -> None:
+    def _multiply_out(self, name: str, factor: np.ndarray | None = None) -> None:
         if name not in self.arrays:
             whole, scale, zero = (
                 self.arrays[f"{name}_{part}"] for part in ("quantized", "scale", "zero_point")
             )
-            exact = whole.astype(np.float32) - zero.astype(np.float32)
-            self.arrays[name] = (exact * scale).astype(np.float32)
+            exact = (whole.astype(np.float32) - zero.astype(np.float32)) * scale
+            self.arrays[name] = (exact if factor is None else exact * factor).astype(np.float32)
 
 
 def float_network(path: Path, *, keep_int8: bool = False) -> ModelProto:
@@ -147,29 +155,41 @@ def state_of(model: ModelProto) -> Arrays:
     return {name.removeprefix("model."): array for name, array in named.items()}
 
 
-def is_bert(network: Path) -> bool:
-    """Return whether a network is a BERT, which alone can be taken apart here."""
-    names = (each.name for each in onnx.load(network).graph.initializer)
-    return any("token_type_embeddings" in name for name in names)
-
-
 def encoder_options(model: ModelProto) -> dict[str, Any]:
-    """Return the arguments of transformers' `BertConfig` for a network in fp32."""
+    """Return the arguments of transformers' `AutoConfig.for_model` for a network in fp32.
+
+    Raises:
+        ValueError: It is neither a BERT nor an MPNet.
+    """
     state = state_of(model)
-    words, width = state["encoder.embeddings.word_embeddings.weight"].shape
+    kind = _kind_options(state)
+    words, width = state[WORDS].shape
     norm = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
     epsilon = next(each.f for each in norm.attribute if each.name == "epsilon")
     layers = {name.split(".")[3] for name in state if name.startswith("encoder.encoder.layer.")}
-    return {
+    return kind | {
         "vocab_size": words,
         "hidden_size": width,
         "num_hidden_layers": len(layers),
-        "num_attention_heads": width // HEAD_WIDTH,
         "intermediate_size": len(state["encoder.encoder.layer.0.intermediate.dense.bias"]),
         "max_position_embeddings": len(state["encoder.embeddings.position_embeddings.weight"]),
-        "type_vocab_size": len(state["encoder.embeddings.token_type_embeddings.weight"]),
         "layer_norm_eps": float(epsilon),
         "hidden_act": "relu"
         if any(node.op_type == "Relu" for node in model.graph.node)
         else "gelu",
     }
+
+
+def _kind_options(state: Arrays) -> dict[str, Any]:
+    """Return what only networks of this kind have."""
+    segments = state.get("encoder.embeddings.token_type_embeddings.weight")
+    distances = state.get("encoder.encoder.relative_attention_bias.weight")
+    if segments is not None:
+        heads = state[WORDS].shape[1] // HEAD_WIDTH
+        kind = {"model_type": "bert", "type_vocab_size": len(segments)}
+        return kind | {"num_attention_heads": heads}
+    if distances is not None:
+        buckets, heads = distances.shape
+        kind = {"model_type": "mpnet", "relative_attention_num_buckets": buckets}
+        return kind | {"num_attention_heads": heads}
+    raise ValueError("only a BERT or an MPNet can be taken apart here, and this is neither")

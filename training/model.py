@@ -260,6 +260,11 @@ def _encoder_options(config: PretrainedConfig) -> dict[str, Any]:
     return options
 
 
+def new_encoder(config: PretrainedConfig) -> PreTrainedModel:
+    """Return an encoder with random weights, as a checkpoint holds it."""
+    return AutoModel.from_config(config, **_encoder_options(config))
+
+
 def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
     """Return the layers of an encoder, from below."""
     return next(part for part in encoder.modules() if isinstance(part, nn.ModuleList))
@@ -335,8 +340,7 @@ def load_checkpoint(
     if not (folder / SETTINGS_FILE).is_file():
         raise DeescError(f"no checkpoint in {folder}: {SETTINGS_FILE} is missing")
     about = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    config = AutoConfig.from_pretrained(folder)
-    encoder = AutoModel.from_config(config, **_encoder_options(config))
+    encoder = new_encoder(AutoConfig.from_pretrained(folder))
     model = EscalationModel(encoder, about["level_head"])
     load_model(model, str(folder / WEIGHTS_FILE))
     return (
