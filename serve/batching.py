@@ -9,7 +9,7 @@ import math
 import random
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -27,9 +27,9 @@ ITEM_COST: Final = 100
 MAX_COST: Final = 4_000
 """Cost of one batch, in characters: bounds how long a short text waits behind long ones."""
 
-MAX_LOAD: Final = 2 * MAX_COST
-"""Cost of all that waits or is computed, in characters: who is accepted waits for two batches,
-however fast model and machine are."""
+MAX_LOAD: Final = MAX_COST * 3 // 2
+"""Cost of all that waits or is computed, in characters. Who is accepted then waits for a batch and
+a half at most, however fast model and machine are."""
 
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
@@ -141,16 +141,29 @@ class Batcher:
         self.admit(len(utterances))
         predictions: list[Prediction] = []
         loop = asyncio.get_running_loop()
-        for start in range(0, len(utterances), self._max_batch):
+        for batch in self._batches(utterances):
             chunk = [
                 Waiting(utterance, deadline, loop.create_future(), cost_of(utterance))
-                for utterance in utterances[start : start + self._max_batch]
+                for utterance in batch
             ]
             self._waiting += chunk
             self._waiting_cost += sum(item.cost for item in chunk)
             self._wake.set()
             predictions += await asyncio.gather(*(item.future for item in chunk))
         return predictions
+
+    def _batches(self, utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
+        """Cut utterances into what one batch takes."""
+        batch: list[Utterance] = []
+        cost = 0
+        for utterance in utterances:
+            cost += cost_of(utterance)
+            if batch and (len(batch) == self._max_batch or cost > MAX_COST):
+                yield batch
+                batch, cost = [], cost_of(utterance)
+            batch.append(utterance)
+        if batch:
+            yield batch
 
     def _retry_after(self) -> float:
         """Return when the queue will have been served, spread so that not all come back at once."""

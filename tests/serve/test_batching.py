@@ -217,6 +217,22 @@ def test_a_large_call_takes_a_batch_of_the_queue_at_a_time(gate):
     assert max(map(len, gate.batches)) == 4
 
 
+def test_a_large_call_of_long_texts_leaves_room_for_others(gate):
+    long = "a" * (MAX_COST // 2 - ITEM_COST)
+
+    async def scenario():
+        waits = Waits(gate)
+        large = await waits.ask(*[long] * 5)
+        await asyncio.to_thread(gate.entered.wait, 10)
+        small = await waits.ask("fine")
+        gate.open()
+        await asyncio.gather(large, small)
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    assert [len(batch) for batch in gate.batches] == [2, 1, 2, 1]
+
+
 def test_a_fault_of_one_does_not_spoil_its_batch(gate, classifier):
     class Faulty:
         def predict_batch(self, turns, *args, **kwargs):
