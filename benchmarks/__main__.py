@@ -93,7 +93,10 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if found := goals(figures["contenders"]):
             figures["goals"] = found
     if "overhead" in options.parts:
-        figures["overhead"] = _overhead(settings, texts, short, quick=options.quick)
+        figures["overhead"] = {
+            name: _overhead(settings, name, texts, short, quick=options.quick)
+            for name in ("default", "fast")
+        }
     if "roofline" in options.parts:
         size, repeats = (256, 1) if options.quick else (2048, 5)
         figures["roofline"] = roofline.measure(bundle.path, size=size, repeats=repeats)
@@ -104,12 +107,12 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _overhead(
-    settings: Settings, texts: Sequence[Text], short: Text, *, quick: bool
+    settings: Settings, bundle: str, texts: Sequence[Text], short: Text, *, quick: bool
 ) -> dict[str, Any]:
     calls, batches = (6, 2) if quick else (300, 9)
     found: dict[str, Any] = {}
     log = settings.folder / "overhead.log"
-    with Worker("benchmarks.overhead", str(settings.folder), log=log) as worker:
+    with Worker("benchmarks.overhead", str(settings.folder), bundle, log=log) as worker:
         for name, chosen in (("27 words", [short] * 32), ("mix", texts[:256])):
             worker.ask("keep", [asdict(each) for each in chosen])
             worker.ask("batch_ms", 1)

@@ -1,6 +1,6 @@
 """What this package adds to a tokenizer and `session.run`: measured call by call in one process.
 
-    python -m benchmarks.overhead FOLDER
+    python -m benchmarks.overhead FOLDER BUNDLE
 
 The other side reads the same texts with the same session, so the difference is Python: checking
 texts, the rule for context and long texts, calibration, and building predictions.
@@ -31,17 +31,16 @@ class Overhead:
     """Both sides over one session.
 
     Args:
-        settings: Where the bundle is.
+        settings: Where the bundles are.
+        bundle: Path of the one that is measured.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._ours = Deesc(settings.default)
+    def __init__(self, settings: Settings, bundle: Path) -> None:
+        self._ours = Deesc(bundle)
         # The very session: two of them would differ by their memory and threads.
         session = self._ours.classifier._network._session
         # All outputs, as ours takes them; Plain reads the first.
-        self._plain = Plain(
-            settings, settings.default, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0]
-        )
+        self._plain = Plain(settings, bundle, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0])
         self._inputs: tuple[list[Any], list[Any]] = ([], [])
 
     def keep(self, texts: Sequence[dict[str, Any]]) -> int:
@@ -120,7 +119,8 @@ def summary(one: Sequence[Sequence[float]], batch: Sequence[Sequence[float]]) ->
 def main() -> None:
     """Open both sides, then answer questions."""
     answer = private_output()
-    overhead = Overhead(Settings.read(Path(sys.argv[1])))
+    settings = Settings.read(Path(sys.argv[1]))
+    overhead = Overhead(settings, settings.bundle(sys.argv[2]))
     answer({})
     serve(overhead, answer)
 

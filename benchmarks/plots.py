@@ -54,7 +54,7 @@ def _comparison(contenders: Figures) -> Figure:
     )
     for axes, (key, label) in zip(panels, measures, strict=True):
         for number, (name, each) in enumerate(shown, start=1):
-            colour = ORANGE if name == OURS else BLUE
+            colour = ORANGE if name.startswith(OURS) else BLUE
             x, y = each[key], each["level_macro_f1"]
             axes.plot(x, y, "o", color=colour, markersize=8, label=f"{number}  {each['title']}")
             # Several have nearly the same weights, so their labels would lie on each other.

@@ -89,19 +89,23 @@ def _with_ratio(each: Figures, key: str, digits: int = 2) -> str:
 
 def _overhead(overhead: Figures) -> list[str]:
     rows = [
-        "| texts | `predict` ms | tokenizer + session ms | added ms | `predict_batch` adds |",
-        "| --- | --- | --- | --- | --- |",
+        "| bundle | texts | `predict` ms | tokenizer + session ms | added ms |"
+        " `predict_batch` adds |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, each in overhead.items():
-        if name != "stages_us":
-            rows.append(
-                f"| {name} | {each['predict_ms']:.2f} | {each['plain_ms']:.2f} |"
-                f" {each['added_ms']:.3f} (at most {each['added_ms_bar']}) |"
-                f" {each['batch_added_percent']:.1f} % (at most"
-                f" {each['batch_added_percent_bar']:.0f} %) |"
-            )
-    stages = ", ".join(f"{name} {value:.0f}" for name, value in overhead["stages_us"].items())
-    return [*rows, "", f"Microseconds of `predict` outside of the network: {stages}."]
+    for bundle, figures in overhead.items():
+        for name, each in figures.items():
+            if name != "stages_us":
+                rows.append(
+                    f"| {bundle} | {name} | {each['predict_ms']:.2f} | {each['plain_ms']:.2f} |"
+                    f" {each['added_ms']:.3f} (at most {each['added_ms_bar']}) |"
+                    f" {each['batch_added_percent']:.1f} % (at most"
+                    f" {each['batch_added_percent_bar']:.0f} %) |"
+                )
+    for bundle, figures in overhead.items():
+        stages = ", ".join(f"{name} {value:.0f}" for name, value in figures["stages_us"].items())
+        rows += ["", f"Microseconds of `predict` outside of the network, {bundle}: {stages}."]
+    return rows
 
 
 def _roofline(roofline: Figures) -> list[str]:

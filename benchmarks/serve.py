@@ -304,6 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clients", type=int, default=16, help="clients of a closed loop")
     parser.add_argument("--out", type=Path, help="folder for serve.json and its README's section")
     chosen = parser.parse_args(arguments)
+    if chosen.out:  # now, not after minutes of measuring
+        chosen.out.mkdir(parents=True, exist_ok=True)
     names = SCENARIOS if chosen.scenario == "all" else (chosen.scenario,)
     figures: Figures = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),

@@ -27,9 +27,9 @@ ITEM_COST: Final = 100
 MAX_COST: Final = 4_000
 """Cost of one batch, in characters: bounds how long a short text waits behind long ones."""
 
-MAX_LOAD: Final = MAX_COST * 3 // 2
-"""Cost of all that waits or is computed, in characters. Who is accepted then waits for a batch and
-a half at most, however fast model and machine are."""
+MAX_LOAD: Final = MAX_COST * 5 // 4
+"""Cost of all that waits or is computed, in characters, from which on others are refused. So who is
+accepted waits for little more than a batch, however fast model and machine are."""
 
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""

@@ -146,7 +146,7 @@ def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_pat
     assert set(ours["ratio"].values()) == {1.0}
     assert min(other[key] for key in ("short_p50_ms", "per_s", "cold_s", "peak_mb")) > 0
     assert ours["level_macro_f1"] > 0.5
-    assert figures["overhead"]["mix"]["plain_ms"] > 0
+    assert figures["overhead"]["fast"]["mix"]["plain_ms"] > 0
     written = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "**deesc (int8)**" in written
     assert "onnxruntime fp32" in written
