@@ -20,7 +20,8 @@ def section_of(figures: Figures, plots: Sequence[Path]) -> str:
     versions = ", ".join(f"{name} {each}" for name, each in figures["model_versions"].items())
     lines = [
         f"{machine_line(figures['machine'])}."
-        f" {figures['date']}; {versions}. Others run the default's network, {figures['weights']}."
+        f" {figures['date']}; {versions}. Others run the default's network"
+        f" or, where it says so, the medium one, {figures['weights']}."
     ]
     builders = (
         ("contenders", _contenders),

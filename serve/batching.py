@@ -27,10 +27,6 @@ ITEM_COST: Final = 100
 MAX_COST: Final = 4_000
 """Cost of one batch, in characters: bounds how long a short text waits behind long ones."""
 
-MAX_LOAD: Final = MAX_COST * 5 // 4
-"""Cost of all that waits or is computed, in characters, from which on others are refused. So who is
-accepted waits for little more than a batch, however fast model and machine are."""
-
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
 
@@ -76,7 +72,8 @@ class Batcher:
         classifier: Returns the classifier to use; asked anew for every batch, so that a new
             bundle takes over between two batches.
         max_batch: Utterances of one batch at most.
-        max_waiting: Utterances that may wait at most.
+        max_load: Cost of all that waits or is computed, in characters, from which on others are
+            refused. So who is accepted waits for so much work, however fast model and machine are.
         observe_batch: Told the size of every batch.
         observe_predictions: Told every prediction made.
     """
@@ -86,13 +83,13 @@ class Batcher:
         classifier: Callable[[], EscalationClassifier],
         *,
         max_batch: int,
-        max_waiting: int,
+        max_load: int,
         observe_batch: Callable[[int], None],
         observe_predictions: Callable[[Sequence[Prediction]], None],
     ) -> None:
         self._classifier = classifier
         self._max_batch = max_batch
-        self._max_waiting = max_waiting
+        self._max_load = max_load
         self._observe_batch = observe_batch
         self._observe_predictions = observe_predictions
         self._waiting: list[Waiting] = []
@@ -112,15 +109,13 @@ class Batcher:
         """Cost of all that is here now, in characters."""
         return self._waiting_cost + self._running_cost
 
-    def admit(self, utterances: int = 1) -> None:
-        """Refuse utterances that would have to wait too long; one may always wait.
+    def admit(self) -> None:
+        """Refuse utterances that would have to wait too long; one call may always wait.
 
         Raises:
             BusyError: The queue is full.
         """
-        entering = min(utterances, self._max_batch)
-        full = self.depth + entering > self._max_waiting or self._load > MAX_LOAD
-        if self._waiting and full:
+        if self._waiting and self._load > self._max_load:
             raise BusyError(self.depth, self._retry_after())
 
     async def predict(
@@ -138,7 +133,7 @@ class Batcher:
             BusyError: The queue is full; nothing was queued.
             ExpiredError: The deadline passed before the work began.
         """
-        self.admit(len(utterances))
+        self.admit()
         predictions: list[Prediction] = []
         loop = asyncio.get_running_loop()
         for batch in self._batches(utterances):
@@ -158,12 +153,16 @@ class Batcher:
         cost = 0
         for utterance in utterances:
             cost += cost_of(utterance)
-            if batch and (len(batch) == self._max_batch or cost > MAX_COST):
+            if not self._has_room(batch, cost):
                 yield batch
                 batch, cost = [], cost_of(utterance)
             batch.append(utterance)
         if batch:
             yield batch
+
+    def _has_room(self, batch: Sequence[object], cost: int) -> bool:
+        """Return whether a batch may have one more that brings it to a cost."""
+        return not batch or (len(batch) < self._max_batch and cost <= MAX_COST)
 
     def _retry_after(self) -> float:
         """Return when the queue will have been served, spread so that not all come back at once."""
@@ -214,7 +213,7 @@ class Batcher:
                 item.future.set_exception(ExpiredError())
                 continue
             cost += item.cost
-            if not batch or (len(batch) < self._max_batch and cost <= MAX_COST):
+            if self._has_room(batch, cost):
                 batch.append(item)
             else:
                 left.append(item)

@@ -35,7 +35,12 @@ class Settings:
     reuse_port: bool = _flag(False, "let another server share the port, to hand over without a gap")
 
     max_batch: int = _flag(16, "utterances in one forward pass; 1 turns batching off", least=1)
-    max_waiting: int = _flag(64, "utterances that may wait; more are refused at once", least=1)
+    max_load: int = _flag(
+        5_000,
+        "characters that wait or are computed, and 100 for each utterance, from which on others are"
+        " refused at once",
+        least=1,
+    )
     max_characters: int = _flag(10_000, "characters of one text", least=1)
     max_turns: int = _flag(200, "turns of one conversation or context", least=1)
     max_requests: int = _flag(500, "utterances in one PredictBatch", least=1)

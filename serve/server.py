@@ -61,7 +61,7 @@ class Service:
         self.batcher = Batcher(
             lambda: self.model.current,
             max_batch=settings.max_batch,
-            max_waiting=settings.max_waiting,
+            max_load=settings.max_load,
             observe_batch=self._metrics.batch,
             observe_predictions=self._metrics.predictions,
         )

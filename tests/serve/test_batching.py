@@ -10,21 +10,23 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import ITEM_COST, MAX_COST, MAX_LOAD, RECENT_BATCHES, Batcher
+from serve.batching import ITEM_COST, MAX_COST, RECENT_BATCHES, Batcher
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
 from serve.requests import Utterance
+
+MAX_LOAD = 5_000
 
 
 class Waits:
     """What a batcher did, and the calls that wait on it."""
 
-    def __init__(self, classifier, max_batch=32, max_waiting=64):
+    def __init__(self, classifier, max_batch=32, max_load=MAX_LOAD):
         self.sizes, self.predictions = [], []
         self.batcher = Batcher(
             lambda: classifier,
             max_batch=max_batch,
-            max_waiting=max_waiting,
+            max_load=max_load,
             observe_batch=self.sizes.append,
             observe_predictions=self.predictions.extend,
         )
@@ -109,7 +111,7 @@ def test_expired_and_cancelled_work_is_never_computed(gate):
 
 def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
     async def scenario():
-        waits = Waits(gate, max_waiting=2)
+        waits = Waits(gate, max_load=2 * ITEM_COST + len("the") + len("late"))
         calls = [await waits.ask_busy(gate), await waits.ask("late"), await waits.ask("again")]
         refused = await waits.ask("fine")
         with pytest.raises(BusyError, match=r"already \(2\)") as caught:
@@ -203,7 +205,7 @@ def test_the_model_gives_way_to_the_event_loop(gate):
 
 def test_a_large_call_takes_a_batch_of_the_queue_at_a_time(gate):
     async def scenario():
-        waits = Waits(gate, max_batch=4, max_waiting=8)
+        waits = Waits(gate, max_batch=4)
         busy = await waits.ask_busy(gate)
         large = await waits.ask(*["late"] * 30)
         assert waits.batcher.depth == 4

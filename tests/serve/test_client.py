@@ -211,7 +211,7 @@ def test_the_pause_that_the_server_asks_for_is_kept(connect, flaky):
 
 
 def test_a_full_server_is_asked_again_until_it_has_room(connect, start, gate):
-    service = start(max_waiting=1)
+    service = start(max_load=1)
     service.model.current = gate
     client = connect(service.port)
     answers = []

@@ -142,7 +142,7 @@ def test_a_malformed_message_ends_its_stream(channel):
 @pytest.fixture
 def busy(start, gate):
     """A server whose model is at work on "the" until the gate opens, and its stub."""
-    service = start(max_waiting=2)
+    service = start(max_load=250)  # room for two short texts to wait
     service.model.current = gate
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         stub = pb_grpc.EscalationServiceStub(channel)
