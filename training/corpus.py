@@ -10,6 +10,7 @@ from typing import Any
 
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.rendering import render_turn
 from deesc_model.types import Turn
 
 CHANNELS = ("phone", "chat", "email", "social")
@@ -139,8 +140,8 @@ def select_split(
 
 
 def fingerprint(rows: Iterable[Utterance]) -> str:
-    """Return the sha256 over all rows, whatever file or order they came in."""
-    lines = sorted(to_json(row) for row in rows)
+    """Return the sha256 over all rows and what came before them, in whatever order they are."""
+    lines = sorted("\n".join([to_json(row), *map(render_turn, row.context)]) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

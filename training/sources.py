@@ -3,8 +3,9 @@
 python -m training.sources                     from data/raw
 python -m training.sources --sources FOLDER --out data/raw/joined.jsonl
 
-A source is a file NAME.jsonl or NAME.jsonl.gz of objects with ``id`` and ``text``. What stands
-in data/sources.toml says where the originals are published and how the ids follow from them.
+A source is a file NAME.jsonl or NAME.jsonl.gz of objects with ``id``, ``text`` and, where the
+turns before it are known, ``context``: a list of ``"SPEAKER: what was said"``, oldest first. What
+stands in data/sources.toml says where the originals are published and how the ids follow from them.
 """
 
 import argparse
@@ -18,7 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deesc_model.errors import DeescError
+from deesc_model.errors import DeescError, InvalidInputError
+from deesc_model.rendering import render_turn
+from deesc_model.types import Turn
 from training.corpus import DataError, Utterance
 
 log = logging.getLogger("training")
@@ -32,6 +35,24 @@ UNUSED = "unused"
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a text's sha256 that an annotation carries."""
+
+UNSAID = "_"
+"""What stands in a context for a turn in which nothing was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """One row of a source's file.
+
+    Attributes:
+        id: Source and place in it, for example ``"xci:17"``.
+        text: The utterance.
+        context: The turns before it, oldest first, if the source has them.
+    """
+
+    id: str
+    text: str
+    context: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +84,14 @@ class JoinedSource:
 
     Attributes:
         name: The source's name.
-        texts: Annotation and text of each row that was found and is the one that was labelled.
+        texts: Labels and text of each row that was found and is the one that was labelled.
         customers: Labelled rows that are a customer's utterance, here or not.
         missing: Labelled rows whose id the file lacks, or all if there is no file.
         changed: Rows whose text is not the one that was labelled.
     """
 
     name: str
-    texts: tuple[tuple[Annotation, str], ...]
+    texts: tuple[tuple[Annotation, SourceText], ...]
     customers: int
     missing: int
     changed: int
@@ -110,12 +131,12 @@ def join_source(annotations: Path, folder: Path) -> JoinedSource:
     """
     labelled = {row.id: row for row in read_annotations(annotations)}
     texts, changed, found = [], 0, set()
-    for name, text in read_texts(folder, annotations.stem):
-        if name not in labelled or name in found:
+    for row in read_texts(folder, annotations.stem):
+        if row.id not in labelled or row.id in found:
             continue
-        found.add(name)
-        if text_hash(text) == labelled[name].text_sha256:
-            texts.append((labelled[name], text))
+        found.add(row.id)
+        if text_hash(row.text) == labelled[row.id].text_sha256:
+            texts.append((labelled[row.id], row))
         else:
             changed += 1
     customers = sum(not row.skip for row in labelled.values())
@@ -153,7 +174,7 @@ def load_sources(
             log.warning(
                 "%s: %d texts are not the labelled ones, left out", joined.name, joined.changed
             )
-        for label, text in joined.texts:
+        for label, row in joined.texts:
             split = split_of.get(label.id, "train")
             if joined.name == held_out:
                 split = "test"
@@ -161,20 +182,20 @@ def load_sources(
                 split = UNUSED
             if label.skip or split == UNUSED:
                 continue
-            rows.append(to_utterance(label, text, split, joined.name, about[joined.name]))
+            rows.append(to_utterance(label, row, split, joined.name, about[joined.name]))
     if held_out and not any(row.source == held_out for row in rows):
         raise DataError(f"no labelled text of {held_out!r} in {folder}, so it cannot be held out")
     return rows
 
 
 def to_utterance(
-    label: Annotation, text: str, split: str, source: str, about: Mapping[str, str]
+    label: Annotation, row: SourceText, split: str, source: str, about: Mapping[str, str]
 ) -> Utterance:
     """Return a public text and its labels as an utterance of a customer.
 
     Args:
         label: The labels.
-        text: What was labelled.
+        row: What was labelled.
         split: Where it belongs.
         source: The source's name.
         about: What `read_about` says of this source.
@@ -183,7 +204,7 @@ def to_utterance(
         conversation_id=label.id,
         turn=0,
         speaker="customer",
-        text=text,
+        text=row.text,
         level=label.level,
         triggers=label.triggers,
         signals=label.signals,
@@ -191,6 +212,7 @@ def to_utterance(
         domain=about["domain"],
         arc="",
         split=split,
+        context=row.context,
         source=source,
     )
 
@@ -221,8 +243,8 @@ def join_sources(
     return [join_source(file, folder) for file in files]
 
 
-def read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
-    """Yield id and text of each row of a source's file, if there is one.
+def read_texts(folder: Path, source: str) -> Iterator[SourceText]:
+    """Yield each row of a source's file, if there is one.
 
     Raises:
         DataError: A line cannot be read; the message names file and line.
@@ -238,10 +260,27 @@ def read_texts(folder: Path, source: str) -> Iterator[tuple[str, str]]:
             try:
                 for number, line in enumerate(lines, start=1):  # noqa: B007
                     row = json.loads(line)
-                    yield str(row["id"]), str(row["text"])
-            except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+                    context = tuple(_turns(row.get("context", ())))
+                    yield SourceText(str(row["id"]), str(row["text"]), context)
+            except (
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                EOFError,
+                OSError,
+                InvalidInputError,
+            ) as error:
                 raise DataError(f"{file}:{number}: not a source text: {error!r}") from None
         return
+
+
+def _turns(context: Sequence[str]) -> Iterator[Turn]:
+    """Yield the turns of a row's context; `UNSAID` ones are none."""
+    for line in context:
+        speaker, _, text = line.partition(": ")
+        if text.strip() not in ("", UNSAID):
+            yield Turn(speaker, text)
 
 
 def report(joined: Sequence[JoinedSource], about: Mapping[str, Mapping[str, str]]) -> str:
@@ -269,7 +308,11 @@ def report(joined: Sequence[JoinedSource], about: Mapping[str, Mapping[str, str]
 
 def _write(joined: Sequence[JoinedSource], out: Path) -> None:
     """Write labels with their texts, the file whole or not at all."""
-    rows = (asdict(label) | {"text": text} for part in joined for label, text in part.texts)
+    rows = (
+        asdict(label) | {"text": row.text, "context": [render_turn(turn) for turn in row.context]}
+        for part in joined
+        for label, row in part.texts
+    )
     partial = out.with_name(out.name + ".partial")
     partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     partial.replace(out)

@@ -35,10 +35,10 @@ def load_unlabelled(folder: Path, annotations: Path, *, held_out: str = "") -> l
     rows = []
     for file in sorted(annotations.glob("*.jsonl")):
         labelled = {row.id for row in read_annotations(file)}
-        for name, text in read_texts(folder, file.stem) if file.stem != held_out else ():
-            if name not in labelled and text.strip():
-                blank = Annotation(name, "", 0, (), (), 0)
-                rows.append(to_utterance(blank, text, UNLABELLED, file.stem, about[file.stem]))
+        for row in read_texts(folder, file.stem) if file.stem != held_out else ():
+            if row.id not in labelled and row.text.strip():
+                blank = Annotation(row.id, "", 0, (), (), 0)
+                rows.append(to_utterance(blank, row, UNLABELLED, file.stem, about[file.stem]))
     return rows
 
 

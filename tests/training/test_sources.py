@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deesc_model.labels import SIGNALS, TRIGGERS
+from deesc_model.types import Turn
 from training import sources
 from training.sources import join_source, load_sources, read_annotations, text_hash
 
@@ -34,7 +35,7 @@ def test_labels_meet_the_text_that_was_labelled(tmp_path, name):
     texts = [{"id": "xci:1", "text": "it is late"}, {"id": "xci:2", "text": "edited since"}]
     write(tmp_path / "raw" / name, [*texts, {"id": "xci:9", "text": "nobody labelled this"}])
     joined = join_source(annotations, tmp_path / "raw")
-    assert [(row.id, row.triggers, text) for row, text in joined.texts] == [
+    assert [(label.id, label.triggers, row.text) for label, row in joined.texts] == [
         ("xci:1", ("delay",), "it is late")
     ]
     assert (joined.missing, joined.changed) == (1, 1)
@@ -57,6 +58,26 @@ def test_the_command_says_what_is_missing_and_where_it_is_published(tmp_path, ca
     assert "PolyAI-LDN/task-specific-datasets" in shown
     write(tmp_path / "raw" / "banking77.jsonl", [{"id": "banking77:test:1", "text": "changed"}])
     assert sources.main([*options, "--sources", str(tmp_path / "raw")]) == 1
+
+
+def test_a_text_keeps_the_turns_before_it(tmp_path):
+    labels = [label("convabuse:1", "as I said"), label("convabuse:2", "hello")]
+    annotations = write(tmp_path / "annotations" / "convabuse.jsonl", labels)
+    before = ["customer: it's late: two days", "agent: Which parcel?"]
+    texts = [
+        {"id": "convabuse:1", "text": "as I said", "context": before},
+        {"id": "convabuse:2", "text": "hello", "context": ["customer: _", "agent: _"]},
+    ]
+    write(tmp_path / "raw" / "convabuse.jsonl", texts)
+    said, greeting = load_sources(tmp_path / "raw", annotations.parent)
+    assert said.context == (
+        Turn("customer", "it's late: two days"),
+        Turn("agent", "Which parcel?"),
+    )
+    assert greeting.context == ()
+    write(tmp_path / "raw" / "convabuse.jsonl", [{**texts[0], "context": ["bot: Which?"]}])
+    with pytest.raises(sources.DataError, match=r"convabuse.jsonl:1: .*speaker"):
+        join_source(annotations, tmp_path / "raw")
 
 
 def test_a_damaged_file_is_named_by_line(tmp_path):
