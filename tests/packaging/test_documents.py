@@ -105,7 +105,9 @@ def test_the_first_screen_of_the_readme_has_both_commands_and_an_example():
         "data describe",
         "agreement data/corpus data/agreement/corpus-second.jsonl",
         "agreement data/corpus data/agreement/corpus-49-56-second.jsonl",
+        "agreement data/corpus data/agreement/corpus-57-60-second.jsonl",
         "agreement data/agreement/real-first.jsonl data/agreement/real-second.jsonl",
+        "agreement data/agreement/validation-first.jsonl data/agreement/validation-second.jsonl",
     ],
 )
 def test_the_data_card_shows_what_the_commands_print(command):
