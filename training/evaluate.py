@@ -277,8 +277,9 @@ def format_report(report: Mapping[str, Any]) -> str:
     )
     if public := report.get("public"):
         text += (
-            f"\n\n### Public texts\n{public['rows']:,} real customers' texts, without context;"
-            f" 95 % bootstrap intervals.\n\n{headline_table(public)}\n\n{slice_table(public)}"
+            f"\n\n### Public texts\n{public['rows']:,} real customers' texts, with the turns before"
+            f" them where their source has them; 95 % bootstrap intervals.\n\n"
+            f"{headline_table(public)}\n\n{slice_table(public)}"
         )
     return text
 

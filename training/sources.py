@@ -61,7 +61,8 @@ class Annotation:
 
     Attributes:
         id: Source and place in it, for example ``"xci:17"``.
-        text_sha256: First `HASH_DIGITS` digits of the sha256 of the text that was labelled.
+        text_sha256: First `HASH_DIGITS` digits of the sha256 of what was labelled: the turns
+            before it, if its labeller saw any, and the text; see `text_hash`.
         level: Frustration level, 0–4.
         triggers: Trigger types.
         signals: Escalation signals.
@@ -87,7 +88,7 @@ class JoinedSource:
         texts: Labels and text of each row that was found and is the one that was labelled.
         customers: Labelled rows that are a customer's utterance, here or not.
         missing: Labelled rows whose id the file lacks, or all if there is no file.
-        changed: Rows whose text is not the one that was labelled.
+        changed: Rows whose text, or the turns before it, are not those that were labelled.
     """
 
     name: str
@@ -114,9 +115,10 @@ def read_annotations(file: Path) -> list[Annotation]:
     return annotations
 
 
-def text_hash(text: str) -> str:
-    """Return the digits that `Annotation.text_sha256` holds for this text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+def text_hash(text: str, context: Sequence[Turn] = ()) -> str:
+    """Return the digits that `Annotation.text_sha256` holds for a text after these turns."""
+    read = "\n".join([*map(render_turn, context), text])
+    return hashlib.sha256(read.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def join_source(annotations: Path, folder: Path) -> JoinedSource:
@@ -135,7 +137,7 @@ def join_source(annotations: Path, folder: Path) -> JoinedSource:
         if row.id not in labelled or row.id in found:
             continue
         found.add(row.id)
-        if text_hash(row.text) == labelled[row.id].text_sha256:
+        if text_hash(row.text, row.context) == labelled[row.id].text_sha256:
             texts.append((labelled[row.id], row))
         else:
             changed += 1
@@ -302,6 +304,7 @@ def report(joined: Sequence[JoinedSource], about: Mapping[str, Mapping[str, str]
         lines += [
             f"- {part.name}: {origin['what']} ({origin['by']}), {origin['licence']}; in"
             f" {origin['repository']}, {origin['file']}. Ids: {origin['id']}."
+            + (f" Context: {origin['context']}." if "context" in origin else "")
         ]
     return "\n".join(lines)
 

@@ -61,7 +61,9 @@ def test_the_command_says_what_is_missing_and_where_it_is_published(tmp_path, ca
 
 
 def test_a_text_keeps_the_turns_before_it(tmp_path):
+    turns = (Turn("customer", "it's late: two days"), Turn("agent", "Which parcel?"))
     labels = [label("convabuse:1", "as I said"), label("convabuse:2", "hello")]
+    labels[0]["text_sha256"] = text_hash("as I said", turns)
     annotations = write(tmp_path / "annotations" / "convabuse.jsonl", labels)
     before = ["customer: it's late: two days", "agent: Which parcel?"]
     texts = [
@@ -70,11 +72,10 @@ def test_a_text_keeps_the_turns_before_it(tmp_path):
     ]
     write(tmp_path / "raw" / "convabuse.jsonl", texts)
     said, greeting = load_sources(tmp_path / "raw", annotations.parent)
-    assert said.context == (
-        Turn("customer", "it's late: two days"),
-        Turn("agent", "Which parcel?"),
-    )
+    assert said.context == turns
     assert greeting.context == ()
+    write(tmp_path / "raw" / "convabuse.jsonl", [{**texts[0], "context": before[1:]}, texts[1]])
+    assert join_source(annotations, tmp_path / "raw").changed == 1
     write(tmp_path / "raw" / "convabuse.jsonl", [{**texts[0], "context": ["bot: Which?"]}])
     with pytest.raises(sources.DataError, match=r"convabuse.jsonl:1: .*speaker"):
         join_source(annotations, tmp_path / "raw")
@@ -107,7 +108,7 @@ def test_every_annotated_source_says_where_it_is_published():
     about = sources.read_about(ROOT / "data/sources.toml")
     assert {file.stem for file in SHIPPED} == set(about)
     wanted = {"what", "by", "repository", "file", "licence", "id", "channel", "domain"}
-    assert all(set(origin) == wanted for origin in about.values())
+    assert all(set(origin) - {"context"} == wanted for origin in about.values())
 
 
 def split_list(name):
