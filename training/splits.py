@@ -1,13 +1,14 @@
 """Give conversations to train, validation and test, 80/10/10; what has a split keeps it."""
 
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sklearn.model_selection import StratifiedGroupKFold
 
 from training.assembly import origin
-from training.corpus import Utterance
+from training.corpus import DataError, Utterance
 from training.near_duplicates import find_near_duplicates
 
 SEED = 2026
@@ -18,10 +19,13 @@ def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
 
     Conversations that share a near-duplicate, and parts of one conversation, stay together (and
     join the split of a member that already has one); the rest is spread evenly over arcs and
-    channels.
+    channels. What has a split keeps it.
+
+    Raises:
+        DataError: A conversation without a split nearly repeats conversations of two.
     """
     cluster = _clusters(rows)
-    assigned = {cluster[row.conversation_id]: row.split for row in rows if row.split}
+    assigned = _held_splits(rows, cluster)
     first = {row.conversation_id: row for row in reversed(rows)}
     new = [row for row in first.values() if cluster[row.conversation_id] not in assigned]
     if len(new) >= 10:
@@ -33,7 +37,29 @@ def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
             parts = [members for _, members in folds.split(new, strata, groups)]
         for split, members in zip(("test", "validation"), parts, strict=False):
             assigned |= {groups[member]: split for member in members}
-    return [replace(row, split=assigned.get(cluster[row.conversation_id], "train")) for row in rows]
+    return [
+        row
+        if row.split
+        else replace(row, split=assigned.get(cluster[row.conversation_id], "train"))
+        for row in rows
+    ]
+
+
+def _held_splits(rows: Sequence[Utterance], cluster: Mapping[str, str]) -> dict[str, str]:
+    """Map each cluster that has conversations with a split to that split."""
+    held: dict[str, dict[str, str]] = defaultdict(dict)  # by cluster: a conversation of each split
+    for row in rows:
+        if row.split:
+            held[cluster[row.conversation_id]].setdefault(row.split, row.conversation_id)
+    for row in rows:
+        near = held.get(cluster[row.conversation_id], {})
+        if not row.split and len(near) > 1:
+            where = " and ".join(f"{name} ({split})" for split, name in near.items())
+            raise DataError(
+                f"{row.conversation_id} nearly repeats conversations of several splits, such as"
+                f" {where}: whichever it joined would give the other away; leave it out"
+            )
+    return {name: next(iter(splits)) for name, splits in held.items()}
 
 
 def _clusters(rows: Sequence[Utterance]) -> dict[str, str]:

@@ -149,6 +149,23 @@ def test_parts_of_one_conversation_share_a_split():
     assert split["d@8"] == "validation"
 
 
+def test_what_repeats_two_splits_joins_neither_and_moves_nothing():
+    """The new one is near to both, which are not near to each other."""
+    words = [*distinct(1).split(), *distinct(2).split()]
+    told = {"train": words[:-3], "test": words[3:]}
+    rows = [
+        utterance(conversation_id=split, text=" ".join(text), split=split)
+        for split, text in told.items()
+    ]
+    between = utterance(conversation_id="new", text=" ".join(words), split="")
+    assert find_near_duplicates(rows) == []
+    assert len(find_near_duplicates([*rows, between])) == 2
+    for order in (rows, rows[::-1]):
+        with pytest.raises(DataError, match=r"^new nearly repeats .*; leave it out$"):
+            assign_splits([*order, between])
+    assert assign_splits(rows) == rows
+
+
 def test_check_fails_on_duplicates_across_splits_only(tmp_path, capsys):
     near = [turn(text=SAID), turn(conversation_id="c2", text=SAID)]
     assert data.main(["check", "--corpus", str(write_rows(tmp_path, near))]) == 0
