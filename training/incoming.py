@@ -74,7 +74,8 @@ class Rejected:
     Attributes:
         file: Name of the file, masked.
         line: As in `NewTurn`; None if nothing in the file can be used.
-        field: What is wrong: one of `COLUMNS`, ``"line"`` or ``"file"``.
+        field: What is wrong: one of `COLUMNS`, ``"line"``, ``"file"`` or, where a conversation that
+            begins there says what another one says, ``"conversation"``.
         reason: What is wrong with it.
         cells: What the row has of `COLUMNS`, masked; nothing if it is no row. Other columns may
             hold what no mask looks for, such as birthdays, so they stay behind.

@@ -11,7 +11,9 @@ found. A file is read into memory whole; its rows without a conversation_id stan
 
 A conversation is dropped if another says the same word for word, or if half of its customer's
 turns of six words or more nearly repeat another's: in the corpus, in public texts that are here,
-in the other sets of the same folder and in those of --against.
+in the other sets of the same folder and in those of --against, and in the files themselves, where
+the longer one stays. Rows of one conversation are gathered within a file, not over files, which
+may number different conversations alike.
 """
 
 import argparse
@@ -99,33 +101,50 @@ class Intake:
         self.rejected: list[Rejected] = []
         self._name = name
         self._known = known
-        self._read = 0
+        self._read: list[Sequence[NewTurn]] = []
 
     def take(
         self, conversations: Iterable[Sequence[NewTurn]], rejected: Sequence[Rejected]
     ) -> None:
-        """Take in what a file holds."""
+        """Take in what a file holds; what is kept of it shows in the end, see `sift`."""
         self.report.files += 1
-        for conversation in conversations:
-            self._take_conversation(conversation)
+        self._read += conversations
         self.report.rows += sum(item.line is not None for item in rejected)
         self.report.rejected.update(item.field for item in rejected)
         self.rejected += rejected
 
-    def _take_conversation(self, conversation: Sequence[NewTurn]) -> None:
-        self.report.rows += len(conversation)
-        self._read += 1
-        if repeats := self._known.add([(new.turn.speaker, new.turn.text) for new in conversation]):
-            self.report.duplicates[repeats] += 1
-            return
+    def sift(self) -> None:
+        """Keep of all that was taken in what says something new, the longest first.
+
+        Of exports that overlap, an earlier one may hold the beginning of a conversation.
+        """
+        repeats = {
+            id(conversation): self._known.add(
+                [(new.turn.speaker, new.turn.text) for new in conversation]
+            )
+            for conversation in sorted(self._read, key=len, reverse=True)
+        }
+        for number, conversation in enumerate(self._read, start=1):
+            self.report.rows += len(conversation)
+            if kind := repeats[id(conversation)]:
+                self.report.duplicates[kind] += 1
+                first = conversation[0]
+                reason = (
+                    f"conversation repeats another ({kind}): one as long, longer or known before"
+                )
+                self.rejected.append(Rejected(first.file, first.line, "conversation", reason))
+            else:
+                self._keep(number, conversation)
+
+    def _keep(self, number: int, conversation: Sequence[NewTurn]) -> None:
         self.report.conversations += 1
         self.report.turns += len(conversation)
         # One conversation has one channel and domain, whatever its rows say.
         channel, domain = conversation[0].channel, conversation[0].domain
         self.turns += [
             IngestedTurn(
-                conversation_id=f"{self._name}-{self._read:06}",
-                turn=number,
+                conversation_id=f"{self._name}-{number:06}",
+                turn=turn,
                 speaker=new.turn.speaker,
                 text=new.turn.text,
                 channel=channel,
@@ -133,7 +152,7 @@ class Intake:
                 file=new.file,
                 line=new.line,
             )
-            for number, new in enumerate(conversation)
+            for turn, new in enumerate(conversation)
         ]
 
 
@@ -218,6 +237,7 @@ def _take_in(options: argparse.Namespace) -> Intake:
         intake.take(
             *read_file(file, mapped, mask, named=options.format, customers=options.customer)
         )
+    intake.sift()
     intake.report.masked = mask.counts
     if not intake.turns:
         shown = [*map(str, intake.rejected[:10]), str(intake.report)]
@@ -238,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if row.line is None:
             print(row, file=sys.stderr)
     print(intake.report)
-    print(f"written to {options.out}; rejected.jsonl there says why rows were rejected")
+    print(f"written to {options.out}; rejected.jsonl there says why rows or conversations are not")
     return 0
 
 

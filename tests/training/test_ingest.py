@@ -354,6 +354,7 @@ def test_no_file_holds_what_was_planted(tmp_path_factory, planted):
     ):
         file = write(folder / name, content)
         intake.take(*ingest.read_file(file, ingest.read_mapping(None), mask))
+    intake.sift()
     assert intake.rejected
     ingest.write(intake, folder / "out")
     assert load_ingested(folder / "out")[0].text == f"it is [{kind}] ok"
@@ -379,6 +380,30 @@ def test_what_is_known_is_dropped(run, tmp_path):
     code, folder = run(file, out="two")
     assert code == 1  # nothing is new
     assert not folder.exists()
+
+
+def test_of_exports_that_overlap_the_longer_conversation_is_kept(run, tmp_path):
+    said = [
+        "My parcel with the lamp has not come since Monday.",
+        "Which parcel number do you have, please?",
+        "It is the one that I wrote to you about twice already.",
+        "You lost it? Get me your manager at once.",
+    ]
+    rows = [
+        {"conversation_id": "a", "turn": turn, "text": text, "speaker": speaker}
+        for turn, (text, speaker) in enumerate(
+            zip(said, ("customer", "agent", "customer", "customer"), strict=True)
+        )
+    ]
+    early = write(tmp_path / "early.jsonl", "\n".join(map(json.dumps, rows[:3])))
+    late = write(tmp_path / "late.jsonl", "\n".join(map(json.dumps, rows)))
+    code, folder = run(early, late)
+    assert code == 0
+    assert [turn.text for turn in load_ingested(folder)] == said
+    assert {turn.file for turn in load_ingested(folder)} == {"late.jsonl"}
+    [row] = map(json.loads, (folder / "rejected.jsonl").read_text().splitlines())
+    assert (row["file"], row["line"], row["field"]) == ("early.jsonl", 1, "conversation")
+    assert "near" in row["reason"]
 
 
 def test_agents_may_greet_all_alike(run, tmp_path):
