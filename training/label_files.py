@@ -2,8 +2,8 @@
 
 A row to label has the fields of a kind of `TurnToLabel` and empty ``level``, ``triggers`` and
 ``signals``.
-In CSV triggers and signals are separated by spaces, commas or semicolons. By ``text_sha256`` (16
-digits, of the text with plain spaces) it shows if a text was changed meanwhile.
+In CSV triggers and signals are separated by spaces, commas or semicolons. By ``text_sha256``
+(``sha256:`` and 16 digits, of the text with plain spaces) it shows if a text was changed meanwhile.
 
 Label Studio takes the CSV file as tasks. Its JSON export is a list of tasks with ``data`` (the
 columns) and ``annotations``, each with a ``result`` of items ``{"from_name": "level", "type":
@@ -26,6 +26,8 @@ from training.corpus import FIELDS, DataError, Utterance, value_faults
 from training.sources import text_hash
 
 LABELS = ("level", "triggers", "signals")
+HASH_PREFIX = "sha256:"
+"""Without it a spreadsheet takes a hash of digits, or of digits and one "e", for a number."""
 BOM = "\ufeff"
 """By this first character spreadsheets know UTF-8."""
 
@@ -143,7 +145,7 @@ def write_queue(
 
 def _row(turn: TurnToLabel, columns: Sequence[str]) -> dict[str, Any]:
     values = asdict(turn) | {"level": None, "triggers": [], "signals": []}
-    values["text_sha256"] = _hash(turn.text)
+    values["text_sha256"] = HASH_PREFIX + _hash(turn.text)
     return {name: values[name] for name in columns}
 
 
@@ -258,7 +260,8 @@ def _utterance(item: Mapping[str, Any]) -> tuple[Utterance | None, list[str]]:
         ]
         data[name] = [label for label in vocabulary if label in labels]
     faults += [f"{name}: {message}" for name, message in value_faults(data)]
-    if not faults and item.get("text_sha256") not in (None, "", _hash(data["text"])):
+    told = str(item.get("text_sha256") or "").removeprefix(HASH_PREFIX)
+    if not faults and told not in ("", _hash(data["text"])):
         faults.append("text: is not as it was queued; perhaps a spreadsheet changed it")
     if faults:
         return None, faults

@@ -300,6 +300,15 @@ def test_illegal_labels_are_refused_by_line(run, tmp_path, capsys, labels, said)
     assert not (tmp_path / "mine").exists()
 
 
+def test_no_spreadsheet_takes_a_hash_for_a_number(run, tmp_path):
+    path = run(out="q.csv")
+    assert all(row["text_sha256"].startswith("sha256:") for row in rows_of(path))
+    first = places(path)[0]
+    bare = rows_of(path)[0]["text_sha256"].removeprefix("sha256:")  # as older files have it
+    fill(path, {first: {"level": "0", "text_sha256": bare}})
+    assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 0
+
+
 def test_a_turn_labelled_twice_is_refused(run, tmp_path, capsys):
     path = run("--count", 1, out="q.jsonl")
     fill(path, {places(path)[0]: {"level": 0}})
