@@ -33,6 +33,8 @@ class Acts:
         left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
         notes = [f"{name}: {_count(len(found), 'conversation')} read"]
         notes += [f"left out {kind} ({count})" for kind, count in left_out.items()]
+        if kept := sum(bool(session.checked) for session in desk.sessions):
+            notes.append(f"{_count(kept, 'conversation')} with checked labels kept")
         return desk.lay_out(found, self._models), ", ".join(notes)
 
     def say(self, desk: Desk, speaker: str, text: str) -> Outcome:
@@ -44,7 +46,7 @@ class Acts:
         """Leave out the latest turn."""
         session = desk.session.take_back()
         if not session.turns:
-            return desk.clear(), ""
+            return replace(desk.put(session), turn=0), ""
         return desk.put(session).look(min(desk.turn, len(session.turns) - 1), self._models), ""
 
     def clear(self, desk: Desk) -> Outcome:

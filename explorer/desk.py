@@ -52,9 +52,13 @@ class Desk:
         return self.session.steps(self.channel, self.policy)
 
     def lay_out(self, conversations: Sequence[Conversation], models: Models) -> Self:
-        """Replace everything by what was read; the first conversation comes into view."""
-        sessions = tuple(Session(item.conversation_id, item.turns) for item in conversations)
-        return replace(self, sessions=sessions, chosen=0, turn=0).view(0, models)
+        """Lay out what was read; its first conversation comes into view.
+
+        Of what lay there only conversations with labels that a person checked stay, in front.
+        """
+        kept = tuple(session for session in self.sessions if session.checked)
+        read = (Session(item.conversation_id, item.turns) for item in conversations)
+        return replace(self, sessions=(*kept, *read), turn=0).view(len(kept), models)
 
     def clear(self) -> Self:
         """Begin with an empty conversation, looked at in the same way."""

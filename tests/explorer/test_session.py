@@ -168,6 +168,20 @@ def test_many_conversations_lie_on_the_desk(acts):
     assert acts.clear(desk)[0] == Desk(model="tiny")
 
 
+def test_checked_labels_outlast_the_next_transcript(acts):
+    desk, _ = acts.read(Desk(model="tiny"), "one.txt", b"Customer: late\nAgent: fine", "", "")
+    desk, _ = acts.read(desk, "two.txt", b"Customer: idiot\nAgent: fine", "", "")
+    assert desk.names == ["1: two"]
+    desk, _ = acts.check(desk, 4, ["agent_conduct"], ["personal_abuse"])
+    desk, note = acts.read(desk, "three.txt", b"Customer: fine\nAgent: fine", "", "")
+    assert (desk.names, desk.chosen) == (["1: two", "2: three"], 1)
+    assert note == "three.txt: 1 conversation read, 1 conversation with checked labels kept"
+    assert desk.sessions[0].checked
+    for _ in range(2):
+        desk, _ = acts.take_back(desk)
+    assert desk.sessions[0].checked
+
+
 def test_the_most_frustrated_turn_is_looked_at(acts):
     raw = b"Customer: fine\nAgent: idiot\nCustomer: furious\nCustomer: fine"
     desk, _ = acts.read(Desk(model="tiny"), "pasted text", raw, "", "")
