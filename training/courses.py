@@ -1,5 +1,6 @@
 """Labelled conversations with what a bundle predicts of them, for risk and policy."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,9 @@ def predict_rows(
         classifier: The model.
         cache: Folder of earlier predictions, by model version and data.
     """
-    file = cache / f"{classifier.model_version}-{fingerprint(rows)[:8]}.jsonl"
+    places = "\n".join(f"{row.conversation_id}#{row.turn}" for row in rows)  # order counts here
+    order = hashlib.sha256(places.encode()).hexdigest()[:8]
+    file = cache / f"{classifier.model_version}-{fingerprint(rows)[:8]}-{order}.jsonl"
     if file.is_file():
         with file.open(encoding="utf-8") as stream:
             return [Prediction.from_dict(json.loads(line)) for line in stream]

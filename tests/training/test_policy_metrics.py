@@ -118,6 +118,8 @@ def test_predictions_are_kept_by_model_and_data(classifier, tmp_path, monkeypatc
     again = predict_rows(said, classifier, tmp_path)
     assert [p.to_dict() for p in again] == [p.to_dict() for p in first]
     monkeypatch.undo()
+    turned = predict_rows(said[::-1], classifier, tmp_path)
+    assert [p.level for p in turned] == [p.level for p in first][::-1]
     assert len(predict_rows(said[:2], classifier, tmp_path)) == 2
 
 
