@@ -5,6 +5,7 @@ python -m training.evaluate --bundle models/default --split test
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deesc_model.bundle import default_bundle_path, read_bundle
+from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.encoding import InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS
@@ -30,7 +31,7 @@ from deesc_model.scoring import (
 from training.baseline import TfidfBaseline
 from training.calibration import fit_calibration
 from training.config import Config, add_config_arguments, read_config
-from training.corpus import CORPUS, SPLITS, Utterance
+from training.corpus import CORPUS, SPLITS, Utterance, fingerprint
 from training.dataset import load_dataset
 from training.metrics import (
     Gold,
@@ -43,6 +44,8 @@ from training.metrics import (
 )
 from training.predict import onnx_runner, predict_logits
 from training.robustness import measure_robustness, robustness_table
+
+log = logging.getLogger("training")
 
 LENGTHS = ((1, 5), (6, 15), (16, 40), (41, 100_000))
 """Slices by length, in words, both ends included."""
@@ -250,6 +253,18 @@ def fit_baseline(splits: Mapping[str, Sequence[Utterance]], config: Config) -> A
     return lambda rows: Candidate(baseline.logits(rows), calibration)
 
 
+def warn_of_other_data(bundle: Bundle, splits: Mapping[str, Sequence[Utterance]]) -> None:
+    """Log that TF-IDF learns from other data than a bundle did, if so."""
+    here = fingerprint(row for rows in splits.values() for row in rows)
+    if bundle.manifest.data_fingerprint != here:
+        log.warning(
+            "%s was trained on other data than are here, where TF-IDF learns from %d utterances:"
+            " the difference between the two is not the model's alone",
+            bundle.manifest.model_version,
+            len(splits["train"]),
+        )
+
+
 def answer_with_network(
     path: Path, encoder: InputEncoder, calibration: Calibration, batch_size: int
 ) -> Answer:
@@ -370,6 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = answer_with_checkpoint(options.checkpoint, splits["validation"], config)
         else:
             model = answer_with_bundle(options.bundle, config)
+            warn_of_other_data(read_bundle(options.bundle), splits)
         report = evaluate(splits[options.split], model, fit_baseline(splits, config), config)
     except DeescError as error:
         print(error, file=sys.stderr)

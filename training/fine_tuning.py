@@ -290,6 +290,7 @@ def optimise(
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=1,
+        restore_callback_states_from_checkpoint=True,  # how long early stopping has waited
         load_best_model_at_end=True,
         metric_for_best_model="selection",
         greater_is_better=True,

@@ -34,6 +34,7 @@ from training.evaluate import (
     measure_rows,
     paired_figures,
     slice_masks,
+    warn_of_other_data,
 )
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.latency import latency_ratio
@@ -102,6 +103,7 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
     """
     bundle = read_bundle(challenger)
     splits = load_dataset(config)
+    warn_of_other_data(bundle, splits)
     test, answer = splits["test"], answer_with_bundle(challenger, config)
     report = evaluate(test, answer, fit_baseline(splits, config), config)
     checks = [*_absolute_checks(report, bundle.metrics, gates)]

@@ -49,6 +49,9 @@ from training.unlabelled import load_unlabelled
 
 log = logging.getLogger("training")
 
+COMMIT_FILE = "git_commit"
+"""Which commit the run in a folder began at."""
+
 
 Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker | None, Path], float]
 """A way to make a checkpoint of training and validation split, called as `fine_tune` is."""
@@ -91,7 +94,7 @@ def train(
     made_of = {"data": data, **origins}
     _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
-    commit = git_commit()
+    commit = _learned_at(run_dir)
     tags = {
         "git_commit": commit,
         "data_fingerprint": data,
@@ -187,6 +190,15 @@ def git_commit() -> str:
     return commit.strip() + ("+changes" if status.strip() else "")
 
 
+def _learned_at(run_dir: Path) -> str:
+    """Return the commit that a run began at, and the one that is checked out if it is another."""
+    file, here = run_dir / COMMIT_FILE, git_commit()
+    if not file.is_file():
+        file.write_text(here, encoding="utf-8")
+    begun = file.read_text(encoding="utf-8")
+    return begun if begun == here else f"{begun}, resumed at {here}"
+
+
 def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
     """Make the run folder anew, or check that the unfinished run in it is this one.
 
@@ -204,7 +216,8 @@ def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
         return
     for leftover in ("checkpoint", "trainer"):
         shutil.rmtree(run_dir / leftover, ignore_errors=True)
-    (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
+    for leftover in (RUN_ID_FILE, COMMIT_FILE):
+        (run_dir / leftover).unlink(missing_ok=True)
     run_dir.mkdir(parents=True, exist_ok=True)
     resolved.write_text(state, encoding="utf-8")
 

@@ -83,7 +83,7 @@ def test_the_whole_path_into_a_real_mlflow_server(tiny_config, tmp_path):
     assert not (Path(config.run_dir) / "trainer").exists()
 
 
-def test_evaluate_gives_what_training_reported(tiny_config, tmp_path, capsys):
+def test_evaluate_gives_what_training_reported(tiny_config, tmp_path, capsys, caplog):
     report = train.train(tiny_config)
     config = config_file(tiny_config, tmp_path / "c.toml")
     found = tmp_path / "report.json"
@@ -91,11 +91,15 @@ def test_evaluate_gives_what_training_reported(tiny_config, tmp_path, capsys):
     assert evaluate.main([*arguments, "--bundle", tiny_config.bundle_dir]) == 0
     again = json.loads(found.read_text())
     assert again == json.loads(json.dumps(report))
+    assert "trained on other data" not in caplog.text
     checkpoint = str(Path(tiny_config.run_dir) / "checkpoint")
     assert evaluate.main([*arguments, "--checkpoint", checkpoint]) == 0
     fp32 = json.loads(found.read_text())["metrics"]["level_qwk"]["value"]
     assert fp32 == pytest.approx(report["metrics"]["level_qwk"]["value"], abs=0.1)
     assert "| level_macro_f1 |" in capsys.readouterr().out
+    fewer = ["--set", "max_conversations=20", "--bundle", tiny_config.bundle_dir]
+    assert evaluate.main([*arguments, *fewer]) == 0
+    assert "trained on other data than are here" in caplog.text
 
 
 def test_training_ends_well_without_mlflow(tiny_config, caplog):
@@ -133,11 +137,13 @@ def test_a_killed_training_resumes_and_the_old_bundle_stays(tiny_config, tmp_pat
     )
     assert changed.returncode == 1
     assert "another configuration" in changed.stderr
+    (Path(slow.run_dir) / "git_commit").write_text("abc")
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     assert "| level_macro_f1 |" in resumed.stdout
     after = read_bundle(Path(slow.bundle_dir)).manifest
     assert after != before
+    assert after.git_commit.startswith("abc, resumed at ")
     run = mlflow.MlflowClient(slow.tracking_uri).get_run(after.training_run)
     history = mlflow.MlflowClient(slow.tracking_uri).get_metric_history(
         run.info.run_id, "validation/level_macro_f1"
