@@ -10,6 +10,8 @@ https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -122,18 +124,27 @@ class EscalationClient:
         """Follow a live conversation: yields the prediction of each turn as it comes.
 
         Args:
-            turns: May block until the next turn is said; it is read in a thread of gRPC's.
+            turns: May block until the next turn is said; it is asked for one turn after the
+                answer to the last was taken, in the same thread.
 
         Raises:
             InvalidInputError: A turn is not proper text.
             ServiceError: The server did not answer, or is stopping.
         """
-        said = (pb.MonitorConversationRequest(turn=turn_message(as_turn(t))) for t in turns)
+        requests: SimpleQueue[pb.MonitorConversationRequest | None] = SimpleQueue()
+        call = self._stub.MonitorConversation(iter(requests.get, None), metadata=self._metadata)
         try:
-            for reply in self._stub.MonitorConversation(said, metadata=self._metadata):
-                yield _read_result(reply)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
+            for turn in turns:
+                requests.put(_said(turn))
+                with _translated():
+                    reply = next(call, None)
+                yield _answer(reply)
+            requests.put(None)
+            with _translated():
+                next(call, None)
+        finally:  # also when the caller goes away between two turns
+            call.cancel()
+            requests.put(None)
 
     def model_info(self) -> dict[str, Any]:
         """Return which model answers, which labels it knows and which limits hold.
@@ -161,10 +172,8 @@ class EscalationClient:
         self.close()
 
     def _call(self, method: Any, request: Any) -> Any:
-        try:
+        with _translated():
             return method(request, timeout=self._timeout_s, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
 
 
 class AsyncEscalationClient:
@@ -221,16 +230,21 @@ class AsyncEscalationClient:
         self, turns: AsyncIterable[str | Turn]
     ) -> AsyncIterator[Prediction]:
         """As `EscalationClient.monitor_conversation`."""
-
-        async def said() -> AsyncIterator[pb.MonitorConversationRequest]:
-            async for turn in turns:
-                yield pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
-
+        call = self._stub.MonitorConversation(metadata=self._metadata)
+        replies = aiter(call)
         try:
-            async for reply in self._stub.MonitorConversation(said(), metadata=self._metadata):
-                yield _read_result(reply)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
+            async for turn in turns:
+                request = _said(turn)
+                with _translated():
+                    if not call.done():  # otherwise the reply says why
+                        await call.write(request)
+                    reply = await anext(replies, None)
+                yield _answer(reply)
+            with _translated():
+                await call.done_writing()
+                await anext(replies, None)
+        finally:
+            call.cancel()
 
     async def model_info(self) -> dict[str, Any]:
         """As `EscalationClient.model_info`."""
@@ -254,10 +268,8 @@ class AsyncEscalationClient:
         await self.close()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        try:
+        with _translated():
             return await method(request, timeout=self._timeout_s, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
@@ -301,7 +313,13 @@ def _read_results(reply: pb.PredictBatchResponse, start: int) -> list[Prediction
     return predictions
 
 
-def _read_result(reply: pb.MonitorConversationResponse) -> Prediction:
+def _said(turn: str | Turn) -> pb.MonitorConversationRequest:
+    return pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
+
+
+def _answer(reply: pb.MonitorConversationResponse | None) -> Prediction:
+    if reply is None:
+        raise ServiceError("UNAVAILABLE", "the server ended the conversation")
     if reply.HasField("error"):
         raise _error(reply.error.code, reply.error.message)
     return read_prediction(reply.prediction)
@@ -311,9 +329,14 @@ def _info(reply: pb.GetModelInfoResponse) -> dict[str, Any]:
     return MessageToDict(reply, preserving_proto_field_name=True)
 
 
-def _translated(error: grpc.RpcError) -> DeescError:
-    number, _ = error.code().value
-    return _error(number, error.details() or "no reason given")
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise what gRPC raises as the package's own errors."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        number, _ = error.code().value
+        raise _error(number, error.details() or "no reason given") from None
 
 
 def _error(number: int, message: str) -> DeescError:

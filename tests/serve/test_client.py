@@ -1,5 +1,6 @@
 """The client against a real server: the same answers as the classifier, deadlines, retries."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -34,15 +35,18 @@ class Sync:
 
         return call
 
-    def monitor_conversation(self, turns):
+    def monitor_conversation(self, turns, *arguments):
         async def said():
-            for turn in turns:
+            coming = iter(turns)
+            while (turn := await asyncio.to_thread(next, coming, None)) is not None:
                 yield turn
 
-        async def collect():
-            return [answer async for answer in self._client.monitor_conversation(said())]
+        async def following():
+            return await anext(answers, None)
 
-        return self._loop.run(collect())
+        answers = self._client.monitor_conversation(said(), *arguments)
+        while (answer := self._loop.run(following())) is not None:
+            yield answer
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -118,6 +122,59 @@ def test_a_deadline_ends_a_call(connect, start, gate):
     with pytest.raises(ServiceError) as caught:
         client.predict("late")
     assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+def triggers_until_error(answers):
+    """Return what a live conversation answered, and the error that ended it."""
+    got = []
+    try:
+        for answer in answers:
+            got.append(answer.triggers)
+    except Exception as error:
+        return got, error
+    raise AssertionError(f"nothing ended it: {got}")
+
+
+def test_a_live_conversation_answers_before_it_asks_for_more(connect, shared):
+    got = []
+
+    def say():
+        for text in ("late", "again", "fine"):
+            yield text
+            assert got.pop()
+
+    for answer in connect(shared.port).monitor_conversation(say()):
+        got.append(answer)
+    assert got == []
+
+
+def test_a_bad_turn_is_told_after_the_answers_to_the_good_ones(connect, shared):
+    got, error = triggers_until_error(connect(shared.port).monitor_conversation(["late", " "]))
+    assert got == [("delay",)]
+    assert isinstance(error, InvalidInputError)
+
+
+def test_the_callers_own_error_comes_back_to_the_caller(connect, shared):
+    def say():
+        yield "late"
+        raise KeyError("telephone")
+
+    got, error = triggers_until_error(connect(shared.port).monitor_conversation(say()))
+    assert got == [("delay",)]
+    assert isinstance(error, KeyError)
+
+
+def test_a_server_that_stops_ends_a_live_conversation(connect, start, loop):
+    service = start()
+
+    def say():
+        yield "late"
+        loop.run(service.stop())
+        yield "again"
+
+    got, error = triggers_until_error(connect(service.port).monitor_conversation(say()))
+    assert got == [("delay",)]
+    assert error.code == "UNAVAILABLE"
 
 
 def free_port():
