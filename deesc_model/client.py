@@ -54,6 +54,11 @@ _OPTIONS: Final = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # While a call runs, a silent connection is probed, as often as the server allows and however
+    # long nobody speaks. grpc.keepalive_timeout_ms alone waits for a minute.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
 ]
 
 
@@ -64,7 +69,8 @@ class EscalationClient:
         address: ``"host:port"``.
         credentials: For TLS, what `grpc.ssl_channel_credentials` returns; None is plain text.
         token: The bearer token that the server asks for.
-        timeout_s: Deadline of every call, its retries included; a live conversation has none.
+        timeout_s: Deadline of every call, its retries included. A live conversation has none, but
+            ends with an error when the connection is dead.
     """
 
     def __init__(
@@ -183,7 +189,8 @@ class AsyncEscalationClient:
         address: ``"host:port"``.
         credentials: For TLS, what `grpc.ssl_channel_credentials` returns; None is plain text.
         token: The bearer token that the server asks for.
-        timeout_s: Deadline of every call, its retries included; a live conversation has none.
+        timeout_s: Deadline of every call, its retries included. A live conversation has none, but
+            ends with an error when the connection is dead.
     """
 
     def __init__(

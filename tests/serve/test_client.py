@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+import deesc_model.client
 from deesc_model import DeescError, InvalidInputError, ServiceError, Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model.client import AsyncEscalationClient, EscalationClient
@@ -175,6 +177,25 @@ def test_a_server_that_stops_ends_a_live_conversation(connect, start, loop):
     got, error = triggers_until_error(connect(service.port).monitor_conversation(say()))
     assert got == [("delay",)]
     assert error.code == "UNAVAILABLE"
+
+
+def test_a_dead_connection_ends_a_live_conversation(connect, spawn, monkeypatch):
+    short = {"grpc.keepalive_time_ms": 1_000, "grpc.http2.ping_timeout_ms": 500}
+    options = [(key, short.get(key, value)) for key, value in deesc_model.client._OPTIONS]
+    monkeypatch.setattr("deesc_model.client._OPTIONS", options)
+    server = spawn()
+    frozen = connect(server.port)
+
+    def say():
+        yield "late"
+        server.process.send_signal(signal.SIGSTOP)  # its system still takes what is sent
+        yield "again"
+
+    got, error = triggers_until_error(frozen.monitor_conversation(say()))
+    assert got == [("delay",)]
+    assert error.code == "UNAVAILABLE"
+    server.process.send_signal(signal.SIGCONT)
+    assert frozen.predict("late").triggers == ("delay",)
 
 
 def free_port():
