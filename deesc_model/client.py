@@ -59,6 +59,8 @@ _OPTIONS: Final = [
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # A connection of its own: a server limits the calls on one, and live conversations last.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 
 

@@ -179,6 +179,29 @@ def test_a_server_that_stops_ends_a_live_conversation(connect, start, loop):
     assert error.code == "UNAVAILABLE"
 
 
+def test_a_live_conversation_that_is_left_makes_room(connect, start):
+    full = connect(start(max_streams=1).port)
+    said = threading.Event()
+
+    def say():
+        yield "late"
+        said.wait(20)
+
+    for answer in full.monitor_conversation(say()):
+        assert answer.triggers == ("delay",)
+        break
+    assert full.predict("late").triggers == ("delay",)
+    said.set()
+
+
+def test_clients_do_not_share_a_connection(connect, start):
+    service = start(max_streams=1)
+    held = connect(service.port).monitor_conversation(["late", "again"])
+    assert next(held).triggers == ("delay",)
+    assert connect(service.port).predict("late").triggers == ("delay",)
+    held.close()
+
+
 def test_a_dead_connection_ends_a_live_conversation(connect, spawn, monkeypatch):
     short = {"grpc.keepalive_time_ms": 1_000, "grpc.http2.ping_timeout_ms": 500}
     options = [(key, short.get(key, value)) for key, value in deesc_model.client._OPTIONS]
