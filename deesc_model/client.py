@@ -8,8 +8,11 @@ or with the pause that a busy server asks for; other errors are not. gRPC itself
 https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+import random
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
@@ -31,17 +34,24 @@ except ModuleNotFoundError as error:
 REQUESTS_PER_CALL: Final = 100
 """Utterances of `predict_batch` that go into one call."""
 
+OnError = Callable[[int, DeescError], object]
+"""Told the index of a turn of a live conversation that was not labelled, and why."""
+
+_PASSING: Final = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_PAUSES_S: Final = (0.1, 0.4, 1.6, 2.0)
+"""Before each further try, more or less; gRPC takes them for calls, we for turns."""
+
 _MAX_MESSAGE_BYTES: Final = 16 * 2**20
 _SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
             "name": [{"service": "deesc.v1.EscalationService"}],
             "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
+                "maxAttempts": 1 + len(_PAUSES_S),
+                "initialBackoff": f"{_PAUSES_S[0]}s",
                 "backoffMultiplier": 4,
-                "maxBackoff": "2s",
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                "maxBackoff": f"{_PAUSES_S[-1]}s",
+                "retryableStatusCodes": _PASSING,
             },
         }
     ]
@@ -128,25 +138,47 @@ class EscalationClient:
         reply = self._call(self._stub.PredictConversation, _conversation(turns))
         return [read_prediction(prediction) for prediction in reply.predictions]
 
-    def monitor_conversation(self, turns: Iterable[str | Turn]) -> Iterator[Prediction]:
+    def monitor_conversation(
+        self, turns: Iterable[str | Turn], on_error: OnError | None = None
+    ) -> Iterator[Prediction]:
         """Follow a live conversation: yields the prediction of each turn as it comes.
+
+        A turn that the server has no room for is sent again, before the next one.
 
         Args:
             turns: May block until the next turn is said; it is asked for one turn after the
                 answer to the last was taken, in the same thread.
+            on_error: Called for a turn that cannot be labelled, in place of its prediction; the
+                conversation goes on without that turn. By default its error is raised.
 
         Raises:
-            InvalidInputError: A turn is not proper text.
-            ServiceError: The server did not answer, or is stopping.
+            InvalidInputError: A turn is not proper text, and there is no `on_error`.
+            ServiceError: The server did not answer, is stopping, or had no room for a turn and
+                there is no `on_error`.
         """
         requests: SimpleQueue[pb.MonitorConversationRequest | None] = SimpleQueue()
         call = self._stub.MonitorConversation(iter(requests.get, None), metadata=self._metadata)
-        try:
-            for turn in turns:
-                requests.put(_said(turn))
+
+        def ask(turn: str | Turn) -> Prediction | DeescError:
+            request = _said(turn)
+            if isinstance(request, DeescError):
+                return request
+            for pause_s in _pauses():
+                time.sleep(pause_s)
+                requests.put(request)
                 with _translated():
-                    reply = next(call, None)
-                yield _answer(reply)
+                    result = _answer(next(call, None))
+                if not _may_pass(result):
+                    break
+            return result
+
+        try:
+            for index, turn in enumerate(turns):
+                result = ask(turn)
+                if isinstance(result, Prediction):
+                    yield result
+                else:
+                    _refused(index, result, on_error)
             requests.put(None)
             with _translated():
                 next(call, None)
@@ -236,19 +268,35 @@ class AsyncEscalationClient:
         return [read_prediction(prediction) for prediction in reply.predictions]
 
     async def monitor_conversation(
-        self, turns: AsyncIterable[str | Turn]
+        self, turns: AsyncIterable[str | Turn], on_error: OnError | None = None
     ) -> AsyncIterator[Prediction]:
         """As `EscalationClient.monitor_conversation`."""
         call = self._stub.MonitorConversation(metadata=self._metadata)
         replies = aiter(call)
-        try:
-            async for turn in turns:
-                request = _said(turn)
+
+        async def ask(turn: str | Turn) -> Prediction | DeescError:
+            request = _said(turn)
+            if isinstance(request, DeescError):
+                return request
+            for pause_s in _pauses():
+                await asyncio.sleep(pause_s)
                 with _translated():
                     if not call.done():  # otherwise the reply says why
                         await call.write(request)
-                    reply = await anext(replies, None)
-                yield _answer(reply)
+                    result = _answer(await anext(replies, None))
+                if not _may_pass(result):
+                    break
+            return result
+
+        index = 0
+        try:
+            async for turn in turns:
+                result = await ask(turn)
+                if isinstance(result, Prediction):
+                    yield result
+                else:
+                    _refused(index, result, on_error)
+                index += 1
             with _translated():
                 await call.done_writing()
                 await anext(replies, None)
@@ -322,16 +370,36 @@ def _read_results(reply: pb.PredictBatchResponse, start: int) -> list[Prediction
     return predictions
 
 
-def _said(turn: str | Turn) -> pb.MonitorConversationRequest:
-    return pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
+def _said(turn: str | Turn) -> pb.MonitorConversationRequest | InvalidInputError:
+    try:
+        return pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
+    except InvalidInputError as error:
+        return error
 
 
-def _answer(reply: pb.MonitorConversationResponse | None) -> Prediction:
+def _answer(reply: pb.MonitorConversationResponse | None) -> Prediction | DeescError:
     if reply is None:
         raise ServiceError("UNAVAILABLE", "the server ended the conversation")
     if reply.HasField("error"):
-        raise _error(reply.error.code, reply.error.message)
+        return _error(reply.error.code, reply.error.message)
     return read_prediction(reply.prediction)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the pause before each try, of the first too; callers shall not come back in step."""
+    yield 0
+    for pause_s in _PAUSES_S:
+        yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+
+
+def _may_pass(result: Prediction | DeescError) -> bool:
+    return isinstance(result, ServiceError) and result.code in _PASSING
+
+
+def _refused(index: int, error: DeescError, on_error: OnError | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(index, error)
 
 
 def _info(reply: pb.GetModelInfoResponse) -> dict[str, Any]:

@@ -156,6 +156,15 @@ def test_a_bad_turn_is_told_after_the_answers_to_the_good_ones(connect, shared):
     assert isinstance(error, InvalidInputError)
 
 
+def test_a_live_conversation_goes_on_without_the_bad_turns(connect, shared, classifier):
+    errors = []
+    turns = ["late", " ", "x" * 20_000, "again"]  # one the client refuses, one the server
+    live = connect(shared.port).monitor_conversation(turns, lambda *error: errors.append(error))
+    assert list(live) == [classifier.predict("late"), classifier.predict("again", ["late"])]
+    assert [index for index, _ in errors] == [1, 2]
+    assert all(isinstance(error, InvalidInputError) for _, error in errors)
+
+
 def test_the_callers_own_error_comes_back_to_the_caller(connect, shared):
     def say():
         yield "late"
@@ -234,6 +243,30 @@ def test_nobody_there_is_an_error_after_some_tries(connect):
     assert isinstance(caught.value, DeescError)
 
 
+class Crowded(grpc.GenericRpcHandler):
+    """A server that has no room for a turn a number of times, then gives `answer`."""
+
+    def __init__(self, times, answer):
+        self.times, self.answer = times, answer
+        self.heard = []
+
+    def service(self, details):
+        def behave(requests, context):
+            for request in requests:
+                self.heard.append(request.turn.text)
+                full = self.heard.count(request.turn.text) <= self.times
+                error = pb.ItemError(code=8, message="no room")
+                yield pb.MonitorConversationResponse(
+                    **{"error": error} if full else {"prediction": self.answer}
+                )
+
+        return grpc.stream_stream_rpc_method_handler(
+            behave,
+            pb.MonitorConversationRequest.FromString,
+            pb.MonitorConversationResponse.SerializeToString,
+        )
+
+
 class Flaky(grpc.GenericRpcHandler):
     """A server that gives one status a number of times, then whatever `answer` is."""
 
@@ -254,22 +287,31 @@ class Flaky(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def flaky(stub):
-    """Start a server that fails as told and then answers "late"."""
-    reply = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).SerializeToString()
+def serve_with():
+    """Start a server with a handler of the test's own, and note its port there."""
     servers = []
 
-    def flaky(code, times, pushback=None):
-        handler = Flaky(code, times, reply, pushback)
+    def serve_with(handler):
         server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
         handler.port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         servers.append(server)
         return handler
 
-    yield flaky
+    yield serve_with
     for server in servers:
         server.stop(None).wait()
+
+
+@pytest.fixture
+def flaky(stub, serve_with):
+    """Start a server that fails as told and then answers "late"."""
+    reply = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).SerializeToString()
+
+    def flaky(code, times, pushback=None):
+        return serve_with(Flaky(code, times, reply, pushback))
+
+    return flaky
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
@@ -294,6 +336,33 @@ def test_what_will_not_pass_is_not_tried_again(connect, flaky, code):
     with pytest.raises(DeescError):
         connect(server.port).predict("late")
     assert server.calls == 1
+
+
+@pytest.fixture
+def crowded(stub, serve_with, monkeypatch):
+    """Start a server that has no room for a turn at first; clients come back at once."""
+    monkeypatch.setattr("deesc_model.client._PAUSES_S", (0, 0, 0, 0))
+    answer = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).prediction
+    return lambda times: serve_with(Crowded(times, answer))
+
+
+def test_a_turn_there_was_no_room_for_is_said_again_before_the_next(connect, crowded):
+    server = crowded(2)
+    answers = list(connect(server.port).monitor_conversation(["late", "again"]))
+    assert [answer.triggers for answer in answers] == [("delay",), ("delay",)]
+    assert server.heard == ["late"] * 3 + ["again"] * 3
+
+
+def test_a_turn_is_not_said_again_for_ever(connect, crowded):
+    server = crowded(99)
+    errors = []
+    turns = ["late", "again"]
+    assert not list(connect(server.port).monitor_conversation(turns, lambda *e: errors.append(e)))
+    assert [(index, error.code) for index, error in errors] == [
+        (0, "RESOURCE_EXHAUSTED"),
+        (1, "RESOURCE_EXHAUSTED"),
+    ]
+    assert server.heard == ["late"] * 5 + ["again"] * 5
 
 
 def test_tries_end(connect, flaky):
