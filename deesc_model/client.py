@@ -32,7 +32,10 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(f"the package {error.name}", "client") from None
 
 REQUESTS_PER_CALL: Final = 100
-"""Utterances of `predict_batch` that go into one call."""
+"""Utterances of `predict_batch` that go into one call at most."""
+
+BYTES_PER_CALL: Final = 2**20
+"""Their size at most, contexts included, unless one alone is larger."""
 
 OnError = Callable[[int, DeescError], object]
 """Told the index of a turn of a live conversation that was not labelled, and why."""
@@ -41,7 +44,8 @@ _PASSING: Final = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 _PAUSES_S: Final = (0.1, 0.4, 1.6, 2.0)
 """Before each further try, more or less; gRPC takes them for calls, we for turns."""
 
-_MAX_MESSAGE_BYTES: Final = 16 * 2**20
+_MAX_ANSWER_BYTES: Final = 16 * 2**20
+_MAX_RETRIED_BYTES: Final = 4 * 2**20
 _SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
@@ -58,9 +62,10 @@ _SERVICE_CONFIG: Final = {
 }
 _OPTIONS: Final = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A call that is larger than this buffer is not tried again.
-    ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A call that is larger is sent once: servers take so much by default, and refuse what is over
+    # with RESOURCE_EXHAUSTED, however often it comes.
+    ("grpc.per_rpc_retry_buffer_size", _MAX_RETRIED_BYTES),
+    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -351,8 +356,16 @@ def _batches(utterances: object, contexts: object) -> Iterator[pb.PredictBatchRe
             requests.append(predict_request(as_turn(text), _turns(context, "context")))
         except InvalidInputError as error:
             raise InvalidInputError(f"utterance {index}: {error}") from None
-    for start in range(0, len(requests), REQUESTS_PER_CALL):
-        yield pb.PredictBatchRequest(requests=requests[start : start + REQUESTS_PER_CALL])
+    batch: list[pb.PredictRequest] = []
+    size = 0
+    for request in requests:
+        size += request.ByteSize()
+        if batch and (len(batch) == REQUESTS_PER_CALL or size > BYTES_PER_CALL):
+            yield pb.PredictBatchRequest(requests=batch)
+            batch, size = [], request.ByteSize()
+        batch.append(request)
+    if batch:
+        yield pb.PredictBatchRequest(requests=batch)
 
 
 def _conversation(turns: object) -> pb.PredictConversationRequest:

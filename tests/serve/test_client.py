@@ -117,6 +117,11 @@ def test_the_limits_of_the_server_are_told(connect, shared):
         client.predict_conversation(TURNS[:1] * 201)
 
 
+def test_a_batch_larger_than_a_message_is_cut(connect, shared):
+    contexts = [["x" * 1_000] * 50] * 100  # 5 MB; the server takes 4 MiB
+    assert len(connect(shared.port, timeout_s=60).predict_batch(["late"] * 100, contexts)) == 100
+
+
 def test_a_deadline_ends_a_call(connect, start, gate):
     service = start()
     service.model.current = gate
@@ -292,7 +297,8 @@ def serve_with():
     servers = []
 
     def serve_with(handler):
-        server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
+        options = [("grpc.max_receive_message_length", -1)]
+        server = grpc.server(ThreadPoolExecutor(2), handlers=[handler], options=options)
         handler.port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         servers.append(server)
@@ -370,6 +376,13 @@ def test_tries_end(connect, flaky):
     with pytest.raises(ServiceError, match="RESOURCE_EXHAUSTED: not now"):
         connect(server.port).predict("late")
     assert server.calls == 5
+
+
+def test_what_is_too_large_for_a_server_is_sent_once(connect, flaky):
+    server = flaky(grpc.StatusCode.RESOURCE_EXHAUSTED, 99, pushback="1")
+    with pytest.raises(ServiceError, match="RESOURCE_EXHAUSTED"):
+        connect(server.port).predict("late", ["x" * 100_000] * 42)
+    assert server.calls == 1
 
 
 def test_the_pause_that_the_server_asks_for_is_kept(connect, flaky):
