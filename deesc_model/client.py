@@ -8,8 +8,13 @@ or with the pause that a busy server asks for; other errors are not. gRPC itself
 https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+import random
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -27,31 +32,50 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(f"the package {error.name}", "client") from None
 
 REQUESTS_PER_CALL: Final = 100
-"""Utterances of `predict_batch` that go into one call."""
+"""Utterances of `predict_batch` that go into one call at most."""
 
-_MAX_MESSAGE_BYTES: Final = 16 * 2**20
+BYTES_PER_CALL: Final = 2**20
+"""Their size at most, contexts included, unless one alone is larger."""
+
+OnError = Callable[[int, DeescError], object]
+"""Told the index of a turn of a live conversation that was not labelled, and why."""
+
+_PASSING: Final = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_PAUSES_S: Final = (0.1, 0.4, 1.6, 2.0)
+"""Before each further try, more or less; gRPC takes them for calls, we for turns."""
+
+_MAX_ANSWER_BYTES: Final = 16 * 2**20
+_MAX_RETRIED_BYTES: Final = 4 * 2**20
 _SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
             "name": [{"service": "deesc.v1.EscalationService"}],
             "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
+                "maxAttempts": 1 + len(_PAUSES_S),
+                "initialBackoff": f"{_PAUSES_S[0]}s",
                 "backoffMultiplier": 4,
-                "maxBackoff": "2s",
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                "maxBackoff": f"{_PAUSES_S[-1]}s",
+                "retryableStatusCodes": _PASSING,
             },
         }
     ]
 }
 _OPTIONS: Final = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A call that is larger than this buffer is not tried again.
-    ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A call that is larger is sent once: servers take so much by default, and refuse what is over
+    # with RESOURCE_EXHAUSTED, however often it comes.
+    ("grpc.per_rpc_retry_buffer_size", _MAX_RETRIED_BYTES),
+    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # While a call runs, a silent connection is probed, however long nobody speaks; the server ends
+    # those probed in less than 10 s. grpc.keepalive_timeout_ms alone waits for a minute.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A connection of its own: a server limits the calls on one, and live conversations last.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 
 
@@ -62,7 +86,8 @@ class EscalationClient:
         address: ``"host:port"``.
         credentials: For TLS, what `grpc.ssl_channel_credentials` returns; None is plain text.
         token: The bearer token that the server asks for.
-        timeout_s: Deadline of every call, its retries included; a live conversation has none.
+        timeout_s: Deadline of every call, its retries included. A live conversation has none, but
+            ends with an error when the connection is dead.
     """
 
     def __init__(
@@ -118,22 +143,53 @@ class EscalationClient:
         reply = self._call(self._stub.PredictConversation, _conversation(turns))
         return [read_prediction(prediction) for prediction in reply.predictions]
 
-    def monitor_conversation(self, turns: Iterable[str | Turn]) -> Iterator[Prediction]:
+    def monitor_conversation(
+        self, turns: Iterable[str | Turn], on_error: OnError | None = None
+    ) -> Iterator[Prediction]:
         """Follow a live conversation: yields the prediction of each turn as it comes.
 
+        A turn that the server has no room for is sent again, before the next one.
+
         Args:
-            turns: May block until the next turn is said; it is read in a thread of gRPC's.
+            turns: May block until the next turn is said; it is asked for one turn after the
+                answer to the last was taken, in the same thread.
+            on_error: Called for a turn that cannot be labelled, in place of its prediction; the
+                conversation goes on without that turn. By default its error is raised.
 
         Raises:
-            InvalidInputError: A turn is not proper text.
-            ServiceError: The server did not answer, or is stopping.
+            InvalidInputError: A turn is not proper text, and there is no `on_error`.
+            ServiceError: The server did not answer, is stopping, or had no room for a turn and
+                there is no `on_error`.
         """
-        said = (pb.MonitorConversationRequest(turn=turn_message(as_turn(t))) for t in turns)
+        requests: SimpleQueue[pb.MonitorConversationRequest | None] = SimpleQueue()
+        call = self._stub.MonitorConversation(iter(requests.get, None), metadata=self._metadata)
+
+        def ask(turn: str | Turn) -> Prediction | DeescError:
+            request = _said(turn)
+            if isinstance(request, DeescError):
+                return request
+            for pause_s in _pauses():
+                time.sleep(pause_s)
+                requests.put(request)
+                with _translated():
+                    result = _answer(next(call, None))
+                if not _may_pass(result):
+                    break
+            return result
+
         try:
-            for reply in self._stub.MonitorConversation(said, metadata=self._metadata):
-                yield _read_result(reply)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
+            for index, turn in enumerate(turns):
+                result = ask(turn)
+                if isinstance(result, Prediction):
+                    yield result
+                else:
+                    _refused(index, result, on_error)
+            requests.put(None)
+            with _translated():
+                next(call, None)
+        finally:  # also when the caller goes away between two turns
+            call.cancel()
+            requests.put(None)
 
     def model_info(self) -> dict[str, Any]:
         """Return which model answers, which labels it knows and which limits hold.
@@ -161,10 +217,8 @@ class EscalationClient:
         self.close()
 
     def _call(self, method: Any, request: Any) -> Any:
-        try:
+        with _translated():
             return method(request, timeout=self._timeout_s, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
 
 
 class AsyncEscalationClient:
@@ -174,7 +228,8 @@ class AsyncEscalationClient:
         address: ``"host:port"``.
         credentials: For TLS, what `grpc.ssl_channel_credentials` returns; None is plain text.
         token: The bearer token that the server asks for.
-        timeout_s: Deadline of every call, its retries included; a live conversation has none.
+        timeout_s: Deadline of every call, its retries included. A live conversation has none, but
+            ends with an error when the connection is dead.
     """
 
     def __init__(
@@ -218,19 +273,40 @@ class AsyncEscalationClient:
         return [read_prediction(prediction) for prediction in reply.predictions]
 
     async def monitor_conversation(
-        self, turns: AsyncIterable[str | Turn]
+        self, turns: AsyncIterable[str | Turn], on_error: OnError | None = None
     ) -> AsyncIterator[Prediction]:
         """As `EscalationClient.monitor_conversation`."""
+        call = self._stub.MonitorConversation(metadata=self._metadata)
+        replies = aiter(call)
 
-        async def said() -> AsyncIterator[pb.MonitorConversationRequest]:
-            async for turn in turns:
-                yield pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
+        async def ask(turn: str | Turn) -> Prediction | DeescError:
+            request = _said(turn)
+            if isinstance(request, DeescError):
+                return request
+            for pause_s in _pauses():
+                await asyncio.sleep(pause_s)
+                with _translated():
+                    if not call.done():  # otherwise the reply says why
+                        await call.write(request)
+                    result = _answer(await anext(replies, None))
+                if not _may_pass(result):
+                    break
+            return result
 
+        index = 0
         try:
-            async for reply in self._stub.MonitorConversation(said(), metadata=self._metadata):
-                yield _read_result(reply)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
+            async for turn in turns:
+                result = await ask(turn)
+                if isinstance(result, Prediction):
+                    yield result
+                else:
+                    _refused(index, result, on_error)
+                index += 1
+            with _translated():
+                await call.done_writing()
+                await anext(replies, None)
+        finally:
+            call.cancel()
 
     async def model_info(self) -> dict[str, Any]:
         """As `EscalationClient.model_info`."""
@@ -254,10 +330,8 @@ class AsyncEscalationClient:
         await self.close()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        try:
+        with _translated():
             return await method(request, timeout=self._timeout_s, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise _translated(error) from None
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
@@ -282,8 +356,16 @@ def _batches(utterances: object, contexts: object) -> Iterator[pb.PredictBatchRe
             requests.append(predict_request(as_turn(text), _turns(context, "context")))
         except InvalidInputError as error:
             raise InvalidInputError(f"utterance {index}: {error}") from None
-    for start in range(0, len(requests), REQUESTS_PER_CALL):
-        yield pb.PredictBatchRequest(requests=requests[start : start + REQUESTS_PER_CALL])
+    batch: list[pb.PredictRequest] = []
+    size = 0
+    for request in requests:
+        size += request.ByteSize()
+        if batch and (len(batch) == REQUESTS_PER_CALL or size > BYTES_PER_CALL):
+            yield pb.PredictBatchRequest(requests=batch)
+            batch, size = [], request.ByteSize()
+        batch.append(request)
+    if batch:
+        yield pb.PredictBatchRequest(requests=batch)
 
 
 def _conversation(turns: object) -> pb.PredictConversationRequest:
@@ -301,19 +383,50 @@ def _read_results(reply: pb.PredictBatchResponse, start: int) -> list[Prediction
     return predictions
 
 
-def _read_result(reply: pb.MonitorConversationResponse) -> Prediction:
+def _said(turn: str | Turn) -> pb.MonitorConversationRequest | InvalidInputError:
+    try:
+        return pb.MonitorConversationRequest(turn=turn_message(as_turn(turn)))
+    except InvalidInputError as error:
+        return error
+
+
+def _answer(reply: pb.MonitorConversationResponse | None) -> Prediction | DeescError:
+    if reply is None:
+        raise ServiceError("UNAVAILABLE", "the server ended the conversation")
     if reply.HasField("error"):
-        raise _error(reply.error.code, reply.error.message)
+        return _error(reply.error.code, reply.error.message)
     return read_prediction(reply.prediction)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the pause before each try, of the first too; callers shall not come back in step."""
+    yield 0
+    for pause_s in _PAUSES_S:
+        yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+
+
+def _may_pass(result: Prediction | DeescError) -> bool:
+    return isinstance(result, ServiceError) and result.code in _PASSING
+
+
+def _refused(index: int, error: DeescError, on_error: OnError | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(index, error)
 
 
 def _info(reply: pb.GetModelInfoResponse) -> dict[str, Any]:
     return MessageToDict(reply, preserving_proto_field_name=True)
 
 
-def _translated(error: grpc.RpcError) -> DeescError:
-    number, _ = error.code().value
-    return _error(number, error.details() or "no reason given")
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise what gRPC raises as the package's own errors."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        number, _ = error.code().value
+        raise _error(number, error.details() or "no reason given") from None
 
 
 def _error(number: int, message: str) -> DeescError:

@@ -11,7 +11,7 @@ DeescError
     └── StoppingError      the server is stopping
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
 import grpc
@@ -134,13 +134,5 @@ def caught(
     """Return what a function returns, or the error that one of several items shall carry."""
     try:
         return function(*args, **kwargs)
-    except DeescError as error:
-        return error
-
-
-async def awaited(work: Awaitable[Result]) -> Result | DeescError:
-    """As `caught`, of something to wait for."""
-    try:
-        return await work
     except DeescError as error:
         return error

@@ -16,7 +16,6 @@ from serve.config import Settings
 from serve.errors import (
     FieldError,
     StoppingError,
-    awaited,
     caught,
     status_code,
     status_message,
@@ -94,15 +93,15 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
     ) -> AsyncIterator[pb.MonitorConversationResponse]:
         """Answer every turn at once; a turn that cannot be labelled does not end the stream."""
         before: Sequence[Turn] = ()
+        answer: Prediction | DeescError
         async for request in _until(self._stopping, requests):
-            turn = caught(read_turn, request.turn, "turn", self._settings)
-            if isinstance(turn, Turn):
-                work = self._batcher.predict([Utterance(turn, before)], deadline_of(context))
-                result = await awaited(work)
-                answer = result[0] if isinstance(result, list) else result
+            try:
+                turn = read_turn(request.turn, "turn", self._settings)
+                utterance = Utterance(turn, before)
+                (answer,) = await self._batcher.predict([utterance], deadline_of(context))
                 before = newest_turns([*before, turn], self._reach)
-            else:
-                answer = turn
+            except DeescError as error:
+                answer = error
             yield pb.MonitorConversationResponse(**_either(answer))
 
     async def GetModelInfo(

@@ -1,6 +1,8 @@
 """The client against a real server: the same answers as the classifier, deadlines, retries."""
 
+import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+import deesc_model.client
 from deesc_model import DeescError, InvalidInputError, ServiceError, Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model.client import AsyncEscalationClient, EscalationClient
@@ -34,15 +37,18 @@ class Sync:
 
         return call
 
-    def monitor_conversation(self, turns):
+    def monitor_conversation(self, turns, *arguments):
         async def said():
-            for turn in turns:
+            coming = iter(turns)
+            while (turn := await asyncio.to_thread(next, coming, None)) is not None:
                 yield turn
 
-        async def collect():
-            return [answer async for answer in self._client.monitor_conversation(said())]
+        async def following():
+            return await anext(answers, None)
 
-        return self._loop.run(collect())
+        answers = self._client.monitor_conversation(said(), *arguments)
+        while (answer := self._loop.run(following())) is not None:
+            yield answer
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -111,6 +117,11 @@ def test_the_limits_of_the_server_are_told(connect, shared):
         client.predict_conversation(TURNS[:1] * 201)
 
 
+def test_a_batch_larger_than_a_message_is_cut(connect, shared):
+    contexts = [["x" * 1_000] * 50] * 100  # 5 MB; the server takes 4 MiB
+    assert len(connect(shared.port, timeout_s=60).predict_batch(["late"] * 100, contexts)) == 100
+
+
 def test_a_deadline_ends_a_call(connect, start, gate):
     service = start()
     service.model.current = gate
@@ -118,6 +129,110 @@ def test_a_deadline_ends_a_call(connect, start, gate):
     with pytest.raises(ServiceError) as caught:
         client.predict("late")
     assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+def triggers_until_error(answers):
+    """Return what a live conversation answered, and the error that ended it."""
+    got = []
+    try:
+        for answer in answers:
+            got.append(answer.triggers)
+    except Exception as error:
+        return got, error
+    raise AssertionError(f"nothing ended it: {got}")
+
+
+def test_a_live_conversation_answers_before_it_asks_for_more(connect, shared):
+    got = []
+
+    def say():
+        for text in ("late", "again", "fine"):
+            yield text
+            assert got.pop()
+
+    for answer in connect(shared.port).monitor_conversation(say()):
+        got.append(answer)
+    assert got == []
+
+
+def test_a_bad_turn_is_told_after_the_answers_to_the_good_ones(connect, shared):
+    got, error = triggers_until_error(connect(shared.port).monitor_conversation(["late", " "]))
+    assert got == [("delay",)]
+    assert isinstance(error, InvalidInputError)
+
+
+def test_a_live_conversation_goes_on_without_the_bad_turns(connect, shared, classifier):
+    errors = []
+    turns = ["late", " ", "x" * 20_000, "again"]  # one the client refuses, one the server
+    live = connect(shared.port).monitor_conversation(turns, lambda *error: errors.append(error))
+    assert list(live) == [classifier.predict("late"), classifier.predict("again", ["late"])]
+    assert [index for index, _ in errors] == [1, 2]
+    assert all(isinstance(error, InvalidInputError) for _, error in errors)
+
+
+def test_the_callers_own_error_comes_back_to_the_caller(connect, shared):
+    def say():
+        yield "late"
+        raise KeyError("telephone")
+
+    got, error = triggers_until_error(connect(shared.port).monitor_conversation(say()))
+    assert got == [("delay",)]
+    assert isinstance(error, KeyError)
+
+
+def test_a_server_that_stops_ends_a_live_conversation(connect, start, loop):
+    service = start()
+
+    def say():
+        yield "late"
+        loop.run(service.stop())
+        yield "again"
+
+    got, error = triggers_until_error(connect(service.port).monitor_conversation(say()))
+    assert got == [("delay",)]
+    assert error.code == "UNAVAILABLE"
+
+
+def test_a_live_conversation_that_is_left_makes_room(connect, start):
+    full = connect(start(max_streams=1).port)
+    said = threading.Event()
+
+    def say():
+        yield "late"
+        said.wait(20)
+
+    for answer in full.monitor_conversation(say()):
+        assert answer.triggers == ("delay",)
+        break
+    assert full.predict("late").triggers == ("delay",)
+    said.set()
+
+
+def test_clients_do_not_share_a_connection(connect, start):
+    service = start(max_streams=1)
+    held = connect(service.port).monitor_conversation(["late", "again"])
+    assert next(held).triggers == ("delay",)
+    assert connect(service.port).predict("late").triggers == ("delay",)
+    held.close()
+
+
+def test_a_dead_connection_ends_a_live_conversation(connect, spawn, monkeypatch):
+    short = {"grpc.keepalive_time_ms": 1_000, "grpc.http2.ping_timeout_ms": 500}
+    options = [(key, short.get(key, value)) for key, value in deesc_model.client._OPTIONS]
+    monkeypatch.setattr("deesc_model.client._OPTIONS", options)
+    server = spawn()
+    frozen = connect(server.port)
+
+    def say():
+        yield "late"
+        server.process.send_signal(signal.SIGSTOP)  # its system still takes what is sent
+        yield "again"
+
+    got, error = triggers_until_error(frozen.monitor_conversation(say()))
+    assert got == [("delay",)]
+    assert error.code == "UNAVAILABLE"
+    server.process.send_signal(signal.SIGCONT)
+    assert frozen.predict("late").triggers == ("delay",)
 
 
 def free_port():
@@ -131,6 +246,30 @@ def test_nobody_there_is_an_error_after_some_tries(connect):
         connect(free_port(), timeout_s=1).predict("late")
     assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     assert isinstance(caught.value, DeescError)
+
+
+class Crowded(grpc.GenericRpcHandler):
+    """A server that has no room for a turn a number of times, then gives `answer`."""
+
+    def __init__(self, times, answer):
+        self.times, self.answer = times, answer
+        self.heard = []
+
+    def service(self, details):
+        def behave(requests, context):
+            for request in requests:
+                self.heard.append(request.turn.text)
+                full = self.heard.count(request.turn.text) <= self.times
+                error = pb.ItemError(code=8, message="no room")
+                yield pb.MonitorConversationResponse(
+                    **{"error": error} if full else {"prediction": self.answer}
+                )
+
+        return grpc.stream_stream_rpc_method_handler(
+            behave,
+            pb.MonitorConversationRequest.FromString,
+            pb.MonitorConversationResponse.SerializeToString,
+        )
 
 
 class Flaky(grpc.GenericRpcHandler):
@@ -153,22 +292,32 @@ class Flaky(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def flaky(stub):
-    """Start a server that fails as told and then answers "late"."""
-    reply = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).SerializeToString()
+def serve_with():
+    """Start a server with a handler of the test's own, and note its port there."""
     servers = []
 
-    def flaky(code, times, pushback=None):
-        handler = Flaky(code, times, reply, pushback)
-        server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
+    def serve_with(handler):
+        options = [("grpc.max_receive_message_length", -1)]
+        server = grpc.server(ThreadPoolExecutor(2), handlers=[handler], options=options)
         handler.port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         servers.append(server)
         return handler
 
-    yield flaky
+    yield serve_with
     for server in servers:
         server.stop(None).wait()
+
+
+@pytest.fixture
+def flaky(stub, serve_with):
+    """Start a server that fails as told and then answers "late"."""
+    reply = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).SerializeToString()
+
+    def flaky(code, times, pushback=None):
+        return serve_with(Flaky(code, times, reply, pushback))
+
+    return flaky
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
@@ -195,11 +344,45 @@ def test_what_will_not_pass_is_not_tried_again(connect, flaky, code):
     assert server.calls == 1
 
 
+@pytest.fixture
+def crowded(stub, serve_with, monkeypatch):
+    """Start a server that has no room for a turn at first; clients come back at once."""
+    monkeypatch.setattr("deesc_model.client._PAUSES_S", (0, 0, 0, 0))
+    answer = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).prediction
+    return lambda times: serve_with(Crowded(times, answer))
+
+
+def test_a_turn_there_was_no_room_for_is_said_again_before_the_next(connect, crowded):
+    server = crowded(2)
+    answers = list(connect(server.port).monitor_conversation(["late", "again"]))
+    assert [answer.triggers for answer in answers] == [("delay",), ("delay",)]
+    assert server.heard == ["late"] * 3 + ["again"] * 3
+
+
+def test_a_turn_is_not_said_again_for_ever(connect, crowded):
+    server = crowded(99)
+    errors = []
+    turns = ["late", "again"]
+    assert not list(connect(server.port).monitor_conversation(turns, lambda *e: errors.append(e)))
+    assert [(index, error.code) for index, error in errors] == [
+        (0, "RESOURCE_EXHAUSTED"),
+        (1, "RESOURCE_EXHAUSTED"),
+    ]
+    assert server.heard == ["late"] * 5 + ["again"] * 5
+
+
 def test_tries_end(connect, flaky):
     server = flaky(grpc.StatusCode.RESOURCE_EXHAUSTED, 99, pushback="1")
     with pytest.raises(ServiceError, match="RESOURCE_EXHAUSTED: not now"):
         connect(server.port).predict("late")
     assert server.calls == 5
+
+
+def test_what_is_too_large_for_a_server_is_sent_once(connect, flaky):
+    server = flaky(grpc.StatusCode.RESOURCE_EXHAUSTED, 99, pushback="1")
+    with pytest.raises(ServiceError, match="RESOURCE_EXHAUSTED"):
+        connect(server.port).predict("late", ["x" * 100_000] * 42)
+    assert server.calls == 1
 
 
 def test_the_pause_that_the_server_asks_for_is_kept(connect, flaky):

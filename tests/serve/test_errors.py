@@ -1,5 +1,6 @@
 """What goes wrong, over a real socket: each gets a status that says what, where, what to do."""
 
+import queue
 import threading
 import time
 
@@ -10,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from deesc_model import Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
-from deesc_model.messages import turn_message
+from deesc_model.messages import read_prediction, turn_message
 from serve import logs
 
 SERVICE = "/deesc.v1.EscalationService"
@@ -198,6 +199,22 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
     assert int(pushback) == delay.ToMilliseconds()
     gate.open()
     assert [call.result(10).prediction.triggers for call in held] == [["delay"], ["unresolved"]]
+
+
+def test_a_turn_refused_for_want_of_room_does_not_enter_the_conversation(busy, gate, classifier):
+    service, stub = busy
+    held = [stub.Predict.future(predict(text)) for text in ("late", "again")]
+    waiting(service, 2)
+    said = queue.SimpleQueue()
+    answers = stub.MonitorConversation(iter(said.get, None))
+    said.put(pb.MonitorConversationRequest(turn=pb.Turn(text="late")))
+    assert next(answers).error.code == CODE.RESOURCE_EXHAUSTED.value[0]
+    gate.open()
+    assert all(call.result(10) for call in held)
+    said.put(pb.MonitorConversationRequest(turn=pb.Turn(text="again")))
+    assert read_prediction(next(answers).prediction) == classifier.predict("again")
+    said.put(None)
+    assert list(answers) == []
 
 
 def test_refusals_do_not_fill_the_log(busy, gate, loop, monkeypatch, caplog):
