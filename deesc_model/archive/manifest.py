@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from deesc_model.archive.folders import Folder
@@ -67,9 +68,11 @@ def claimed(folder: Folder, plan: Mapping[str, Any]) -> Iterator[None]:
             is being written by another run.
     """
     names = folder.names()
-    if names and MANIFEST_FILE not in names:
+    # A kill amid the first manifest leaves a piece of it, which is removed below.
+    others = [name for name in names if not fnmatchcase(name, f"{MANIFEST_FILE}.*.partial")]
+    if others and MANIFEST_FILE not in others:
         raise InvalidInputError(
-            f"{folder.place} holds {min(names)!r}, which is not of a run of deesc score; name a"
+            f"{folder.place} holds {min(others)!r}, which is not of a run of deesc score; name a"
             " folder that is empty or new"
         )
     with folder.claimed():

@@ -435,6 +435,22 @@ def test_a_folder_of_something_else_is_left_alone(tiny_bundle, tmp_path):
     assert [item.name for item in out.iterdir()] == ["notes.txt"]
 
 
+def test_a_kill_amid_the_first_manifest_leaves_a_folder_that_can_be_used(tiny_bundle, tmp_path):
+    path, out = write_jsonl(tmp_path / "a.jsonl", talks(2)), tmp_path / "out"
+    arguments = ("score", path, "--parts", out, "--model", tiny_bundle)
+    code = (
+        "import os, signal; os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL);"
+        "from deesc_model.cli import main; main()"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, *map(str, arguments)])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = (item for item in out.iterdir() if item.suffix != ".lock")
+    assert left.name.startswith("_deesc.json.")
+    deesc(*arguments, check=0)
+    assert len(rows_of(out)) == len(talks(2))
+    assert not left.exists()
+
+
 def test_two_runs_do_not_write_into_one_folder(tiny_bundle, tmp_path):
     path, out = write_jsonl(tmp_path / "a.jsonl", talks(5000)), tmp_path / "out"
     command = ("score", path, "--parts", out, "--part-rows", 500, "--model", tiny_bundle)
