@@ -320,7 +320,7 @@ def record_writer(
 
     def begin(names: Iterable[str]) -> None:
         header.extend(name for name in names if name not in ADDED)
-        writer.writerow([*header, *PREDICTION_COLUMNS])
+        writer.writerow([*map(_cell, header), *PREDICTION_COLUMNS])
 
     def write(record: Record, prediction: Prediction) -> None:
         if not header:
@@ -339,7 +339,7 @@ def record_writer(
 
 
 def _cell(value: object) -> str:
-    """Return a field as a CSV table shows it; bytes that were not UTF-8 stay what they were."""
+    """Return a field, or its name, as a CSV table shows it; bytes that are not UTF-8 stay."""
     text = "" if value is None else table_text(value)
     try:
         text.encode("utf-8", "surrogateescape")

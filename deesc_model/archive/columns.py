@@ -13,7 +13,8 @@ def table_columns(sources: Sequence[Source], file_format: str) -> Any:
     Of a CSV table these are the fields of the first row that can be labelled; without such a row,
     those of the first table. Parquet says of itself what it holds; for a Parquet table all else
     is read once through: a field is a column of whole numbers, numbers, or true and false if all
-    its values are; else of text, with JSON for what is no text.
+    its values are; else of text, with JSON for what is no text. Whole numbers beyond 2**53 beside
+    others become text.
 
     Args:
         sources: What will be read.
@@ -75,18 +76,24 @@ def _kinds(sources: Sequence[Source]) -> dict[str, type]:
                 if isinstance(item, Record):
                     for name, value in item.row.items():
                         found[name] = _wider(found.get(name), _kind(value))
-    return {name: kind or str for name, kind in found.items()}
+    return {name: int if kind is _LongInt else kind or str for name, kind in found.items()}
+
+
+class _LongInt(int):
+    """A whole number that is none of those which a column of numbers holds exactly."""
 
 
 def _kind(value: object) -> type | None:
     if value is None:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        return str
+    if isinstance(value, int) and not -(2**53) <= value <= 2**53:
+        return _LongInt if -(2**63) <= value < 2**63 else str
     return type(value) if isinstance(value, bool | int | float) else str
 
 
 def _wider(one: type | None, other: type | None) -> type | None:
     if one is None or other is None or one is other:
         return one or other
+    if {one, other} == {int, _LongInt}:
+        return _LongInt
     return float if {one, other} == {int, float} else str

@@ -282,6 +282,13 @@ def test_a_table_without_rows_has_its_header(tiny_bundle, tmp_path, content, col
     assert header.splitlines() == [",".join([columns, *PREDICTION_COLUMNS])]
 
 
+def test_names_of_fields_need_not_be_unicode(tiny_bundle, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "late", "\\ud800": 1}\n')
+    header = deesc("score", path, "--format", "csv", "--model", tiny_bundle, check=0).stdout
+    assert header.startswith("text,\\ud800,deesc_level,")
+
+
 def test_an_empty_file_gives_an_empty_file(tiny_bundle, tmp_path):
     path, out = write_jsonl(tmp_path / "in.jsonl", []), tmp_path / "out.jsonl"
     result = deesc("score", path, "-o", out, "--model", tiny_bundle, check=0)

@@ -193,6 +193,31 @@ def test_columns_of_plain_rows_follow_their_values(tiny_bundle, tmp_path):
     assert found.schema.field("empty").type == pa.string()
 
 
+def test_whole_numbers_that_no_other_number_equals_become_text(tiny_bundle, tmp_path):
+    rows = [{"text": "late", "id": 2**53 + 1, "large": 2**62}, {"text": "fine", "id": 1.5}]
+    path, out = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out.parquet"
+    score(path, "-o", out, "--model", tiny_bundle)
+    found = pq.read_table(out)
+    assert found["id"].to_pylist() == [str(2**53 + 1), "1.5"]
+    assert found["large"].to_pylist() == [2**62, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "stored"),
+    [
+        ("in.csv", b"text,caf\xe9\nlate,1\n", "caf\\udce9"),
+        ("in.jsonl", b'{"text": "late", "\\ud800": "1"}\n', "\\ud800"),
+    ],
+)
+def test_names_of_columns_are_stored_like_values(tiny_bundle, tmp_path, name, content, stored):
+    path, out = tmp_path / name, tmp_path / "out.parquet"
+    path.write_bytes(content)
+    score(path, "-o", out, "--model", tiny_bundle)
+    assert pq.read_table(out).select(["text", stored]).to_pylist() == [
+        {"text": "late", stored: "1"}
+    ]
+
+
 def test_files_of_one_folder_share_their_columns(tiny_bundle, tmp_path):
     for day, columns in (("1", {"n": [1]}), ("2", {"n": pa.nulls(1), "more": ["x"]})):
         (tmp_path / "in" / f"day={day}").mkdir(parents=True)
