@@ -14,8 +14,9 @@ from deesc_model import __version__
 from deesc_model.archive.columns import table_columns
 from deesc_model.archive.folders import folder_at
 from deesc_model.archive.labelling import Labeller, in_processes, in_this_process
+from deesc_model.archive.ledger import SKIPPED_FOLDER, part_files
 from deesc_model.archive.manifest import guard, plan_of
-from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
+from deesc_model.archive.outputs import open_file, open_parts
 from deesc_model.archive.pace import Pace
 from deesc_model.archive.places import Place, beside, check_place, place
 from deesc_model.archive.scoring import score as score_windows
@@ -228,7 +229,8 @@ def score(
         ),
     ] = None,
     on_error: Annotated[
-        OnError, typer.Option(help="skip writes rows that cannot be labelled aside.")
+        OnError,
+        typer.Option(help="skip writes rows that cannot be labelled, or files not read, aside."),
     ] = OnError.FAIL,
     skipped: Annotated[
         str | None,
@@ -276,7 +278,7 @@ def score(
     reach = bundle.config.encoder.context_turns
     with contextlib.ExitStack() as stack:
         refuse_changes = guard(sources)
-        columns = table_columns(sources, target)
+        columns = table_columns(sources, target, skip=skip)
         if folder:
             plan = plan_of(
                 sources,
@@ -287,6 +289,7 @@ def score(
                 batch_size=batch_size,
                 input_format=named,
                 customers=customer or [],
+                columns=[str(column) for column in columns],
             )
             output = stack.enter_context(open_parts(folder, target, columns, plan))
         else:

@@ -218,6 +218,13 @@ def test_names_of_columns_are_stored_like_values(tiny_bundle, tmp_path, name, co
     ]
 
 
+def test_what_cannot_be_labelled_is_said_before_parquet_is_made(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}, {"text": ""}])
+    result = score(path, "--parts", tmp_path / "out", "--format", "parquet", check=1)
+    assert f"{path}: line 2: text is empty" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_of_one_folder_share_their_columns(tiny_bundle, tmp_path):
     for day, columns in (("1", {"n": [1]}), ("2", {"n": pa.nulls(1), "more": ["x"]})):
         (tmp_path / "in" / f"day={day}").mkdir(parents=True)
@@ -262,7 +269,7 @@ def test_show_reads_parquet(tiny_bundle, table):
 def test_what_was_sent_is_read_as_its_file_would_be(table):
     (conversation,) = parse_conversations("sent.parquet", table.read_bytes())
     assert [turn.text for turn in conversation.turns] == ["late", "again", "fine"]
-    with pytest.raises(InvalidInputError, match=r"sent\.parquet is damaged or no Parquet file"):
+    with pytest.raises(InvalidInputError, match=r"sent\.parquet: damaged, or no Parquet file"):
         parse_conversations("sent.parquet", b"PAR1")
 
 
@@ -283,7 +290,7 @@ def test_a_damaged_file_is_named_and_leaves_nothing(tiny_bundle, tmp_path, spoil
     pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
     path.write_bytes(spoil(path.read_bytes()))
     result = score(path, "-o", out, "--model", tiny_bundle, check=1)
-    assert f"error: {path} is damaged or no Parquet file" in result.stderr
+    assert f"error: {path}: damaged, or no Parquet file" in result.stderr
     assert "Traceback" not in result.stderr
     assert not out.exists()
 

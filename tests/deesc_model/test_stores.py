@@ -249,6 +249,17 @@ def test_parts_that_are_not_whole_any_more_are_made_again(bucket, label):
     assert bucket.contents("again-out") == whole
 
 
+def test_what_came_after_is_gone_on_with(bucket, label):
+    for name, count in (("a", 6), ("b", 5)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows(count))
+        bucket.put(f"grown/{name}.jsonl", lines.encode())
+    sources = find_sources([place("s3://bucket/grown")])
+    assert label_parts(label, sources[:1], "s3://bucket/grown-out") == 6
+    assert label_parts(label, sources, "s3://bucket/grown-out") == 6 + 5
+    assert label_parts(label, sources, "s3://bucket/grown-whole") == 6 + 5
+    assert bucket.contents("grown-out") == bucket.contents("grown-whole")
+
+
 def test_a_folder_of_something_else_is_left_alone(bucket, label):
     sources = find_sources([place(bucket.put("other/a.jsonl", b'{"text": "late"}\n'))])
     bucket.put("mine/notes.txt", b"mine")
