@@ -47,6 +47,9 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
 
+PART_ROWS = 10_000
+"""Rows after which a part ends, unless it is said."""
+
 LOG_EVERY_S = 60.0
 """Seconds between two lines about the progress where standard error is no terminal."""
 
@@ -214,8 +217,12 @@ def score(
         ),
     ] = None,
     part_rows: Annotated[
-        int, typer.Option(min=1, help="Rows after which a part ends with the conversation.")
-    ] = 10_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Rows after which a part ends with the conversation; default: {PART_ROWS:,}.",
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that label.")] = 1,
     engine: Annotated[
         Engine, typer.Option(help="ray spreads the processes over the cluster of RAY_ADDRESS.")
@@ -234,7 +241,10 @@ def score(
     ] = OnError.FAIL,
     skipped: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Where skipped rows go; default: OUT.skipped.jsonl."),
+        typer.Option(
+            metavar="FILE",
+            help="Where skipped rows go; default with -o OUT: OUT.skipped.jsonl, else needed.",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most utterances in a forward pass.")] = 32,
     model: ModelOption = None,
@@ -251,10 +261,17 @@ def score(
     """
     named = _known(input_format, INPUT_FORMATS, "--input-format")
     wanted = _known(output_format, FORMATS, "--format")
-    if parts and (out or skipped):
-        raise typer.BadParameter("--parts is a folder for all; -o and --skipped name single files")
-    if wanted == "parquet" and not (out or parts):
-        raise typer.BadParameter("Parquet is no text for standard output; name a file with -o")
+    skip = on_error is OnError.SKIP
+    to_stdout = not (out or parts)
+    for wrong, why in (
+        (parts and (out or skipped), "--parts is a folder for all; -o and --skipped name files"),
+        (part_rows and not parts, "--part-rows is for --parts FOLDER"),
+        (skipped and not skip, "--skipped is for --on-error skip; else nothing is skipped"),
+        (skip and to_stdout and not skipped, "name a file for skipped rows with --skipped"),
+        (wanted == "parquet" and to_stdout, "Parquet is no text; name a file for it with -o"),
+    ):
+        if wrong:
+            raise typer.BadParameter(why)
     given = [place(file) for file in files]
     single = None if out is None else place(out)
     folder = None if parts is None else folder_at(place(parts))
@@ -262,18 +279,20 @@ def score(
     if engine is Engine.RAY:
         refuse_streams(sources, "--engine ray reads in another process")
     target = wanted or _target_format(sources, single, to_parts=folder is not None)
-    skip = on_error is OnError.SKIP
+    aside = place(skipped) if skipped else None
     if folder:
-        refuse_inside(folder.place, given, sources)
-        folder.check()
         aside = folder.place / SKIPPED_FOLDER
+        written = [folder.place, folder.place / part_files(0, target)[0]]
+        folder.check()
     else:
-        named_by = single or Path(_plain_name(given[:1]))
-        aside = place(skipped) if skipped else beside(named_by, ".skipped.jsonl")
-        written = [path for path in (single, aside if skip else None) if path is not None]
+        if single and skip:
+            aside = aside or beside(single, ".skipped.jsonl")
+        written = [path for path in (single, aside) if path]
         refuse_same_file(*(source.file for source in sources), *written)
         for path in written:
             check_place(path)
+    for path in written:
+        refuse_inside(path, given, sources)
     bundle = read_bundle(model or default_bundle_path())
     reach = bundle.config.encoder.context_turns
     with contextlib.ExitStack() as stack:
@@ -285,7 +304,7 @@ def score(
                 deesc=__version__,
                 model=bundle.manifest.model_version,
                 format=target,
-                part_rows=part_rows,
+                part_rows=part_rows or PART_ROWS,
                 batch_size=batch_size,
                 input_format=named,
                 customers=customer or [],
@@ -299,7 +318,7 @@ def score(
         windows = Wanted(
             sources,
             reach,
-            part_rows=part_rows if folder else None,
+            part_rows=(part_rows or PART_ROWS) if folder else None,
             there=output.there,
             skip=skip,
             columns=columns if target == "csv" else None,
@@ -425,7 +444,7 @@ def _target_format(sources: Sequence[Source], out: Place | None, *, to_parts: bo
 
 
 def _plain_name(files: Sequence[Place]) -> str:
-    """Return what progress and files aside are called by."""
+    """Return what progress is called by."""
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return (files[0].name if str(files[0]) != "-" else "stdin") + more
 

@@ -37,14 +37,17 @@ class Output(Protocol):
 
 
 @contextlib.contextmanager
-def open_file(out: Place | None, file_format: str, columns: Any, aside: Place) -> Iterator[Output]:
+def open_file(
+    out: Place | None, file_format: str, columns: Any, aside: Place | None
+) -> Iterator[Output]:
     """Open one file, or standard output, for all rows.
 
     Args:
         out: The file; None is standard output.
         file_format: One of `records.FORMATS`.
         columns: What `columns.table_columns` returned.
-        aside: Where skipped rows go; it is made at the first one.
+        aside: Where skipped rows go; it is made at the first one. If there is none, what an earlier
+            run left there is removed at the end. None if no rows are skipped.
     """
     with contextlib.ExitStack() as stack:
         if out is None:
@@ -54,7 +57,10 @@ def open_file(out: Place | None, file_format: str, columns: Any, aside: Place) -
             # What text has so far is kept; half a Parquet file is none.
             raw = stack.enter_context(open_bytes(out, keep=file_format != "parquet"))
             write = stack.enter_context(_row_writer(raw, file_format, columns))
-        yield _OneFile(stack, write, aside)
+        output = _OneFile(stack, write, aside)
+        yield output
+    if aside is not None and not output.has_skipped:
+        remove(aside)
 
 
 @contextlib.contextmanager
@@ -94,7 +100,7 @@ def _way_on(error: BaseException, used: Sequence[str]) -> str:
 
 
 class _OneFile:
-    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Place) -> None:
+    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Place | None) -> None:
         self._stack = stack
         self._write = write
         self._aside = aside
@@ -115,6 +121,8 @@ class _OneFile:
     def spoil(self, part: int, window: Window, record: BadRecord) -> None:
         """Write a row aside."""
         if self._skipped is None:
+            if self._aside is None:
+                refuse_bad(window.source, record)
             raw = self._stack.enter_context(open_bytes(self._aside, keep=True))
             self._skipped = self._stack.enter_context(as_text(raw))
         self._skipped.write(_skipped_row(window.source, record))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import unquote
 
-from deesc_model.archive.places import Place, lie_in_one_another, matching, seen, within
+from deesc_model.archive.places import Place, fits, lie_in_one_another, matching, seen, within
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import is_regular, refuse_same_file
 from deesc_model.inputs import (
@@ -180,21 +180,25 @@ def refuse_streams(sources: Sequence[Source], why: str) -> None:
             )
 
 
-def refuse_inside(folder: Place, given: Sequence[Place], sources: Sequence[Source]) -> None:
-    """Refuse a folder for output from which the next run would read.
+def refuse_inside(written: Place, given: Sequence[Place], sources: Sequence[Source]) -> None:
+    """Refuse an output that the next run would read.
 
     Args:
-        folder: The folder for output.
+        written: A file or folder for output.
         given: What `find_sources` was given.
         sources: What it returned.
 
     Raises:
-        InvalidInputError: The folder is in one that is read, or a file that is read is in it.
+        InvalidInputError: It is in a folder that is read or fits a pattern, or a file that is read
+            is in it.
     """
     for path in (*given, *(source.file for source in sources)):
-        if lie_in_one_another(folder, path):
+        if lie_in_one_another(written, path):
+            raise InvalidInputError(f"{written} and {path} lie in one another; write it elsewhere")
+    for path in given:
+        if fits(written, path):
             raise InvalidInputError(
-                f"{folder} and {path} lie in one another; write the parts elsewhere"
+                f"{written} fits {path}, so the next run would read it; write it elsewhere"
             )
 
 

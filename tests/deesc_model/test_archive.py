@@ -608,6 +608,11 @@ def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
         (("in", "--parts", "in/out"), "lie in one another"),
         (("out/a.jsonl", "--parts", "out"), "lie in one another"),
         (("in/a.jsonl", "in"), "is named twice"),
+        (("in/**/*.jsonl", "--parts", "in/new"), "fits in/**/*.jsonl, so the next run would"),
+        (("in", "-o", "in/b.jsonl"), "in/b.jsonl and in lie in one another"),
+        (("in", "-o", "b.jsonl", *SKIP, "--skipped", "in/b"), "in/b and in lie in one another"),
+        (("in/*.jsonl", "-o", "in/b.jsonl"), "in/b.jsonl fits in/*.jsonl, so the next run would"),
+        (("i?", "-o", "in/b.jsonl"), "in/b.jsonl fits i?"),
         (("in/*.csv",), "no file fits in/*.csv"),
         (("empty",), "empty holds no files"),
         (("in", "nowhere.jsonl"), "No such file or directory: 'nowhere.jsonl'"),
@@ -631,10 +636,18 @@ def test_what_cannot_be_is_said_before_the_work(
 
 @pytest.mark.parametrize(
     "options",
-    [("-o", "a.jsonl"), ("--skipped", "b.jsonl"), ("--processes", "0"), ("--part-rows", "0")],
+    [
+        ("--parts", "out", "-o", "a.jsonl"),
+        ("--parts", "out", "--skipped", "b.jsonl", *SKIP),
+        ("--parts", "out", "--processes", "0"),
+        ("--parts", "out", "--part-rows", "0"),
+        ("-o", "a.jsonl", "--part-rows", "5"),
+        ("-o", "a.jsonl", "--skipped", "b.jsonl"),
+        SKIP,  # standard output has no name for the other file
+    ],
 )
 def test_wrong_usage_exits_with_2(options):
-    assert deesc("score", "x.jsonl", "--parts", "out", *options).returncode == 2
+    assert deesc("score", "x.jsonl", *options).returncode == 2
 
 
 # Pace, memory.

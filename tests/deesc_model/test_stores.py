@@ -187,6 +187,8 @@ def test_one_file_goes_to_a_store_when_it_is_complete(
     found = bucket.contents("one")
     assert found.keys() == {"x.parquet", "b.jsonl", "b.jsonl.skipped.jsonl"}
     assert found["b.jsonl"].count(b"\n") == 41
+    deesc("score", source, "-o", "s3://bucket/one/b.jsonl", "--on-error", "skip", *model)
+    assert bucket.contents("one").keys() == {"x.parquet", "b.jsonl"}
     said = deesc("score", bad, "-o", "s3://bucket/one/", "--format", "jsonl", *model, check=1)
     assert "'s3://bucket/one' is a folder; name a file in it" in said
 
