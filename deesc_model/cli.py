@@ -14,8 +14,9 @@ from deesc_model import __version__
 from deesc_model.archive.columns import table_columns
 from deesc_model.archive.folders import folder_at
 from deesc_model.archive.labelling import Labeller, in_processes, in_this_process
+from deesc_model.archive.ledger import SKIPPED_FOLDER, part_files
 from deesc_model.archive.manifest import guard, plan_of
-from deesc_model.archive.outputs import SKIPPED_FOLDER, open_file, open_parts
+from deesc_model.archive.outputs import open_file, open_parts
 from deesc_model.archive.pace import Pace
 from deesc_model.archive.places import Place, beside, check_place, place
 from deesc_model.archive.scoring import score as score_windows
@@ -45,6 +46,9 @@ try:
     from deesc_model.terminal import Output, print_conversation, print_predictions, step_lines
 except ModuleNotFoundError as error:
     raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
+
+PART_ROWS = 10_000
+"""Rows after which a part ends, unless it is said."""
 
 LOG_EVERY_S = 60.0
 """Seconds between two lines about the progress where standard error is no terminal."""
@@ -213,8 +217,12 @@ def score(
         ),
     ] = None,
     part_rows: Annotated[
-        int, typer.Option(min=1, help="Rows after which a part ends with the conversation.")
-    ] = 10_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Rows after which a part ends with the conversation; default: {PART_ROWS:,}.",
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that label.")] = 1,
     engine: Annotated[
         Engine, typer.Option(help="ray spreads the processes over the cluster of RAY_ADDRESS.")
@@ -228,11 +236,15 @@ def score(
         ),
     ] = None,
     on_error: Annotated[
-        OnError, typer.Option(help="skip writes rows that cannot be labelled aside.")
+        OnError,
+        typer.Option(help="skip writes rows that cannot be labelled, or files not read, aside."),
     ] = OnError.FAIL,
     skipped: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Where skipped rows go; default: OUT.skipped.jsonl."),
+        typer.Option(
+            metavar="FILE",
+            help="Where skipped rows go; default with -o OUT: OUT.skipped.jsonl, else needed.",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most utterances in a forward pass.")] = 32,
     model: ModelOption = None,
@@ -249,10 +261,17 @@ def score(
     """
     named = _known(input_format, INPUT_FORMATS, "--input-format")
     wanted = _known(output_format, FORMATS, "--format")
-    if parts and (out or skipped):
-        raise typer.BadParameter("--parts is a folder for all; -o and --skipped name single files")
-    if wanted == "parquet" and not (out or parts):
-        raise typer.BadParameter("Parquet is no text for standard output; name a file with -o")
+    skip = on_error is OnError.SKIP
+    to_stdout = not (out or parts)
+    for wrong, why in (
+        (parts and (out or skipped), "--parts is a folder for all; -o and --skipped name files"),
+        (part_rows and not parts, "--part-rows is for --parts FOLDER"),
+        (skipped and not skip, "--skipped is for --on-error skip; else nothing is skipped"),
+        (skip and to_stdout and not skipped, "name a file for skipped rows with --skipped"),
+        (wanted == "parquet" and to_stdout, "Parquet is no text; name a file for it with -o"),
+    ):
+        if wrong:
+            raise typer.BadParameter(why)
     given = [place(file) for file in files]
     single = None if out is None else place(out)
     folder = None if parts is None else folder_at(place(parts))
@@ -260,33 +279,36 @@ def score(
     if engine is Engine.RAY:
         refuse_streams(sources, "--engine ray reads in another process")
     target = wanted or _target_format(sources, single, to_parts=folder is not None)
-    skip = on_error is OnError.SKIP
+    aside = place(skipped) if skipped else None
     if folder:
-        refuse_inside(folder.place, given, sources)
-        folder.check()
         aside = folder.place / SKIPPED_FOLDER
+        written = [folder.place, folder.place / part_files(0, target)[0]]
+        folder.check()
     else:
-        named_by = single or Path(_plain_name(given[:1]))
-        aside = place(skipped) if skipped else beside(named_by, ".skipped.jsonl")
-        written = [path for path in (single, aside if skip else None) if path is not None]
+        if single and skip:
+            aside = aside or beside(single, ".skipped.jsonl")
+        written = [path for path in (single, aside) if path]
         refuse_same_file(*(source.file for source in sources), *written)
         for path in written:
             check_place(path)
+    for path in written:
+        refuse_inside(path, given, sources)
     bundle = read_bundle(model or default_bundle_path())
     reach = bundle.config.encoder.context_turns
     with contextlib.ExitStack() as stack:
         refuse_changes = guard(sources)
-        columns = table_columns(sources, target)
+        columns = table_columns(sources, target, skip=skip)
         if folder:
             plan = plan_of(
                 sources,
                 deesc=__version__,
                 model=bundle.manifest.model_version,
                 format=target,
-                part_rows=part_rows,
+                part_rows=part_rows or PART_ROWS,
                 batch_size=batch_size,
                 input_format=named,
                 customers=customer or [],
+                columns=[str(column) for column in columns],
             )
             output = stack.enter_context(open_parts(folder, target, columns, plan))
         else:
@@ -296,7 +318,7 @@ def score(
         windows = Wanted(
             sources,
             reach,
-            part_rows=part_rows if folder else None,
+            part_rows=(part_rows or PART_ROWS) if folder else None,
             there=output.there,
             skip=skip,
             columns=columns if target == "csv" else None,
@@ -422,7 +444,7 @@ def _target_format(sources: Sequence[Source], out: Place | None, *, to_parts: bo
 
 
 def _plain_name(files: Sequence[Place]) -> str:
-    """Return what progress and files aside are called by."""
+    """Return what progress is called by."""
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return (files[0].name if str(files[0]) != "-" else "stdin") + more
 

@@ -158,7 +158,7 @@ def _readable(file: InputFile) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInputError(f"{file} is damaged or no Parquet file: {reason}") from None
+        raise InvalidInputError(f"{file}: damaged, or no Parquet file: {reason}") from None
 
 
 def _is_bytes(scalar: pa.Scalar) -> bool:

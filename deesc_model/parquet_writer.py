@@ -43,10 +43,14 @@ def plain_schema(kinds: Mapping[str, type]) -> pa.Schema:
 
     Args:
         kinds: ``bool``, ``int``, ``float`` or ``str`` by field; all else is stored as JSON
-            in a column of text.
+            in a column of text. A name that UTF-8 cannot hold is stored as `storable_text`.
     """
     types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    return pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
+    columns: dict[str, pa.DataType] = {}
+    for name, kind in kinds.items():
+        stored = storable_text(name)
+        columns[stored] = pa.string() if stored in columns else types.get(kind, pa.string())
+    return pa.schema(columns.items())
 
 
 def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -181,6 +185,8 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
 
 
 def _plain_column(rows: Sequence[Row], field: pa.Field) -> pa.Array:
+    if "\\" in field.name:  # perhaps it is not the name that the rows have
+        rows = [{storable_text(name): value for name, value in row.items()} for row in rows]
     values = [row.get(field.name) for row in rows]
     if pa.types.is_string(field.type):
         values = [None if value is None else storable_text(value) for value in values]

@@ -13,7 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, Final, NamedTuple, Self, TextIO
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import InputFile
@@ -79,11 +79,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A row that cannot be labelled.
+    """A row that cannot be labelled, or a file, or the rest of one, that cannot be read.
 
     Attributes:
-        line: As in `Record`.
-        raw: The row as read, to be written aside.
+        line: As in `Record`; 0 of a file as a whole.
+        raw: The row as read, to be written aside; empty of what cannot be read.
         message: What is wrong with it.
     """
 
@@ -98,7 +98,12 @@ class BadRecord:
 
     def __str__(self) -> str:
         """Return ``line N: what is wrong``."""
-        return f"line {self.line}: {self.message}"
+        return f"line {self.line}: {self.message}" if self.line else self.message
+
+    @classmethod
+    def of_row(cls, line: int, row: "Row", message: str) -> Self:
+        """Return what is written aside of a row that was read."""
+        return cls(line, json.dumps(dict(row), ensure_ascii=True), message)
 
 
 class NumberedRow(NamedTuple):
@@ -183,7 +188,7 @@ def in_context(
             speaker = row.get("speaker")
             turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
         except InvalidInputError as error:
-            yield BadRecord(line, json.dumps(dict(row), ensure_ascii=True), str(error))
+            yield BadRecord.of_row(line, row, str(error))
             continue
         named = row.get("conversation_id")
         starts = named in (None, "") or named != conversation
@@ -308,8 +313,9 @@ def record_writer(
     Args:
         stream: Open with ``newline=""``.
         file_format: ``"jsonl"`` or ``"csv"``.
-        columns: The fields that a CSV table has columns for; none: those of the first row. They
-            are read when that is written, or at the end of a table without rows.
+        columns: The fields that a CSV table has columns for, all that its rows have; none: those
+            of the first row. They are read when that is written, or at the end of a table without
+            rows.
     """
     if file_format == "jsonl":
         yield lambda record, prediction: _write_json(stream, record, prediction)
@@ -320,16 +326,11 @@ def record_writer(
 
     def begin(names: Iterable[str]) -> None:
         header.extend(name for name in names if name not in ADDED)
-        writer.writerow([*header, *PREDICTION_COLUMNS])
+        writer.writerow([*map(_cell, header), *PREDICTION_COLUMNS])
 
     def write(record: Record, prediction: Prediction) -> None:
         if not header:
             begin(columns or record.row)
-        if extra := record.row.keys() - set(header) - ADDED:
-            raise InvalidInputError(
-                f"line {record.line}: the field {min(extra)} is not in the first row, so a CSV"
-                " table has no column for it; write JSON Lines instead"
-            )
         kept = (_cell(record.row.get(name, "")) for name in header)
         writer.writerow([*kept, *flat_prediction(prediction).values()])
 
@@ -339,7 +340,7 @@ def record_writer(
 
 
 def _cell(value: object) -> str:
-    """Return a field as a CSV table shows it; bytes that were not UTF-8 stay what they were."""
+    """Return a field, or its name, as a CSV table shows it; bytes that are not UTF-8 stay."""
     text = "" if value is None else table_text(value)
     try:
         text.encode("utf-8", "surrogateescape")

@@ -3,33 +3,37 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deesc_model.archive.sources import Source, refuse_streams
+from deesc_model.archive.sources import Source, refuse_bad, refuse_streams
+from deesc_model.errors import InvalidInputError
 from deesc_model.records import Record
 
 
-def table_columns(sources: Sequence[Source], file_format: str) -> Any:
+def table_columns(sources: Sequence[Source], file_format: str, *, skip: bool = False) -> Any:
     """Return what `outputs.open_rows_out` needs to know of the columns.
 
     Of a CSV table these are the fields of the first row that can be labelled; without such a row,
     those of the first table. Parquet says of itself what it holds; for a Parquet table all else
     is read once through: a field is a column of whole numbers, numbers, or true and false if all
-    its values are; else of text, with JSON for what is no text.
+    its values are; else of text, with JSON for what is no text. Whole numbers beyond 2**53 beside
+    others become text.
 
     Args:
         sources: What will be read.
         file_format: One of `records.FORMATS`.
+        skip: Whether what cannot be labelled or read is passed over; else it is said now where all
+            is read once through.
 
     Returns:
         For Parquet its schema, for CSV a list of names; an empty one for JSON Lines, and for CSV
         of what can be read only once, to be filled by `windows.windows_of`.
 
     Raises:
-        InvalidInputError: For Parquet, if a source can be read only once, or files disagree on
-            a column.
+        InvalidInputError: For Parquet, if a source can be read only once, files disagree on a
+            column, or there is what cannot be labelled and `skip` is off.
         MissingExtraError: For Parquet, if pyarrow is not installed.
     """
     if file_format == "parquet":
-        return _parquet_columns(sources)
+        return _parquet_columns(sources, skip)
     once = any(source.size is None for source in sources)
     return _first_fields(sources) if file_format == "csv" and not once else []
 
@@ -45,19 +49,22 @@ def _first_fields(sources: Sequence[Source]) -> list[str]:
     return list(named)
 
 
-def _parquet_columns(sources: Sequence[Source]) -> Any:
+def _parquet_columns(sources: Sequence[Source], skip: bool) -> Any:
     from deesc_model.parquet_reader import parquet_schema  # noqa: PLC0415 - an extra
     from deesc_model.parquet_writer import merge_schemas, plain_schema  # noqa: PLC0415
 
     refuse_streams(sources, "Parquet needs to know all columns first")
-    schemas = [
-        (source.name, parquet_schema(source.file, source.fields))
-        for source in sources
-        if source.file_format == "parquet"
-    ]
+    schemas = []
+    for source in sources:
+        if source.file_format == "parquet":
+            try:
+                schemas.append((source.name, parquet_schema(source.file, source.fields)))
+            except InvalidInputError:
+                if not skip:
+                    raise
     others = [source for source in sources if source.file_format != "parquet"]
     if others:
-        schemas.append((_names(others), plain_schema(_kinds(others))))
+        schemas.append((_names(others), plain_schema(_kinds(others, skip))))
     return merge_schemas(schemas)
 
 
@@ -66,7 +73,7 @@ def _names(sources: Sequence[Source]) -> str:
     return f"{sources[0].name}{more}"
 
 
-def _kinds(sources: Sequence[Source]) -> dict[str, type]:
+def _kinds(sources: Sequence[Source], skip: bool) -> dict[str, type]:
     """Return what each field of plain rows holds: bool, int, float, or str for all else."""
     found: dict[str, type | None] = {}
     for source in sources:
@@ -75,18 +82,26 @@ def _kinds(sources: Sequence[Source]) -> dict[str, type]:
                 if isinstance(item, Record):
                     for name, value in item.row.items():
                         found[name] = _wider(found.get(name), _kind(value))
-    return {name: kind or str for name, kind in found.items()}
+                elif not skip:
+                    refuse_bad(source.name, item)
+    return {name: int if kind is _LongInt else kind or str for name, kind in found.items()}
+
+
+class _LongInt(int):
+    """A whole number that is none of those which a column of numbers holds exactly."""
 
 
 def _kind(value: object) -> type | None:
     if value is None:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        return str
+    if isinstance(value, int) and not -(2**53) <= value <= 2**53:
+        return _LongInt if -(2**63) <= value < 2**63 else str
     return type(value) if isinstance(value, bool | int | float) else str
 
 
 def _wider(one: type | None, other: type | None) -> type | None:
     if one is None or other is None or one is other:
         return one or other
+    if {one, other} == {int, _LongInt}:
+        return _LongInt
     return float if {one, other} == {int, float} else str

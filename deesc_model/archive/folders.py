@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from deesc_model.archive.places import Place
+from deesc_model.archive.places import Place, remove
 from deesc_model.archive.stores import StorePath
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_binary
@@ -35,6 +35,9 @@ class Folder(Protocol):
     def names(self) -> list[str]:
         """Return what is in it, by name; it is made if need be."""
 
+    def below(self, name: str) -> list[str]:
+        """Return what is in a folder in it, each with the name of that."""
+
     def claimed(self) -> contextlib.AbstractContextManager[None]:
         """Keep other runs out, and remove what a run that was killed left behind."""
 
@@ -49,6 +52,9 @@ class Folder(Protocol):
 
     def open(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Open a file to be written anew."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
 
 
 def folder_at(place: Place) -> Folder:
@@ -69,6 +75,11 @@ class DiskFolder:
         """As in `Folder`."""
         self.place.mkdir(parents=True, exist_ok=True)
         return sorted(item.name for item in self.place.iterdir() if item.name != LOCK_FILE)
+
+    def below(self, name: str) -> list[str]:
+        """As in `Folder`."""
+        folder = self.place / name
+        return [f"{name}/{item.name}" for item in folder.iterdir()] if folder.is_dir() else []
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -114,6 +125,10 @@ class DiskFolder:
         with open_binary(file) as stream:
             yield stream
 
+    def remove(self, name: str) -> None:
+        """As in `Folder`."""
+        remove(self.place / name)
+
 
 class StoreFolder:
     """As `Folder`, in a store, which has no lock: two runs into one folder are not told apart.
@@ -132,6 +147,10 @@ class StoreFolder:
     def names(self) -> list[str]:
         """As in `Folder`."""
         return sorted(self.place.children())
+
+    def below(self, name: str) -> list[str]:
+        """As in `Folder`."""
+        return [f"{name}/{child}" for child in (self.place / name).children()]
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -160,6 +179,11 @@ class StoreFolder:
             yield stream
             size = stream.tell()
         self._beside(name)[name] = size
+
+    def remove(self, name: str) -> None:
+        """As in `Folder`."""
+        remove(self.place / name)
+        self._beside(name).pop(name, None)
 
     def _beside(self, name: str) -> dict[str, int]:
         """Return the sizes of all that is where a file is."""

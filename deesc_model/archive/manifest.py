@@ -3,15 +3,19 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from deesc_model.archive.folders import Folder
+from deesc_model.archive.ledger import Ledger
 from deesc_model.archive.places import identity, seen
 from deesc_model.archive.sources import Source, refuse_streams, stamp_of
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import as_text
 
 MANIFEST_FILE: Final = "_deesc.json"
+
+_FROM_INPUTS: Final = ("inputs", "columns")
 
 
 def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
@@ -53,31 +57,44 @@ def guard(sources: Sequence[Source]) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def claimed(folder: Folder, plan: Mapping[str, Any]) -> Iterator[None]:
+def claimed(folder: Folder, file_format: str, plan: Mapping[str, Any]) -> Iterator[Ledger]:
     """Make the folder this run's own, or go on with it; nobody else writes there meanwhile.
 
     When the context ends without an error, the manifest says that all parts are there.
 
     Args:
         folder: The folder; it is made.
+        file_format: One of `records.FORMATS`.
         plan: What `plan_of` returned.
+
+    Yields:
+        The parts that are there.
 
     Raises:
         InvalidInputError: The folder holds something else, parts of a run with another plan, or
             is being written by another run.
     """
     names = folder.names()
-    if names and MANIFEST_FILE not in names:
+    # A kill amid the first manifest leaves a piece of it, which is removed below.
+    others = [name for name in names if not fnmatchcase(name, f"{MANIFEST_FILE}.*.partial")]
+    if others and MANIFEST_FILE not in others:
         raise InvalidInputError(
-            f"{folder.place} holds {min(names)!r}, which is not of a run of deesc score; name a"
+            f"{folder.place} holds {min(others)!r}, which is not of a run of deesc score; name a"
             " folder that is empty or new"
         )
     with folder.claimed():
         if folder.size(MANIFEST_FILE) is not None:
-            _check_same(folder, plan)
+            before = _read(folder)
+            _refuse_another(folder, _changed_options(before, plan))
+            ledger = Ledger(folder, file_format)
+            _refuse_another(folder, _changed_sources(before, plan, ledger))
+            if any(before.get(name) != value for name, value in plan.items()):
+                ledger.reopen()
+                _write(folder, plan, done=False)
         else:
             _write(folder, plan, done=False)
-        yield
+            ledger = Ledger(folder, file_format)
+        yield ledger
         _write(folder, plan, done=True)
 
 
@@ -86,14 +103,7 @@ def _write(folder: Folder, plan: Mapping[str, Any], *, done: bool) -> None:
         stream.write(json.dumps({**plan, "done": done}, indent=1) + "\n")
 
 
-def _check_same(folder: Folder, plan: Mapping[str, Any]) -> None:
-    before = _read(folder)
-    differences = [
-        f"{name} was {before.get(name)!r}, now {value!r}"
-        for name, value in plan.items()
-        if name != "inputs" and before.get(name) != value
-    ]
-    differences += _changed_inputs(before["inputs"], plan["inputs"])
+def _refuse_another(folder: Folder, differences: Sequence[str]) -> None:
     if differences:
         raise InvalidInputError(
             f"{folder.place} holds parts of another run ({'; '.join(differences[:3])}); name"
@@ -112,6 +122,25 @@ def _read(folder: Folder) -> dict[str, Any]:
         f"{folder.place / MANIFEST_FILE} is damaged or not of a run of deesc score; name a folder"
         " that is empty or new"
     )
+
+
+def _changed_options(before: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} was {before.get(name)!r}, now {value!r}"
+        for name, value in plan.items()
+        if name not in _FROM_INPUTS and before.get(name) != value
+    ]
+
+
+def _changed_sources(
+    before: Mapping[str, Any], plan: Mapping[str, Any], ledger: Ledger
+) -> list[str]:
+    """Say what of the inputs has changed of which there are parts."""
+    used = ledger.inputs
+    changed = _changed_inputs(before["inputs"][:used], plan["inputs"][:used])
+    if ledger.parts and before.get("columns") != plan.get("columns"):
+        changed.append("the columns of all inputs together are others")
+    return changed
 
 
 def _changed_inputs(

@@ -3,19 +3,19 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, Protocol, TextIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from deesc_model.archive.folders import Folder
 from deesc_model.archive.ledger import Ledger
 from deesc_model.archive.manifest import claimed
-from deesc_model.archive.places import Place, open_bytes
+from deesc_model.archive.places import Place, open_bytes, remove
+from deesc_model.archive.sources import refuse_bad
+from deesc_model.archive.windows import Window
+from deesc_model.errors import InvalidInputError
 from deesc_model.files import as_text, open_output
 from deesc_model.records import BadRecord, Record, RowWriter, record_writer
 from deesc_model.types import Prediction
-
-SKIPPED_FOLDER: Final = "_skipped"
-"""Where a folder of parts has the rows that were skipped; tools that read it pass it over."""
 
 
 class Output(Protocol):
@@ -29,22 +29,25 @@ class Output(Protocol):
     def kept(self) -> int:
         """Rows of these parts, labelled and skipped."""
 
-    def write(self, part: int, record: Record, prediction: Prediction) -> None:
-        """Write a row."""
+    def write(self, part: int, window: Window, record: Record, prediction: Prediction) -> None:
+        """Write a row of a window."""
 
-    def spoil(self, part: int, source: str, record: BadRecord) -> None:
+    def spoil(self, part: int, window: Window, record: BadRecord) -> None:
         """Write a row aside that cannot be labelled."""
 
 
 @contextlib.contextmanager
-def open_file(out: Place | None, file_format: str, columns: Any, aside: Place) -> Iterator[Output]:
+def open_file(
+    out: Place | None, file_format: str, columns: Any, aside: Place | None
+) -> Iterator[Output]:
     """Open one file, or standard output, for all rows.
 
     Args:
         out: The file; None is standard output.
         file_format: One of `records.FORMATS`.
         columns: What `columns.table_columns` returned.
-        aside: Where skipped rows go; it is made at the first one.
+        aside: Where skipped rows go; it is made at the first one. If there is none, what an earlier
+            run left there is removed at the end. None if no rows are skipped.
     """
     with contextlib.ExitStack() as stack:
         if out is None:
@@ -54,7 +57,10 @@ def open_file(out: Place | None, file_format: str, columns: Any, aside: Place) -
             # What text has so far is kept; half a Parquet file is none.
             raw = stack.enter_context(open_bytes(out, keep=file_format != "parquet"))
             write = stack.enter_context(_row_writer(raw, file_format, columns))
-        yield _OneFile(stack, write, aside)
+        output = _OneFile(stack, write, aside)
+        yield output
+    if aside is not None and not output.has_skipped:
+        remove(aside)
 
 
 @contextlib.contextmanager
@@ -72,23 +78,29 @@ def open_parts(
     Raises:
         InvalidInputError: The folder is not for this run, see `manifest.claimed`.
     """
-    with claimed(folder, plan):
-        parts = _Parts(folder, file_format, columns)
+    with claimed(folder, file_format, plan) as ledger:
         try:
-            with parts:
+            with _Parts(folder, file_format, columns, ledger) as parts:
                 yield parts
-        except BaseException:
+        except BaseException as error:
             if sys.stderr is not None:
                 print(
-                    f"{len(parts.ledger.parts):,} parts are complete in {folder.place};"
-                    " the same command goes on from there",
+                    f"{len(ledger.parts):,} parts are complete in {folder.place}"
+                    + _way_on(error, [item["file"] for item in plan["inputs"][: ledger.inputs]]),
                     file=sys.stderr,
                 )
             raise
 
 
+def _way_on(error: BaseException, used: Sequence[str]) -> str:
+    """Say how a run can be gone on with, of which so many inputs are in parts already."""
+    if not isinstance(error, InvalidInputError):
+        return "; the same command goes on from there"
+    return f"; a run goes on from there while no input up to {used[-1]} changes" if used else ""
+
+
 class _OneFile:
-    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Place) -> None:
+    def __init__(self, stack: contextlib.ExitStack, write: RowWriter, aside: Place | None) -> None:
         self._stack = stack
         self._write = write
         self._aside = aside
@@ -97,20 +109,27 @@ class _OneFile:
     there: frozenset[int] = frozenset()
     kept = 0
 
-    def write(self, part: int, record: Record, prediction: Prediction) -> None:
+    @property
+    def has_skipped(self) -> bool:
+        """Whether a row was written aside."""
+        return self._skipped is not None
+
+    def write(self, part: int, window: Window, record: Record, prediction: Prediction) -> None:
         """Write a row."""
         self._write(record, prediction)
 
-    def spoil(self, part: int, source: str, record: BadRecord) -> None:
+    def spoil(self, part: int, window: Window, record: BadRecord) -> None:
         """Write a row aside."""
         if self._skipped is None:
+            if self._aside is None:
+                refuse_bad(window.source, record)
             raw = self._stack.enter_context(open_bytes(self._aside, keep=True))
             self._skipped = self._stack.enter_context(as_text(raw))
-        self._skipped.write(_skipped_row(source, record))
+        self._skipped.write(_skipped_row(window.source, record))
 
 
 class _Parts:
-    def __init__(self, folder: Folder, file_format: str, columns: Any) -> None:
+    def __init__(self, folder: Folder, file_format: str, columns: Any, ledger: Ledger) -> None:
         self._folder = folder
         self._format = file_format
         self._columns = columns
@@ -118,9 +137,9 @@ class _Parts:
         self._stack = contextlib.ExitStack()
         self._write: RowWriter | None = None
         self._skipped: TextIO | None = None
-        self.ledger = Ledger(folder, self._files_of)
-        self.there, self.kept = self.ledger.parts, self.ledger.rows
-        self._rows = self._aside = 0
+        self._ledger = ledger
+        self.there, self.kept = ledger.parts, ledger.rows
+        self._rows = self._aside = self._inputs = 0
 
     def __enter__(self) -> "_Parts":
         """Return itself."""
@@ -134,40 +153,38 @@ class _Parts:
         if self._write is None and not self.there:
             self._turn_to(0)  # tools that read the folder learn the columns from it
         self._complete()
-        self.ledger.tidy()
+        self._ledger.tidy()
 
-    def write(self, part: int, record: Record, prediction: Prediction) -> None:
+    def write(self, part: int, window: Window, record: Record, prediction: Prediction) -> None:
         """Write a row."""
         self._turn_to(part)(record, prediction)
         self._rows += 1
+        self._inputs = window.number
 
-    def spoil(self, part: int, source: str, record: BadRecord) -> None:
+    def spoil(self, part: int, window: Window, record: BadRecord) -> None:
         """Write a row aside, into a file for the part."""
         self._turn_to(part)
         if self._skipped is None:
-            raw = self._stack.enter_context(self._folder.open(self._files_of(part)[1]))
+            raw = self._stack.enter_context(self._folder.open(self._ledger.files_of(part)[1]))
             self._skipped = self._stack.enter_context(as_text(raw))
-        self._skipped.write(_skipped_row(source, record))
+        self._skipped.write(_skipped_row(window.source, record))
         self._aside += 1
+        self._inputs = window.number
 
     def _turn_to(self, part: int) -> RowWriter:
         if self._write is None or part != self._part:
             self._complete()
             self._part, self._skipped = part, None
             # Skipped rows are entered later, so they are complete before the part is.
-            raw = self._stack.enter_context(self._folder.open(self._files_of(part)[0]))
+            raw = self._stack.enter_context(self._folder.open(self._ledger.files_of(part)[0]))
             self._write = self._stack.enter_context(_row_writer(raw, self._format, self._columns))
         return self._write
 
     def _complete(self) -> None:
         self._stack.close()
         if self._write is not None:
-            self.ledger.enter(self._part, self._rows, self._aside)
-            self._rows = self._aside = 0
-
-    def _files_of(self, part: int) -> tuple[str, str]:
-        name = f"part-{part:06}"
-        return f"{name}.{self._format}", f"{SKIPPED_FOLDER}/{name}.jsonl"
+            self._ledger.enter(self._part, self._rows, self._aside, self._inputs)
+            self._rows = self._aside = self._inputs = 0
 
 
 @contextlib.contextmanager
@@ -185,7 +202,7 @@ def _row_writer(raw: BinaryIO, file_format: str, columns: Any) -> Iterator[RowWr
 def _skipped_row(source: str, record: BadRecord) -> str:
     row = {
         "file": source,
-        "line": record.line,
+        "line": record.line or None,
         "error": record.message,
         "row": record.raw,
     }

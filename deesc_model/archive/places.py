@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
 
-from deesc_model.archive.stores import StorePath, is_uri, look, store_path
+from deesc_model.archive.stores import StorePath, is_fit, is_uri, look, store_path
 from deesc_model.bundle import file_sha256
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import check_writable, open_binary
+from deesc_model.files import check_writable, is_regular, open_binary
 
 Place = Path | StorePath
 
@@ -100,6 +100,22 @@ def open_bytes(file: Place, *, keep: bool = False) -> contextlib.AbstractContext
         keep: As in `files.open_binary`; of one for a store nothing is kept.
     """
     return file.replaced() if isinstance(file, StorePath) else open_binary(file, keep=keep)
+
+
+def remove(file: Place) -> None:
+    """Remove an ordinary file, if there is one; of a link what it leads to."""
+    if isinstance(file, StorePath):
+        file.remove()
+    elif is_regular(file):
+        Path(os.path.realpath(file)).unlink()
+
+
+def fits(file: Place, pattern: Place) -> bool:
+    """Return whether a pattern fits a file that may be there later, or a folder that it is in."""
+    if not glob.has_magic(str(pattern)) or pattern.exists():
+        return False
+    name = _whole_name(file)
+    return any(is_fit(name[:cut], _whole_name(pattern)) for cut in range(1, len(name) + 1))
 
 
 def _within(folder: Path) -> Iterator[Path]:

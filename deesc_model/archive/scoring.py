@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from deesc_model.archive.labelling import Labeller
 from deesc_model.archive.outputs import Output
 from deesc_model.archive.windows import Window
-from deesc_model.errors import InvalidInputError
 from deesc_model.records import BadRecord
 
 
@@ -44,7 +43,7 @@ def score(
         advance: Called for each window with its rows, its bytes, and those that are left.
 
     Raises:
-        InvalidInputError: A row cannot be labelled, or has no place in the output.
+        InvalidInputError: As of `windows` and `output`.
     """
     counts = Counts()
     for window, predictions in label(windows, begin):
@@ -54,16 +53,13 @@ def score(
             there = part in output.there
             if isinstance(item, BadRecord):
                 if not there:
-                    output.spoil(part, window.source, item)
+                    output.spoil(part, window, item)
                     counts.skipped += 1
                 continue
             prediction = next(given)
             if there:
                 continue
-            try:
-                output.write(part, item, prediction)
-            except InvalidInputError as error:
-                raise InvalidInputError(f"{window.source}: {error}") from None
+            output.write(part, window, item, prediction)
             counts.labelled += 1
         advance(len(window.items), window.size, window.left)
     return counts

@@ -2,14 +2,15 @@
 
 import contextlib
 import glob
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import unquote
 
-from deesc_model.archive.places import Place, lie_in_one_another, matching, seen, within
+from deesc_model.archive.places import Place, fits, lie_in_one_another, matching, seen, within
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import is_regular, refuse_same_file
 from deesc_model.inputs import (
@@ -24,13 +25,16 @@ from deesc_model.records import BadRecord, Record, in_context
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and Arrow call the folder of rows whose key is null."""
 
+_LINE: Final = re.compile(r"line (\d+): (.*)", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
     """A source that is being read.
 
     Attributes:
-        records: Its rows in order, good and bad; an error names the file.
+        records: Its rows in order, good and bad; the last is a bad one if the file, or the rest of
+            it, cannot be read.
         position: Says how many of its bytes were read so far; 0 if it has no size.
         columns: The fields that a table has, whether it has rows or not; none of all else.
         left_out: How often what of a transcript was not said to the other side.
@@ -81,20 +85,41 @@ class Source:
 
         Args:
             context_turns: How many turns before it come with each record.
-
-        Raises:
-            InvalidInputError: The file cannot be read; the message names it.
         """
+        with contextlib.ExitStack() as stack:
+            try:
+                opened = self._opened(stack, context_turns)
+            except InvalidInputError as error:
+                size = self.size or 0
+                yield OpenSource(iter((self._unreadable(error),)), lambda: size)
+            else:
+                yield replace(opened, records=self._as_far_as_possible(opened.records))
+
+    def _opened(self, stack: contextlib.ExitStack, context_turns: int) -> OpenSource:
         if self.file_format is None:
             found = read_conversations(self.file, named=self.named, customers=self.customers)
             left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
             size = self.size or 0
             turns = transcript_records(found, context_turns, self.fields)
-            yield OpenSource(turns, lambda: size, left_out=left_out)
-            return
-        with open_rows(self.file, self.file_format, self.fields) as opened:
-            records = in_context(opened.rows, context_turns)
-            yield OpenSource(records, opened.position, opened.columns)
+            return OpenSource(turns, lambda: size, left_out=left_out)
+        opened = stack.enter_context(open_rows(self.file, self.file_format, self.fields))
+        records = in_context(opened.rows, context_turns)
+        return OpenSource(records, opened.position, opened.columns)
+
+    def _as_far_as_possible(
+        self, records: Iterator[Record | BadRecord]
+    ) -> Iterator[Record | BadRecord]:
+        try:
+            yield from records
+        except InvalidInputError as error:
+            yield self._unreadable(error)
+
+    def _unreadable(self, error: InvalidInputError) -> BadRecord:
+        """Return what the error says beyond the name of the file, with the line if it knows it."""
+        message = str(error).removeprefix(f"{self.file}: ").removeprefix(f"{self.name}: ")
+        if found := _LINE.fullmatch(message):
+            return BadRecord(int(found[1]), "", found[2])
+        return BadRecord(0, "", message)
 
 
 def stamp_of(file: Place) -> object:
@@ -129,6 +154,15 @@ def find_sources(
     ]
 
 
+def refuse_bad(source: str, record: BadRecord) -> NoReturn:
+    """Say where there is something that cannot be labelled, and how to go on without it.
+
+    Raises:
+        InvalidInputError: Always.
+    """
+    raise InvalidInputError(f"{source}: {record} (--on-error skip writes it aside)")
+
+
 def refuse_streams(sources: Sequence[Source], why: str) -> None:
     """Refuse what can be read only once.
 
@@ -146,21 +180,25 @@ def refuse_streams(sources: Sequence[Source], why: str) -> None:
             )
 
 
-def refuse_inside(folder: Place, given: Sequence[Place], sources: Sequence[Source]) -> None:
-    """Refuse a folder for output from which the next run would read.
+def refuse_inside(written: Place, given: Sequence[Place], sources: Sequence[Source]) -> None:
+    """Refuse an output that the next run would read.
 
     Args:
-        folder: The folder for output.
+        written: A file or folder for output.
         given: What `find_sources` was given.
         sources: What it returned.
 
     Raises:
-        InvalidInputError: The folder is in one that is read, or a file that is read is in it.
+        InvalidInputError: It is in a folder that is read or fits a pattern, or a file that is read
+            is in it.
     """
     for path in (*given, *(source.file for source in sources)):
-        if lie_in_one_another(folder, path):
+        if lie_in_one_another(written, path):
+            raise InvalidInputError(f"{written} and {path} lie in one another; write it elsewhere")
+    for path in given:
+        if fits(written, path):
             raise InvalidInputError(
-                f"{folder} and {path} lie in one another; write the parts elsewhere"
+                f"{written} fits {path}, so the next run would read it; write it elsewhere"
             )
 
 

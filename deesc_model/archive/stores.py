@@ -196,6 +196,17 @@ class StorePath:
             with self.store.named(str(self)):
                 fs.copy_files(str(staged), path, fs.LocalFileSystem(), filesystem)
 
+    def remove(self) -> None:
+        """Remove an object, if there is one.
+
+        Raises:
+            StoreError: It cannot be removed.
+        """
+        filesystem, path = self._opened()
+        if look([self])[0].is_file():
+            with self.store.named(str(self)):
+                filesystem.delete_file(path)
+
     def check_bucket(self) -> None:
         """Say before the work, not after it, that nothing can be written there.
 
@@ -224,7 +235,7 @@ class StorePath:
             item
             for item in StorePath(self.store, self.parts[:plain])._objects()
             if any(
-                _fits(item.parts[:cut], self.parts) and _is_shown(item.parts[cut:])
+                is_fit(item.parts[:cut], self.parts) and _is_shown(item.parts[cut:])
                 for cut in range(plain, len(item.parts) + 1)
             )
         ]
@@ -320,14 +331,15 @@ def _is_shown(parts: Sequence[str]) -> bool:
     return not any(part.startswith((".", "_")) for part in parts)
 
 
-def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+def is_fit(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether a pattern fits a name, each cut at ``/``, as in `glob`."""
     if not pattern:
         return not parts
     first, rest = pattern[0], pattern[1:]
     hidden = bool(parts) and parts[0].startswith(".") and not first.startswith(".")
     if first == "**":
-        return _fits(parts, rest) or (bool(parts) and not hidden and _fits(parts[1:], pattern))
-    return bool(parts) and not hidden and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)
+        return is_fit(parts, rest) or (bool(parts) and not hidden and is_fit(parts[1:], pattern))
+    return bool(parts) and not hidden and fnmatchcase(parts[0], first) and is_fit(parts[1:], rest)
 
 
 class _Raw(io.RawIOBase):

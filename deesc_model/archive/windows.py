@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from deesc_model.archive.sources import Source
-from deesc_model.errors import InvalidInputError
-from deesc_model.records import BadRecord, Record
+from deesc_model.archive.sources import Source, refuse_bad
+from deesc_model.records import ADDED, BadRecord, Record
 
 WINDOW: Final = 4096
 """Rows that are held and labelled together; the larger, the less padding. Scores depend on it."""
@@ -25,6 +24,7 @@ class Window:
 
     Attributes:
         source: What messages call where they come from.
+        number: Which of the sources that is, from 1.
         items: The rows, good and bad, each with the number of its part, from 0.
         size: Bytes of the source that they take; 0 if it has no size.
         left: Bytes of this and all other sources that come after them.
@@ -33,6 +33,7 @@ class Window:
     """
 
     source: str
+    number: int
     items: Sequence[tuple[int, Record | BadRecord]]
     size: int
     left: int
@@ -72,7 +73,7 @@ class Wanted:
         """Yield the windows in order.
 
         Raises:
-            InvalidInputError: A source cannot be read, or a row cannot be labelled.
+            InvalidInputError: A row cannot be labelled or a source not be read, and `skip` is off.
         """
         for window in windows_of(
             self.sources, self.context_turns, self.part_rows, self.columns, self.size
@@ -80,9 +81,7 @@ class Wanted:
             wanted = [item for part, item in window.items if part not in self.there]
             bad = next((item for item in wanted if isinstance(item, BadRecord)), None)
             if bad is not None and not self.skip:
-                raise InvalidInputError(
-                    f"{window.source}: {bad}; --on-error skip writes such rows aside"
-                )
+                refuse_bad(window.source, bad)
             if wanted:
                 yield window
 
@@ -101,22 +100,21 @@ def windows_of(
         sources: What to read.
         context_turns: How many turns before it come with each record.
         part_rows: Rows after which a part ends with the conversation; None makes one part.
-        columns: Gets the columns of the first table, if it is an empty list.
+        columns: The fields that there is a column for: a row with another cannot be labelled. An
+            empty list gets those of the first table, or row.
         size: Most rows of a window.
         characters: Characters, of all fields, with which a window is full.
-
-    Raises:
-        InvalidInputError: A source cannot be read; the message names it.
     """
     part = rows = 0
     left = sum(source.size or 0 for source in sources)
-    for source in sources:
+    for number, source in enumerate(sources, start=1):
         after = left - (source.size or 0)
         with source.open(context_turns) as opened:
             left_out = opened.left_out
             if columns is not None and not columns:
                 columns += opened.columns
-            while items := _take(opened.records, size, characters):
+            records = opened.records if columns is None else _fitting(opened.records, columns)
+            while items := _take(records, size, characters):
                 placed: list[tuple[int, Record | BadRecord]] = []
                 for item in items:
                     full = part_rows is not None and rows >= part_rows
@@ -125,9 +123,30 @@ def windows_of(
                     rows += 1
                     placed.append((part, item))
                 before, left = left, max(after, after + (source.size or 0) - opened.position())
-                yield Window(source.name, placed, before - left, left, left_out)
+                yield Window(source.name, number, placed, before - left, left, left_out)
                 left_out = {}
         left = after
+
+
+def _fitting(
+    records: Iterator[Record | BadRecord], columns: list[str]
+) -> Iterator[Record | BadRecord]:
+    known = ADDED.union(columns)
+    for item in records:
+        if isinstance(item, BadRecord):
+            yield item
+            continue
+        if not columns:
+            columns += item.row
+            known = ADDED.union(columns)
+        if extra := item.row.keys() - known:
+            message = (
+                f"the field {min(extra)} is not in the first row, so a CSV table has no column for"
+                " it; write JSON Lines instead"
+            )
+            yield BadRecord.of_row(item.line, item.row, message)
+        else:
+            yield item
 
 
 def _take(

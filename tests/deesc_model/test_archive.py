@@ -32,6 +32,7 @@ from deesc_model.archive.windows import Wanted, windows_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "transcripts"
 BATCH = 4
+SKIP = ("--on-error", "skip")
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +393,107 @@ def test_a_bad_row_leaves_the_parts_before_it_and_can_be_skipped_then(tiny_bundl
     assert len(rows_of(out)) == len(rows) - 1
 
 
+# One that cannot be read among many: skipped, or mended and gone on with.
+
+STRAY = 'text\n"fine"\n"late" again\nthe\n'
+GOOD = {"a.txt": "Customer: late\nAgent: fine\n", "b.txt": "Customer: again\nAgent: the\n"}
+
+
+def put(folder, files):
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return folder
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_what_cannot_be_read_is_skipped_with_file_and_line(tiny_bundle, tmp_path, file_format):
+    if file_format == "parquet":
+        pytest.importorskip("pyarrow")
+    bad = {"c.txt": "Customer: late\x01\nAgent: the\n", "d.csv": STRAY, "e.csv": "words\nfine\n"}
+    folder = put(tmp_path / "in", {**GOOD, **bad, "f.jsonl": '{"text": "late", "name": null}\n'})
+    options = ("--format", file_format, "--on-error", "skip", "--model", tiny_bundle)
+    deesc("score", folder, "-o", tmp_path / f"out.{file_format}", *options, check=0)
+    result = deesc("score", folder, "--parts", tmp_path / "out", "--part-rows", 2, *options)
+    assert result.returncode == 0, result.stderr
+    assert "6 rows labelled, 3 skipped" in result.stderr
+    aside = "".join(path.read_text() for path in sorted((tmp_path / "out/_skipped").iterdir()))
+    assert (tmp_path / f"out.{file_format}.skipped.jsonl").read_text() == aside
+    first, second, third = read_jsonl(aside)
+    assert (first["file"], first["row"]) == (str(folder / "c.txt"), "")
+    assert "control character" in first["error"]
+    assert (second["file"], second["line"]) == (str(folder / "d.csv"), 3)
+    assert second["error"].endswith("is a quotation mark left open?")
+    assert (third["line"], third["error"]) == (1, "no column named text among words")
+
+
+def test_what_was_not_read_yet_may_be_mended_or_go_or_come(tiny_bundle, tmp_path):
+    folder, out = put(tmp_path / "in", GOOD), tmp_path / "out"
+    put(folder, {"c.txt": "Customer: the\nAgent: fine\n", "d.txt": "Customer: late\x01\n"})
+    options = ("--part-rows", 2, "--model", tiny_bundle)
+    command = ("score", folder, "--parts", out, *options)
+    result = deesc(*command, check=1)
+    assert "control character" in result.stderr
+    assert "the same command goes on" not in result.stderr
+    assert f"2 parts are complete in {out}; a run goes on from there while no input up to" in (
+        result.stderr
+    )
+    for change in (
+        {"d.txt": "Customer: late\nAgent: the\n"},
+        {"d.txt": None},
+        {"d.txt": None, "e.txt": "Customer: furious\nAgent: fine\n"},
+    ):
+        kept, whole = tmp_path / "kept", tmp_path / "whole"
+        shutil.copytree(out, kept)
+        put(folder, {name: content for name, content in change.items() if content})
+        for name in (name for name, content in change.items() if not content):
+            (folder / name).unlink(missing_ok=True)
+        assert ", 2 were there" in deesc("score", folder, "--parts", kept, *options, check=0).stderr
+        deesc("score", folder, "--parts", whole, *options, check=0)
+        assert contents(kept) == contents(whole)
+        shutil.rmtree(kept)
+        shutil.rmtree(whole)
+    put(folder, {"a.txt": "Customer: fine\nAgent: fine\n"})
+    assert "a.txt has changed" in deesc(*command, check=1).stderr
+
+
+def test_a_finished_archive_goes_on_with_what_came_after_it(tiny_bundle, tmp_path):
+    folder, out, whole = put(tmp_path / "in", GOOD), tmp_path / "out", tmp_path / "whole"
+    options = ("--part-rows", 3, "--model", tiny_bundle)
+    deesc("score", folder, "--parts", out, *options, check=0)
+    put(folder, {"c.txt": "Customer: late\x01\n"})
+    deesc("score", folder, "--parts", out, *options, *SKIP, check=0)
+    deesc("score", folder, "--parts", whole, *options, *SKIP, check=0)
+    assert contents(out) == contents(whole)
+    assert len(list((out / "_skipped").iterdir())) == 1
+
+
+def test_another_table_is_not_gone_on_with(tiny_bundle, tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = [{"text": "late", "n": 1}, {"text": "fine", "n": 2}]
+    paths = [write_jsonl(tmp_path / f"{name}.jsonl", rows) for name in "abc"]
+    command = ("score", *paths, "--parts", tmp_path / "out", "--part-rows", 2)
+    command = (*command, "--format", "parquet", "--model", tiny_bundle)
+    deesc(*command, check=0)
+    (tmp_path / "out" / "part-000002.parquet").unlink()
+    write_jsonl(paths[2], [{"text": "late", "n": "many"}])
+    assert "the columns of all inputs together are others" in deesc(*command, check=1).stderr
+
+
+def test_a_row_with_a_field_more_than_a_table_has_can_be_skipped(tiny_bundle, tmp_path):
+    rows = [{"text": "late"}, {"text": "fine", "note": "x"}, {"text": "the"}]
+    path, out = write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "a.csv"
+    options = ("--on-error", "skip", "--model", tiny_bundle)
+    deesc("score", path, "-o", out, *options, check=0)
+    assert [line.split(",")[0] for line in out.read_text().splitlines()] == ["text", "late", "the"]
+    (row,) = read_jsonl((tmp_path / "a.csv.skipped.jsonl").read_text())
+    assert (row["line"], json.loads(row["row"])) == (2, rows[1])
+    assert "the field note is not in the first row" in row["error"]
+    options = ("--format", "csv", "--skipped", tmp_path / "aside", *options)
+    text = path.read_text()
+    assert deesc("score", "-", *options, text=text, check=0).stdout == out.read_text()
+
+
 def test_what_is_not_whole_any_more_is_made_again(finished, tmp_path):
     whole, out = contents(tmp_path / "out"), tmp_path / "out"
     first, second, *_ = part_files(out)
@@ -433,6 +535,22 @@ def test_a_folder_of_something_else_is_left_alone(tiny_bundle, tmp_path):
     result = deesc("score", path, "--parts", out, "--model", tiny_bundle, check=1)
     assert "holds 'notes.txt', which is not of a run of deesc score" in result.stderr
     assert [item.name for item in out.iterdir()] == ["notes.txt"]
+
+
+def test_a_kill_amid_the_first_manifest_leaves_a_folder_that_can_be_used(tiny_bundle, tmp_path):
+    path, out = write_jsonl(tmp_path / "a.jsonl", talks(2)), tmp_path / "out"
+    arguments = ("score", path, "--parts", out, "--model", tiny_bundle)
+    code = (
+        "import os, signal; os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL);"
+        "from deesc_model.cli import main; main()"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, *map(str, arguments)])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = (item for item in out.iterdir() if item.suffix != ".lock")
+    assert left.name.startswith("_deesc.json.")
+    deesc(*arguments, check=0)
+    assert len(rows_of(out)) == len(talks(2))
+    assert not left.exists()
 
 
 def test_two_runs_do_not_write_into_one_folder(tiny_bundle, tmp_path):
@@ -490,6 +608,11 @@ def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
         (("in", "--parts", "in/out"), "lie in one another"),
         (("out/a.jsonl", "--parts", "out"), "lie in one another"),
         (("in/a.jsonl", "in"), "is named twice"),
+        (("in/**/*.jsonl", "--parts", "in/new"), "fits in/**/*.jsonl, so the next run would"),
+        (("in", "-o", "in/b.jsonl"), "in/b.jsonl and in lie in one another"),
+        (("in", "-o", "b.jsonl", *SKIP, "--skipped", "in/b"), "in/b and in lie in one another"),
+        (("in/*.jsonl", "-o", "in/b.jsonl"), "in/b.jsonl fits in/*.jsonl, so the next run would"),
+        (("i?", "-o", "in/b.jsonl"), "in/b.jsonl fits i?"),
         (("in/*.csv",), "no file fits in/*.csv"),
         (("empty",), "empty holds no files"),
         (("in", "nowhere.jsonl"), "No such file or directory: 'nowhere.jsonl'"),
@@ -513,10 +636,18 @@ def test_what_cannot_be_is_said_before_the_work(
 
 @pytest.mark.parametrize(
     "options",
-    [("-o", "a.jsonl"), ("--skipped", "b.jsonl"), ("--processes", "0"), ("--part-rows", "0")],
+    [
+        ("--parts", "out", "-o", "a.jsonl"),
+        ("--parts", "out", "--skipped", "b.jsonl", *SKIP),
+        ("--parts", "out", "--processes", "0"),
+        ("--parts", "out", "--part-rows", "0"),
+        ("-o", "a.jsonl", "--part-rows", "5"),
+        ("-o", "a.jsonl", "--skipped", "b.jsonl"),
+        SKIP,  # standard output has no name for the other file
+    ],
 )
 def test_wrong_usage_exits_with_2(options):
-    assert deesc("score", "x.jsonl", "--parts", "out", *options).returncode == 2
+    assert deesc("score", "x.jsonl", *options).returncode == 2
 
 
 # Pace, memory.

@@ -162,6 +162,18 @@ def test_skipped_lines_are_counted_and_written_aside(tiny_bundle, tmp_path):
     assert aside[0]["row"] == "{not json"
 
 
+def test_a_run_that_skips_nothing_leaves_no_file_of_skipped_rows(tiny_bundle, tmp_path):
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    options = ("-o", out, "--on-error", "skip", "--model", tiny_bundle)
+    path.write_text('{"text": ""}\n')
+    deesc("score", path, *options, check=0)
+    assert (tmp_path / "out.jsonl.skipped.jsonl").exists()
+    path.write_text('{"text": "late"}\n')
+    deesc("score", path, *options, check=0)
+    deesc("score", path, *options, "--skipped", "/dev/null", check=0)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
 def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'{"text": "caf\xe9"}\n{"text": "late", "note": "caf\xe9"}\n')
@@ -280,6 +292,13 @@ def test_a_table_without_rows_has_its_header(tiny_bundle, tmp_path, content, col
         deesc("score", path, target, out, *options, check=0)
         header = (out / "part-000000.csv" if target == "--parts" else out).read_text()
     assert header.splitlines() == [",".join([columns, *PREDICTION_COLUMNS])]
+
+
+def test_names_of_fields_need_not_be_unicode(tiny_bundle, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "late", "\\ud800": 1}\n')
+    header = deesc("score", path, "--format", "csv", "--model", tiny_bundle, check=0).stdout
+    assert header.startswith("text,\\ud800,deesc_level,")
 
 
 def test_an_empty_file_gives_an_empty_file(tiny_bundle, tmp_path):

@@ -193,6 +193,38 @@ def test_columns_of_plain_rows_follow_their_values(tiny_bundle, tmp_path):
     assert found.schema.field("empty").type == pa.string()
 
 
+def test_whole_numbers_that_no_other_number_equals_become_text(tiny_bundle, tmp_path):
+    rows = [{"text": "late", "id": 2**53 + 1, "large": 2**62}, {"text": "fine", "id": 1.5}]
+    path, out = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out.parquet"
+    score(path, "-o", out, "--model", tiny_bundle)
+    found = pq.read_table(out)
+    assert found["id"].to_pylist() == [str(2**53 + 1), "1.5"]
+    assert found["large"].to_pylist() == [2**62, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "stored"),
+    [
+        ("in.csv", b"text,caf\xe9\nlate,1\n", "caf\\udce9"),
+        ("in.jsonl", b'{"text": "late", "\\ud800": "1"}\n', "\\ud800"),
+    ],
+)
+def test_names_of_columns_are_stored_like_values(tiny_bundle, tmp_path, name, content, stored):
+    path, out = tmp_path / name, tmp_path / "out.parquet"
+    path.write_bytes(content)
+    score(path, "-o", out, "--model", tiny_bundle)
+    assert pq.read_table(out).select(["text", stored]).to_pylist() == [
+        {"text": "late", stored: "1"}
+    ]
+
+
+def test_what_cannot_be_labelled_is_said_before_parquet_is_made(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}, {"text": ""}])
+    result = score(path, "--parts", tmp_path / "out", "--format", "parquet", check=1)
+    assert f"{path}: line 2: text is empty" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_of_one_folder_share_their_columns(tiny_bundle, tmp_path):
     for day, columns in (("1", {"n": [1]}), ("2", {"n": pa.nulls(1), "more": ["x"]})):
         (tmp_path / "in" / f"day={day}").mkdir(parents=True)
@@ -237,7 +269,7 @@ def test_show_reads_parquet(tiny_bundle, table):
 def test_what_was_sent_is_read_as_its_file_would_be(table):
     (conversation,) = parse_conversations("sent.parquet", table.read_bytes())
     assert [turn.text for turn in conversation.turns] == ["late", "again", "fine"]
-    with pytest.raises(InvalidInputError, match=r"sent\.parquet is damaged or no Parquet file"):
+    with pytest.raises(InvalidInputError, match=r"sent\.parquet: damaged, or no Parquet file"):
         parse_conversations("sent.parquet", b"PAR1")
 
 
@@ -258,7 +290,7 @@ def test_a_damaged_file_is_named_and_leaves_nothing(tiny_bundle, tmp_path, spoil
     pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
     path.write_bytes(spoil(path.read_bytes()))
     result = score(path, "-o", out, "--model", tiny_bundle, check=1)
-    assert f"error: {path} is damaged or no Parquet file" in result.stderr
+    assert f"error: {path}: damaged, or no Parquet file" in result.stderr
     assert "Traceback" not in result.stderr
     assert not out.exists()
 

@@ -187,6 +187,8 @@ def test_one_file_goes_to_a_store_when_it_is_complete(
     found = bucket.contents("one")
     assert found.keys() == {"x.parquet", "b.jsonl", "b.jsonl.skipped.jsonl"}
     assert found["b.jsonl"].count(b"\n") == 41
+    deesc("score", source, "-o", "s3://bucket/one/b.jsonl", "--on-error", "skip", *model)
+    assert bucket.contents("one").keys() == {"x.parquet", "b.jsonl"}
     said = deesc("score", bad, "-o", "s3://bucket/one/", "--format", "jsonl", *model, check=1)
     assert "'s3://bucket/one' is a folder; name a file in it" in said
 
@@ -247,6 +249,17 @@ def test_parts_that_are_not_whole_any_more_are_made_again(bucket, label):
     bucket.put("again-out/_parts.jsonl", whole["_parts.jsonl"][:-9])  # the last line is cut
     assert label_parts(label, sources, out) == 6 + 0
     assert bucket.contents("again-out") == whole
+
+
+def test_what_came_after_is_gone_on_with(bucket, label):
+    for name, count in (("a", 6), ("b", 5)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows(count))
+        bucket.put(f"grown/{name}.jsonl", lines.encode())
+    sources = find_sources([place("s3://bucket/grown")])
+    assert label_parts(label, sources[:1], "s3://bucket/grown-out") == 6
+    assert label_parts(label, sources, "s3://bucket/grown-out") == 6 + 5
+    assert label_parts(label, sources, "s3://bucket/grown-whole") == 6 + 5
+    assert bucket.contents("grown-out") == bucket.contents("grown-whole")
 
 
 def test_a_folder_of_something_else_is_left_alone(bucket, label):
