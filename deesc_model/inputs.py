@@ -28,6 +28,7 @@ from deesc_model.transcripts.detection import (
     read_transcript,
 )
 from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.naming import names_by_file
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
 _NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
@@ -146,7 +147,7 @@ def read_conversations(
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
     with open_rows(file, rows) as opened:
-        return _grouped(opened, str(file), file.stem)
+        return _grouped(opened, str(file), names_by_file([file])[0])
 
 
 def parse_conversations(
@@ -168,7 +169,7 @@ def parse_conversations(
     rows = named if named in FORMATS else None
     if named is None:
         rows = SUFFIXES.get(path.suffix.lower()) or _begins_as_rows(raw)
-        rows = None if rows == "jsonl" and _fits_transcript(path.stem, raw) else rows
+        rows = None if rows == "jsonl" and _fits_transcript(raw) else rows
     if rows is None:
         try:
             return parse_transcript(path.stem, raw, customers=customers, format_name=named)
@@ -247,14 +248,14 @@ def _with_fields(
         )
 
 
-def _grouped(opened: OpenRows, name: str, stem: str) -> list[Conversation]:
+def _grouped(opened: OpenRows, name: str, called: str) -> list[Conversation]:
     records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
     if not records:
         raise InvalidInputError(f"{name} holds no turns")
     grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
     return [
         Conversation(
-            stem if identity in (None, "") else str(identity),
+            called if identity in (None, "") else str(identity),
             tuple(map(_spoken, members)),
             {},
             {},
@@ -273,11 +274,11 @@ def _begins_as_transcript(file: InputFile) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
     with file.open("rb") as stream:
-        return _fits_transcript(file.stem, stream.readline(LONGEST_LINE))
+        return _fits_transcript(stream.readline(LONGEST_LINE))
 
 
-def _fits_transcript(stem: str, raw: bytes) -> bool:
-    head = Document.from_bytes(stem, raw.split(b"\n", 1)[0])
+def _fits_transcript(raw: bytes) -> bool:
+    head = Document.from_bytes(raw.split(b"\n", 1)[0])
     return bool(head.objects) and not head.objects[0].has("text") and find_format(head) is not None
 
 
@@ -285,7 +286,7 @@ def _begins_as_rows(raw: bytes) -> str | None:
     """Say which rows a text begins with: an object with the field text, or a column of it."""
     first = raw.strip().split(b"\n", 1)[0]
     try:
-        objects = Document.from_bytes("", first).objects
+        objects = Document.from_bytes(first).objects
     except InvalidInputError:  # UTF-16, which rows are not
         return None
     if objects:

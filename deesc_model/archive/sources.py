@@ -14,12 +14,13 @@ from deesc_model.errors import InvalidInputError
 from deesc_model.files import is_regular, refuse_same_file
 from deesc_model.inputs import (
     open_rows,
-    read_conversations,
     row_format,
     shown_name,
     transcript_records,
 )
 from deesc_model.records import BadRecord, Record, in_context
+from deesc_model.transcripts.detection import read_transcript
+from deesc_model.transcripts.naming import names_by_file
 
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and Arrow call the folder of rows whose key is null."""
@@ -52,6 +53,7 @@ class Source:
         fields: What its folders named ``key=value`` say of each row.
         named: The input format that was asked for, if any.
         customers: Names of customers, for transcripts.
+        called: What a conversation of a transcript is called that has no id.
     """
 
     file: Place
@@ -59,6 +61,7 @@ class Source:
     fields: Mapping[str, str | None]
     named: str | None = None
     customers: tuple[str, ...] = ()
+    called: str | None = None
 
     @property
     def name(self) -> str:
@@ -86,7 +89,12 @@ class Source:
             InvalidInputError: The file cannot be read; the message names it.
         """
         if self.file_format is None:
-            found = read_conversations(self.file, named=self.named, customers=self.customers)
+            found = read_transcript(
+                self.file,
+                customers=self.customers,
+                format_name=self.named,
+                called=self.called,
+            )
             left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
             size = self.size or 0
             turns = transcript_records(found, context_turns, self.fields)
@@ -124,8 +132,10 @@ def find_sources(
         raise InvalidInputError("standard input (-) cannot be read together with files")
     refuse_same_file(*files)
     return [
-        Source(file, row_format(file, named, customers), _fields(file), named, tuple(customers))
-        for file in files
+        Source(
+            file, row_format(file, named, customers), _fields(file), named, tuple(customers), called
+        )
+        for file, called in zip(files, names_by_file(files), strict=True)
     ]
 
 

@@ -18,6 +18,7 @@ from deesc_model.transcripts import (
 )
 from deesc_model.transcripts.conversation import Conversation, TranscriptFormat
 from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.naming import names_by_file
 from deesc_model.transcripts.speakers import assign_speakers
 
 TRANSCRIPT_FORMATS: Final[tuple[TranscriptFormat, ...]] = (
@@ -38,7 +39,11 @@ def find_format(document: Document) -> TranscriptFormat | None:
 
 
 def read_transcript(
-    file: InputFile, *, customers: Sequence[str] = (), format_name: str | None = None
+    file: InputFile,
+    *,
+    customers: Sequence[str] = (),
+    format_name: str | None = None,
+    called: str | None = None,
 ) -> list[Conversation]:
     """Read a transcript file whole.
 
@@ -46,29 +51,31 @@ def read_transcript(
         file: The file; ``-`` is standard input.
         customers: Names of customers, for files that do not say who is who.
         format_name: Name of one of `TRANSCRIPT_FORMATS`; None finds it out.
+        called: What a conversation without an id is called; None is the file's stem.
 
     Raises:
         InvalidInputError: The file fits no format, is wrong in one place, holds a text that
             cannot be labelled, or does not say who the customer is. The message says where.
     """
     if str(file) == "-":
-        stem, raw = "stdin", sys.stdin.buffer.read()
+        raw = sys.stdin.buffer.read()
     else:
         with file.open("rb") as stream:
-            stem, raw = file.stem, stream.read()
+            raw = stream.read()
+    name = called or names_by_file([file])[0]
     try:
-        return parse_transcript(stem, raw, customers=customers, format_name=format_name)
+        return parse_transcript(name, raw, customers=customers, format_name=format_name)
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error}") from None
 
 
 def parse_transcript(
-    stem: str, raw: bytes, *, customers: Sequence[str] = (), format_name: str | None = None
+    called: str, raw: bytes, *, customers: Sequence[str] = (), format_name: str | None = None
 ) -> list[Conversation]:
     """Read the bytes of a transcript file; as `read_transcript`.
 
     Args:
-        stem: What a conversation without an id is called.
+        called: What a conversation without an id is called.
         raw: The bytes.
         customers: Names of customers, for files that do not say who is who.
         format_name: Name of one of `TRANSCRIPT_FORMATS`; None finds it out.
@@ -76,7 +83,7 @@ def parse_transcript(
     Raises:
         InvalidInputError: As for `read_transcript`.
     """
-    document = Document.from_bytes(stem, raw)
+    document = Document.from_bytes(raw)
     known = {item.name: item for item in TRANSCRIPT_FORMATS}
     if format_name is not None and format_name not in known:
         raise InvalidInputError(
@@ -85,7 +92,7 @@ def parse_transcript(
     chosen = known[format_name] if format_name else find_format(document)
     if chosen is None:
         raise InvalidInputError(_nothing_fits(document))
-    return assign_speakers(chosen.read(document), customers)
+    return assign_speakers(chosen.read(document), customers, called)
 
 
 def _nothing_fits(document: Document) -> str:

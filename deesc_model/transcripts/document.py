@@ -107,7 +107,6 @@ class Document:
     """A file that was read whole.
 
     Attributes:
-        stem: Its name without folder and suffix.
         raw: Its bytes.
         text: Its text; bytes that are not UTF-8 are surrogates, which `Turn` refuses.
         objects: Its JSON values: the members of a list, one a line, or the only one; empty if
@@ -115,14 +114,13 @@ class Document:
         json_error: Why it is not JSON although it begins like it, or an empty string.
     """
 
-    stem: str
     raw: bytes
     text: str
     objects: tuple[Node, ...]
     json_error: str
 
     @classmethod
-    def from_bytes(cls, stem: str, raw: bytes) -> Self:
+    def from_bytes(cls, raw: bytes) -> Self:
         """Decode a file's bytes.
 
         Raises:
@@ -136,7 +134,7 @@ class Document:
                 objects = _json_objects(text)
             except (ValueError, RecursionError) as error:
                 json_error = str(error)
-        return cls(stem, raw, text, objects, json_error)
+        return cls(raw, text, objects, json_error)
 
     def members(self, name: str) -> list[Node]:
         """Return the JSON values; of those that list their own under `name`, the listed ones."""

@@ -26,7 +26,7 @@ def role_of_name(name: str) -> str | None:
 
 
 def assign_speakers(
-    transcripts: Sequence[Transcript], customers: Sequence[str]
+    transcripts: Sequence[Transcript], customers: Sequence[str], called: str
 ) -> list[Conversation]:
     """Settle who is customer and who is agent, and check every text.
 
@@ -34,6 +34,7 @@ def assign_speakers(
         transcripts: What a file holds.
         customers: Names of customers, in any case. In a transcript where one of them speaks,
             everybody else is an agent, whatever the file says.
+        called: What a conversation is called for which the file has no id.
 
     Raises:
         InvalidInputError: Nobody has one of the names; or they are not given and the file does
@@ -45,10 +46,10 @@ def assign_speakers(
         raise InvalidInputError(f"no speaker is called {missing[0]!r}; {_speakers(transcripts)}")
     if not any(item.messages for item in transcripts):
         raise InvalidInputError("nobody says anything in it")
-    return [_conversation(item, wanted) for item in transcripts if item.messages]
+    return [_conversation(item, wanted, called) for item in transcripts if item.messages]
 
 
-def _conversation(transcript: Transcript, wanted: set[str]) -> Conversation:
+def _conversation(transcript: Transcript, wanted: set[str], called: str) -> Conversation:
     told = any(_folded(message.name) in wanted for message in transcript.messages)
     spoken = []
     for message in transcript.messages:
@@ -67,7 +68,10 @@ def _conversation(transcript: Transcript, wanted: set[str]) -> Conversation:
             )
         )
     return Conversation(
-        transcript.conversation_id, tuple(spoken), transcript.left_out, transcript.metadata
+        transcript.conversation_id or called,
+        tuple(spoken),
+        transcript.left_out,
+        transcript.metadata,
     )
 
 

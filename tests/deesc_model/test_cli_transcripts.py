@@ -78,6 +78,28 @@ def test_score_writes_rows_that_read_as_the_same_turns(tiny_bundle, tmp_path, na
     assert rows[0]["turn"] == 0
 
 
+def test_conversations_of_one_file_name_stay_apart(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    talk = "Customer: late\nAgent: again\n"
+    for name in ("cc/1001/transcript.txt", "cc/1002/transcript.txt", "call.txt", "call.srt.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(talk)
+    Path("cc/1002/transcript.log").write_text(talk)
+    model = ("--model", tiny_bundle)
+    once = deesc("score", "cc", "call.txt", "call.srt.txt", *model, check=0).stdout
+    assert list(dict.fromkeys(row["conversation_id"] for row in read_jsonl(once))) == [
+        *("cc/1001/transcript", "cc/1002/transcript.log", "cc/1002/transcript.txt"),
+        *("call", "call.srt"),
+    ]
+    # So a second run takes no turn of one call for the context of another.
+    Path("once.jsonl").write_text(once, "utf-8")
+    assert deesc("score", "once.jsonl", *model, check=0).stdout == once
+    for _ in range(2):  # the second time all is there
+        deesc("score", "cc", "--parts", "out", *model, check=0)
+    assert once.startswith(Path("out/part-000000.jsonl").read_text("utf-8"))
+
+
 def test_the_vendors_sentiment_outlives_a_file_of_rows(tiny_bundle, tmp_path, call):
     rows = tmp_path / "rows.jsonl"
     deesc("score", call, "-o", rows, "--model", tiny_bundle, check=0)
