@@ -129,7 +129,11 @@ def shown_name(file: InputFile) -> str:
 
 
 def read_conversations(
-    file: InputFile, *, named: str | None = None, customers: Sequence[str] = ()
+    file: InputFile,
+    *,
+    named: str | None = None,
+    customers: Sequence[str] = (),
+    together: bool = False,
 ) -> list[Conversation]:
     """Read a file whole, as conversations; there is at least one.
 
@@ -137,6 +141,8 @@ def read_conversations(
         file: Rows or a transcript; ``-`` is standard input.
         named: One of `INPUT_FORMATS`, or None to find it out.
         customers: Names of customers, for transcripts that do not say who is who.
+        together: Whether rows without ``conversation_id`` are one conversation, or else each
+            stands alone, as `deesc score` reads them.
 
     Raises:
         InvalidInputError: Something in the file cannot be read or labelled; the message says
@@ -147,13 +153,13 @@ def read_conversations(
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
     with open_rows(file, rows) as opened:
-        return _grouped(opened, str(file), names_by_file([file])[0])
+        return _grouped(opened, str(file), names_by_file([file])[0], together=together)
 
 
 def parse_conversations(
     name: str, raw: bytes, *, named: str | None = None, customers: Sequence[str] = ()
 ) -> list[Conversation]:
-    """Read what was sent or pasted instead of a file; as `read_conversations`.
+    """Read what was sent or pasted instead of a file; as `read_conversations`, `together`.
 
     Args:
         name: The name that the file would have.
@@ -178,7 +184,7 @@ def parse_conversations(
     if customers:
         raise InvalidInputError(f"{name}: {_NO_CUSTOMER}")
     with open_rows(path, rows, raw=raw) as opened:
-        return _grouped(opened, name, path.stem)
+        return _grouped(opened, name, path.stem, together=True)
 
 
 def transcript_records(
@@ -248,19 +254,18 @@ def _with_fields(
         )
 
 
-def _grouped(opened: OpenRows, name: str, called: str) -> list[Conversation]:
+def _grouped(opened: OpenRows, name: str, called: str, *, together: bool) -> list[Conversation]:
+    def identity(record: Record) -> str:
+        if (given := record.row.get("conversation_id")) not in (None, ""):
+            return str(given)
+        return called if together else f"{called}, line {record.line}"
+
     records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
     if not records:
         raise InvalidInputError(f"{name} holds no turns")
-    grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
     return [
-        Conversation(
-            called if identity in (None, "") else str(identity),
-            tuple(map(_spoken, members)),
-            {},
-            {},
-        )
-        for identity, members in grouped
+        Conversation(conversation_id, tuple(map(_spoken, members)), {}, {})
+        for conversation_id, members in groupby(records, key=identity)
     ]
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from command import deesc, read_jsonl, write_jsonl
@@ -80,6 +81,28 @@ def test_score_keeps_every_field_and_uses_the_conversation(tiny_bundle, tmp_path
     assert rows[3]["deesc"]["triggers"] == []  # another conversation
     assert "4 rows labelled" in result.stderr
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_row_without_an_id_stands_alone(tiny_bundle, tmp_path):
+    rows = [{"text": "again"}, {"text": "the", "conversation_id": ""}, {"text": "late"}]
+    path, page = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "in.html"
+    model = ("--model", tiny_bundle)
+    scored = read_jsonl(deesc("score", path, *model, check=0).stdout)
+    assert [row["deesc"]["triggers"] for row in scored] == [["unresolved"], [], ["delay"]]
+    deesc("report", path, "-o", page, "--no-evidence", *model, check=0)
+    for number in (1, 2, 3):
+        assert f">in, line {number}</h2>" in page.read_text("utf-8")
+    # What draws one conversation takes them for one.
+    shown = read_jsonl(deesc("show", path, "--format", "json", *model, check=0).stdout)
+    assert [row["triggers"] for row in shown][:2] == [["unresolved"], ["unresolved"]]
+
+
+def test_the_shipped_example_has_the_same_labels_by_every_command(tiny_bundle):
+    example = Path(__file__).parents[2] / "examples" / "late_parcel.jsonl"
+    scored = deesc("score", example, "--model", tiny_bundle, check=0).stdout
+    shown = deesc("show", example, "--format", "json", "--model", tiny_bundle, check=0).stdout
+    levels = [row["deesc"]["level_scores"] for row in read_jsonl(scored)]
+    assert levels == [row["level_scores"] for row in read_jsonl(shown)]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_row(tiny_bundle, tmp_path):
