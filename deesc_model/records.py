@@ -1,7 +1,7 @@
 """Rows of utterances: JSON Lines and CSV in, the same with predictions out.
 
-A row needs ``text``. It may have ``speaker`` (customer by default) and
-``conversation_id``: neighbouring rows that share it are one conversation, and each is
+A row needs ``text``. It may have ``speaker`` (customer by default, in words as transcripts have
+them) and ``conversation_id``: neighbouring rows that share it are one conversation, and each is
 read with the rows before it as context.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TextIO
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import InputFile
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Prediction, Turn
 
 FORMATS: Final = ("jsonl", "csv", "parquet")
@@ -180,8 +181,7 @@ def in_context(
             continue
         line, row, size = item
         try:
-            speaker = row.get("speaker")
-            turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
+            turn = Turn(_speaker(row), _text(row))
         except InvalidInputError as error:
             yield BadRecord(line, json.dumps(dict(row), ensure_ascii=True), str(error))
             continue
@@ -194,7 +194,15 @@ def in_context(
         before.append(turn)
 
 
-def _text(row: Mapping[str, Any]) -> Any:
+def _speaker(row: Row) -> Any:
+    """Return the role that a row's speaker names; what names none is for `Turn` to refuse."""
+    told = row.get("speaker")
+    if told is None or (isinstance(told, str) and not told.strip()):
+        return "customer"
+    return (role_of_name(told) if isinstance(told, str) else None) or told
+
+
+def _text(row: Row) -> Any:
     if "text" not in row:
         raise InvalidInputError("the field text is missing")
     return row["text"]

@@ -97,6 +97,19 @@ def test_a_row_without_an_id_stands_alone(tiny_bundle, tmp_path):
     assert [row["triggers"] for row in shown][:2] == [["unresolved"], ["unresolved"]]
 
 
+def test_the_speaker_of_a_row_is_read_in_any_case(tiny_bundle, tmp_path):
+    agents = ["agent", "Agent", " AGENT ", "bot", "Advisor"]
+    customers = ["customer", "Customer", "CALLER\t", " ", "", None]
+    rows = [{"text": "fine", "speaker": speaker} for speaker in agents + customers]
+    path = write_jsonl(tmp_path / "in.jsonl", rows)
+    scored = read_jsonl(deesc("score", path, "--model", tiny_bundle, check=0).stdout)
+    assert [row["speaker"] for row in scored] == agents + customers  # what was given is kept
+    shown = read_jsonl(
+        deesc("show", path, "--format", "json", "--model", tiny_bundle, check=0).stdout
+    )
+    assert [row["speaker"] for row in shown] == ["agent"] * 5 + ["customer"] * 6
+
+
 def test_the_shipped_example_has_the_same_labels_by_every_command(tiny_bundle):
     example = Path(__file__).parents[2] / "examples" / "late_parcel.jsonl"
     scored = deesc("score", example, "--model", tiny_bundle, check=0).stdout
