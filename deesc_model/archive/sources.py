@@ -21,6 +21,7 @@ from deesc_model.inputs import (
 from deesc_model.records import BadRecord, Record, in_context
 from deesc_model.transcripts.detection import read_transcript
 from deesc_model.transcripts.naming import names_by_file
+from deesc_model.transcripts.speakers import who_is_silent
 
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and Arrow call the folder of rows whose key is null."""
@@ -35,12 +36,14 @@ class OpenSource:
         position: Says how many of its bytes were read so far; 0 if it has no size.
         columns: The fields that a table has, whether it has rows or not; none of all else.
         left_out: How often what of a transcript was not said to the other side.
+        silent: Which of the customers that were named do not speak in it.
     """
 
     records: Iterator[Record | BadRecord]
     position: Callable[[], int]
     columns: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    silent: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Source:
         named: The input format that was asked for, if any.
         customers: Names of customers, for transcripts.
         called: What a conversation of a transcript is called that has no id.
+        elsewhere: Whether some of the customers may speak in other sources only.
     """
 
     file: Place
@@ -62,6 +66,7 @@ class Source:
     named: str | None = None
     customers: tuple[str, ...] = ()
     called: str | None = None
+    elsewhere: bool = False
 
     @property
     def name(self) -> str:
@@ -94,11 +99,14 @@ class Source:
                 customers=self.customers,
                 format_name=self.named,
                 called=self.called,
+                elsewhere=self.elsewhere,
             )
+            names = (item.name for conversation in found for item in conversation.spoken)
             left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
             size = self.size or 0
             turns = transcript_records(found, context_turns, self.fields)
-            yield OpenSource(turns, lambda: size, left_out=left_out)
+            silent = who_is_silent(self.customers, names)
+            yield OpenSource(turns, lambda: size, left_out=left_out, silent=silent)
             return
         with open_rows(self.file, self.file_format, self.fields) as opened:
             records = in_context(opened.rows, context_turns)
@@ -133,7 +141,13 @@ def find_sources(
     refuse_same_file(*files)
     return [
         Source(
-            file, row_format(file, named, customers), _fields(file), named, tuple(customers), called
+            file,
+            row_format(file, named, customers),
+            _fields(file),
+            named,
+            tuple(customers),
+            called,
+            elsewhere=len(files) > 1,
         )
         for file, called in zip(files, names_by_file(files), strict=True)
     ]

@@ -106,14 +106,17 @@ def windows_of(
         characters: Characters, of all fields, with which a window is full.
 
     Raises:
-        InvalidInputError: A source cannot be read; the message names it.
+        InvalidInputError: A source cannot be read; the message names it. Or, after the last one,
+            a customer who was named speaks in none.
     """
     part = rows = 0
+    silent = list(dict.fromkeys(name for source in sources for name in source.customers))
     left = sum(source.size or 0 for source in sources)
     for source in sources:
         after = left - (source.size or 0)
         with source.open(context_turns) as opened:
             left_out = opened.left_out
+            silent = [name for name in silent if name in opened.silent]
             if columns is not None and not columns:
                 columns += opened.columns
             while items := _take(opened.records, size, characters):
@@ -128,6 +131,8 @@ def windows_of(
                 yield Window(source.name, placed, before - left, left, left_out)
                 left_out = {}
         left = after
+    if silent:  # what is read once cannot be asked before
+        raise InvalidInputError(f"no speaker of these files is called {silent[0]!r}")
 
 
 def _take(

@@ -44,6 +44,7 @@ def read_transcript(
     customers: Sequence[str] = (),
     format_name: str | None = None,
     called: str | None = None,
+    elsewhere: bool = False,
 ) -> list[Conversation]:
     """Read a transcript file whole.
 
@@ -52,6 +53,7 @@ def read_transcript(
         customers: Names of customers, for files that do not say who is who.
         format_name: Name of one of `TRANSCRIPT_FORMATS`; None finds it out.
         called: What a conversation without an id is called; None is the file's stem.
+        elsewhere: Whether some of the customers may speak in other files only.
 
     Raises:
         InvalidInputError: The file fits no format, is wrong in one place, holds a text that
@@ -64,13 +66,20 @@ def read_transcript(
             raw = stream.read()
     name = called or names_by_file([file])[0]
     try:
-        return parse_transcript(name, raw, customers=customers, format_name=format_name)
+        return parse_transcript(
+            name, raw, customers=customers, format_name=format_name, elsewhere=elsewhere
+        )
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error}") from None
 
 
 def parse_transcript(
-    called: str, raw: bytes, *, customers: Sequence[str] = (), format_name: str | None = None
+    called: str,
+    raw: bytes,
+    *,
+    customers: Sequence[str] = (),
+    format_name: str | None = None,
+    elsewhere: bool = False,
 ) -> list[Conversation]:
     """Read the bytes of a transcript file; as `read_transcript`.
 
@@ -79,6 +88,7 @@ def parse_transcript(
         raw: The bytes.
         customers: Names of customers, for files that do not say who is who.
         format_name: Name of one of `TRANSCRIPT_FORMATS`; None finds it out.
+        elsewhere: Whether some of the customers may speak in other files only.
 
     Raises:
         InvalidInputError: As for `read_transcript`.
@@ -92,7 +102,7 @@ def parse_transcript(
     chosen = known[format_name] if format_name else find_format(document)
     if chosen is None:
         raise InvalidInputError(_nothing_fits(document))
-    return assign_speakers(chosen.read(document), customers, called)
+    return assign_speakers(chosen.read(document), customers, called, elsewhere=elsewhere)
 
 
 def _nothing_fits(document: Document) -> str:

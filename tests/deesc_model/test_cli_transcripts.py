@@ -122,6 +122,21 @@ def test_a_named_format_is_read_from_standard_input(tiny_bundle):
     assert (first["speaker"], first["name"], second["speaker"]) == ("customer", "Dana", "agent")
 
 
+def test_a_customer_of_several_speaks_in_some_file(tiny_bundle, tmp_path):
+    first, second = tmp_path / "1.txt", tmp_path / "2.txt"
+    first.write_text("Alice: late\nLee: fine\n")
+    second.write_text("Lee: fine\nBob: late\n")
+    model = ("--model", tiny_bundle)
+    options = (first, second, "--customer", "alice", "--customer", "Bob")
+    rows = read_jsonl(deesc("score", *options, *model, check=0).stdout)
+    assert [row["name"] for row in rows if row["speaker"] == "customer"] == ["Alice", "Bob"]
+    into_parts = ("score", *options, "--parts", tmp_path / "out", *model)
+    for _ in range(2):  # the second time all is there
+        deesc(*into_parts, check=0)
+    result = deesc("score", *options, "--customer", "Max", *model, check=1)
+    assert "error: no speaker of these files is called 'Max'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "said"),
     [
