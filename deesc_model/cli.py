@@ -86,7 +86,10 @@ FileArgument = Annotated[
 ]
 InputOption = Annotated[
     str | None,
-    typer.Option("--input-format", help=f"{', '.join(INPUT_FORMATS)}; default: found out."),
+    typer.Option(
+        "--input-format",
+        help=f"{', '.join(INPUT_FORMATS)}; default: found out by name and content, of stdin jsonl.",
+    ),
 ]
 CustomerOption = Annotated[
     list[str] | None,

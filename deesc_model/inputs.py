@@ -8,7 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import InputFile, is_regular, open_input
+from deesc_model.files import (
+    InputFile,
+    is_regular,
+    open_input,
+    refuse_compressed,
+    shown_name,
+)
 from deesc_model.records import (
     FORMATS,
     LONGEST_LINE,
@@ -27,7 +33,7 @@ from deesc_model.transcripts.detection import (
     parse_transcript,
     read_transcript,
 )
-from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.document import UTF16_MARKS, Document
 from deesc_model.transcripts.naming import names_by_file
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
@@ -109,6 +115,7 @@ def open_rows(
         else:
             stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
         with _naming(shown_name(file)):
+            _refuse_no_utf8(stream.buffer.peek(2) if raw is None else raw)  # type: ignore[attr-defined]
             columns, rows_of_text = read_rows(stream, file_format)
         rows_of_text = _named(shown_name(file), rows_of_text)
         yield OpenRows(
@@ -121,11 +128,6 @@ def open_rows(
 def add_fields(row: Row, fields: Mapping[str, str | None]) -> Row:
     """Return a row with fields after its own; its own stay what they are."""
     return {**row, **fields, **row}
-
-
-def shown_name(file: InputFile) -> str:
-    """Return what messages call a file."""
-    return "standard input" if str(file) == "-" else str(file)
 
 
 def read_conversations(
@@ -275,6 +277,16 @@ def _good(record: Record | BadRecord, name: str) -> Record:
     return record
 
 
+def _refuse_no_utf8(head: bytes) -> None:
+    """Refuse a file of rows as a whole whose every row would be bad."""
+    refuse_compressed(head)
+    if head.startswith(UTF16_MARKS):
+        raise InvalidInputError(
+            "it is UTF-16, and rows are read as UTF-8; save it as UTF-8, or convert it:"
+            " iconv -f UTF-16 -t UTF-8 FILE"
+        )
+
+
 def _begins_as_transcript(file: InputFile) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
@@ -283,7 +295,10 @@ def _begins_as_transcript(file: InputFile) -> bool:
 
 
 def _fits_transcript(raw: bytes) -> bool:
-    head = Document.from_bytes(raw.split(b"\n", 1)[0])
+    try:
+        head = Document.from_bytes(raw.split(b"\n", 1)[0])
+    except InvalidInputError:  # UTF-16 that was cut amid a character
+        return False
     return bool(head.objects) and not head.objects[0].has("text") and find_format(head) is not None
 
 

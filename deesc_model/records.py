@@ -33,6 +33,8 @@ SUFFIXES: Final = {
 LONGEST_LINE: Final = 16_000_000
 """Characters of a line from which on it is not read: no line may fill the memory."""
 
+_OTHER_FORMAT: Final = "; if it is another format, say which with --input-format NAME"
+
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
 # mark that is never closed from swallowing the file.
 csv.field_size_limit(LONGEST_LINE)
@@ -230,7 +232,8 @@ def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
         try:
             row = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
-            yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}")
+            hint = "" if number > 1 or line.lstrip().startswith("{") else _OTHER_FORMAT
+            yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}{hint}")
             continue
         if isinstance(row, dict):
             yield NumberedRow(number, row, len(line))

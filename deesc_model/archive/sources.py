@@ -11,13 +11,8 @@ from urllib.parse import unquote
 
 from deesc_model.archive.places import Place, lie_in_one_another, matching, seen, within
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import is_regular, refuse_same_file
-from deesc_model.inputs import (
-    open_rows,
-    row_format,
-    shown_name,
-    transcript_records,
-)
+from deesc_model.files import is_regular, refuse_same_file, shown_name
+from deesc_model.inputs import open_rows, row_format, transcript_records
 from deesc_model.records import BadRecord, Record, in_context
 from deesc_model.transcripts.detection import read_transcript
 from deesc_model.transcripts.naming import names_by_file

@@ -1,11 +1,10 @@
 """Find out which format a file has, and read it."""
 
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import InputFile
+from deesc_model.files import InputFile, read_input, refuse_compressed, shown_name
 from deesc_model.transcripts import (
     amazon,
     captions,
@@ -59,18 +58,14 @@ def read_transcript(
         InvalidInputError: The file fits no format, is wrong in one place, holds a text that
             cannot be labelled, or does not say who the customer is. The message says where.
     """
-    if str(file) == "-":
-        raw = sys.stdin.buffer.read()
-    else:
-        with file.open("rb") as stream:
-            raw = stream.read()
+    raw = read_input(file)
     name = called or names_by_file([file])[0]
     try:
         return parse_transcript(
             name, raw, customers=customers, format_name=format_name, elsewhere=elsewhere
         )
     except InvalidInputError as error:
-        raise InvalidInputError(f"{file}: {error}") from None
+        raise InvalidInputError(f"{shown_name(file)}: {error}") from None
 
 
 def parse_transcript(
@@ -93,6 +88,9 @@ def parse_transcript(
     Raises:
         InvalidInputError: As for `read_transcript`.
     """
+    refuse_compressed(raw)
+    if not raw.strip():
+        raise InvalidInputError("it is empty")
     document = Document.from_bytes(raw)
     known = {item.name: item for item in TRANSCRIPT_FORMATS}
     if format_name is not None and format_name not in known:
@@ -108,8 +106,11 @@ def parse_transcript(
 def _nothing_fits(document: Document) -> str:
     looked_for = "\n".join(f"  {item.name:9} {item.looks_for}" for item in TRANSCRIPT_FORMATS)
     hint = f"\nIt begins like JSON, but: {document.json_error}" if document.json_error else ""
+    if document.objects and document.objects[0].has("text"):
+        hint = "\nIt begins like rows of JSON: --input-format jsonl"
     return (
-        "it fits no format that deesc reads. Looked for:\n"
+        "it fits no format that deesc reads. If it is one, say which with --input-format NAME."
+        " Looked for:\n"
         "  jsonl     rows of JSON, by the name .jsonl or .ndjson\n"
         "  csv       a table with a column text, by the name .csv\n"
         "  parquet   a table with a column text, by the name .parquet\n"

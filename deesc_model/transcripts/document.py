@@ -7,7 +7,9 @@ from typing import Final, Self
 
 from deesc_model.errors import InvalidInputError
 
-_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+"""How a text in UTF-16 begins."""
+
 _LARGEST: Final = 1e18
 
 
@@ -159,7 +161,7 @@ class Document:
 
 
 def _decode(raw: bytes) -> str:
-    if raw.startswith(_UTF16_MARKS):
+    if raw.startswith(UTF16_MARKS):
         try:
             return raw.decode("utf-16")
         except UnicodeDecodeError as error:

@@ -217,6 +217,18 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
     assert "the byte 0xE9 at character 3: not UTF-8" in (tmp_path / "s").read_text()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["in.jsonl", "in.csv"])
+def test_utf16_spoils_the_whole_file(tiny_bundle, tmp_path, name, encoding):
+    path, out = tmp_path / name, tmp_path / f"out-{name}"
+    content = "text\nlate\n" if name == "in.csv" else '{"text": "late"}\n'
+    path.write_bytes(f"\ufeff{content}".encode(encoding))
+    options = ("-o", out, "--on-error", "skip", "--model", tiny_bundle)
+    result = deesc("score", path, *options, check=1)
+    assert f"error: {path}: it is UTF-16, and rows are read as UTF-8; save it" in result.stderr
+    assert [item.name for item in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -1,10 +1,12 @@
 """Transcripts through the command: found out, labelled, compared, written on."""
 
 import csv
+import gzip
 import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,11 @@ def test_a_customer_of_several_speaks_in_some_file(tiny_bundle, tmp_path):
         ("a.txt", "Dana: late\n", ("--customer", "Max"), "no speaker is called 'Max'"),
         ("a.jsonl", '{"text": "late"}\n', ("--customer", "Max"), "--customer is for transcripts"),
         ("a.json", '{"Transcript": [', (), "begins like JSON, but"),
+        ("a.xyz", "once upon a time", (), "say which with --input-format NAME"),
+        ("a.xyz", '{"text": "late"}\n', (), "begins like rows of JSON: --input-format jsonl"),
+        ("a.jsonl", "Dana: late\n", (), "say which with --input-format NAME"),
+        ("a.vtt", "", (), "a.vtt: it is empty"),
+        ("a.eml", "\n\n", ("--input-format", "email"), "a.eml: it is empty"),
     ],
 )
 @pytest.mark.parametrize("command", ["show", "score"])
@@ -153,6 +160,26 @@ def test_what_cannot_be_read_is_said(tiny_bundle, tmp_path, command, name, conte
     result = deesc(command, tmp_path / name, *options, "--model", tiny_bundle, check=1)
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl", "a.csv", "a.txt", "-"])
+def test_what_gzip_made_is_said(tiny_bundle, tmp_path, name):
+    packed = gzip.compress(b'{"text": "late"}\n')
+    (tmp_path / name).write_bytes(packed)
+    given = "-" if name == "-" else tmp_path / name
+    options = ("--on-error", "skip", "--skipped", tmp_path / "aside", "--model", tiny_bundle)
+    command = [sys.executable, "-m", "deesc_model.cli", "score", given, *options]
+    result = subprocess.run([*map(str, command)], input=packed, capture_output=True)
+    assert result.returncode == 1
+    assert b"it is compressed by gzip; gunzip it first, or: gunzip -c" in result.stderr
+
+
+def test_standard_input_that_is_closed_is_said(tiny_bundle):
+    options = f"--input-format text --model {tiny_bundle} <&-"
+    command = f"{sys.executable} -m deesc_model.cli show - {options}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "error: standard input is closed\n"
 
 
 def test_show_refuses_several_tickets(tiny_bundle):

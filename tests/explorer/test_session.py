@@ -230,6 +230,7 @@ def test_what_is_pasted_is_read_as_its_file_would_be(name, raw, turns):
     ("raw", "options", "said"),
     [
         (b"nothing here", {}, "pasted text: it fits no format that deesc reads"),
+        (b"", {}, "pasted text: it is empty"),
         (b'{"text": 3}', {}, "pasted text: line 1: text must be a string"),
         (b'{"text": "a"}', {"customers": ["Jo"]}, "--customer is for transcripts"),
         (b"Agent: Hi.", {"named": "zendesk"}, "pasted text: "),
