@@ -155,7 +155,7 @@ def read_conversations(
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
     with open_rows(file, rows) as opened:
-        return _grouped(opened, str(file), names_by_file([file])[0], together=together)
+        return _grouped(opened, shown_name(file), names_by_file([file])[0], together=together)
 
 
 def parse_conversations(

@@ -174,6 +174,13 @@ def test_what_gzip_made_is_said(tiny_bundle, tmp_path, name):
     assert b"it is compressed by gzip; gunzip it first, or: gunzip -c" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["show", "score"])
+def test_standard_input_is_rows_unless_a_format_is_named(tiny_bundle, command):
+    result = deesc(command, "-", "--model", tiny_bundle, text="Customer: late\n", check=1)
+    assert "error: standard input: line 1: not JSON" in result.stderr
+    assert "say which with --input-format NAME" in result.stderr
+
+
 def test_standard_input_that_is_closed_is_said(tiny_bundle):
     options = f"--input-format text --model {tiny_bundle} <&-"
     command = f"{sys.executable} -m deesc_model.cli show - {options}"

@@ -193,6 +193,11 @@ def test_the_customer_is_named_in_the_page(acts):
     assert [turn.speaker for turn in desk.session.turns] == ["customer", "agent"]
 
 
+def test_the_format_is_named_in_the_page(acts):
+    with pytest.raises(InvalidInputError, match="say which in the field “Format”"):
+        acts.read(Desk(model="tiny"), "pasted text", b"once upon a time", "", "")
+
+
 def test_a_wrong_policy_is_refused_by_name(acts):
     with pytest.raises(SettingsError, match=r"mine\.toml: unknown key 'risk'"):
         acts.use_policy(Desk(model="tiny"), "mine.toml", b"risk = 1")
