@@ -90,7 +90,10 @@ FileArgument = Annotated[
 ]
 InputOption = Annotated[
     str | None,
-    typer.Option("--input-format", help=f"{', '.join(INPUT_FORMATS)}; default: found out."),
+    typer.Option(
+        "--input-format",
+        help=f"{', '.join(INPUT_FORMATS)}; default: found out by name and content, of stdin jsonl.",
+    ),
 ]
 CustomerOption = Annotated[
     list[str] | None,
@@ -255,9 +258,10 @@ def score(
 ) -> None:
     """Label every row of files, in constant memory, or every turn of transcripts.
 
-    Rows that share a conversation_id and follow each other are read in context. An output file
-    appears under its name when it is complete; until then it is NAME.….partial. Folders named
-    key=value become fields. URIs of stores (s3, gs, abfs) need the extra parquet.
+    Rows that share a conversation_id and follow each other are read in context; a row without one
+    stands alone. An output file appears under its name when it is complete; until then it is
+    NAME.….partial. Folders named key=value become fields. URIs of stores (s3, gs, abfs) need the
+    extra parquet.
     """
     named = _known(input_format, INPUT_FORMATS, "--input-format")
     wanted = _known(output_format, FORMATS, "--format")
@@ -517,11 +521,11 @@ def _known(name: str | None, names: Sequence[str], option: str) -> str | None:
 
 
 def _conversations(
-    file: Path, input_format: str | None, customers: list[str] | None
+    file: Path, input_format: str | None, customers: list[str] | None, *, together: bool = False
 ) -> list[Conversation]:
     """Read a file whole and say what of it was nothing that anybody said to the other."""
     named = _known(input_format, INPUT_FORMATS, "--input-format")
-    found = read_conversations(file, named=named, customers=customers or ())
+    found = read_conversations(file, named=named, customers=customers or (), together=together)
     _note_left_out(sum((Counter(item.left_out) for item in found), Counter[str]()))
     return found
 
@@ -534,8 +538,8 @@ def _note_left_out(counts: Counter[str]) -> None:
 def _conversation(
     file: Path, input_format: str | None, customers: list[str] | None
 ) -> Conversation:
-    """Read a file that holds one conversation."""
-    conversation, *others = _conversations(file, input_format, customers)
+    """Read a file that holds one conversation; so rows that do not say are of that one."""
+    conversation, *others = _conversations(file, input_format, customers, together=True)
     if others:
         raise InvalidInputError(
             f"{file} holds more than one conversation, {1 + len(others):,} of them;"

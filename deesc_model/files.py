@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, Literal, Protocol, TextIO
 
 from deesc_model.errors import InvalidInputError
 
+_GZIP: Final = b"\x1f\x8b"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -55,6 +56,23 @@ class InputFile(Protocol):
         """Open it; it can be read anywhere."""
 
 
+def shown_name(file: InputFile) -> str:
+    """Return what messages call a file."""
+    return "standard input" if str(file) == "-" else str(file)
+
+
+def refuse_compressed(head: bytes) -> None:
+    """Refuse what begins as a file of gzip does.
+
+    Raises:
+        InvalidInputError: It does; the message says what to do.
+    """
+    if head.startswith(_GZIP):
+        raise InvalidInputError(
+            "it is compressed by gzip; gunzip it first, or: gunzip -c FILE | deesc score -"
+        )
+
+
 def refuse_same_file(*paths: InputFile | None) -> None:
     """Refuse two names for one file, by whatever link.
 
@@ -94,16 +112,29 @@ def check_writable(path: Path) -> None:
 def open_input(file: InputFile) -> Iterator[TextIO]:
     """Open a file, or standard input for ``-``; bytes that are not UTF-8 become surrogates."""
     if str(file) == "-":
-        if sys.stdin is None:
-            raise InvalidInputError("standard input is closed")
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-        yield sys.stdin
+        stream = _stdin()
+        stream.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[attr-defined]
+        yield stream
         return
     with (
         file.open("rb") as raw,
         io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as stream,
     ):
         yield stream
+
+
+def read_input(file: InputFile) -> bytes:
+    """Read a file whole, or standard input for ``-``."""
+    if str(file) == "-":
+        return _stdin().buffer.read()
+    with file.open("rb") as stream:
+        return stream.read()
+
+
+def _stdin() -> TextIO:
+    if sys.stdin is None:
+        raise InvalidInputError("standard input is closed")
+    return sys.stdin
 
 
 @contextlib.contextmanager

@@ -8,7 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import InputFile, is_regular, open_input
+from deesc_model.files import (
+    InputFile,
+    is_regular,
+    open_input,
+    refuse_compressed,
+    shown_name,
+)
 from deesc_model.records import (
     FORMATS,
     LONGEST_LINE,
@@ -27,7 +33,8 @@ from deesc_model.transcripts.detection import (
     parse_transcript,
     read_transcript,
 )
-from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.document import UTF16_MARKS, Document
+from deesc_model.transcripts.naming import names_by_file
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
 _NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
@@ -108,6 +115,7 @@ def open_rows(
         else:
             stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
         with _naming(shown_name(file)):
+            _refuse_no_utf8(stream.buffer.peek(2) if raw is None else raw)  # type: ignore[attr-defined]
             columns, rows_of_text = read_rows(stream, file_format)
         rows_of_text = _named(shown_name(file), rows_of_text)
         yield OpenRows(
@@ -122,13 +130,12 @@ def add_fields(row: Row, fields: Mapping[str, str | None]) -> Row:
     return {**row, **fields, **row}
 
 
-def shown_name(file: InputFile) -> str:
-    """Return what messages call a file."""
-    return "standard input" if str(file) == "-" else str(file)
-
-
 def read_conversations(
-    file: InputFile, *, named: str | None = None, customers: Sequence[str] = ()
+    file: InputFile,
+    *,
+    named: str | None = None,
+    customers: Sequence[str] = (),
+    together: bool = False,
 ) -> list[Conversation]:
     """Read a file whole, as conversations; there is at least one.
 
@@ -136,6 +143,8 @@ def read_conversations(
         file: Rows or a transcript; ``-`` is standard input.
         named: One of `INPUT_FORMATS`, or None to find it out.
         customers: Names of customers, for transcripts that do not say who is who.
+        together: Whether rows without ``conversation_id`` are one conversation, or else each
+            stands alone, as `deesc score` reads them.
 
     Raises:
         InvalidInputError: Something in the file cannot be read or labelled; the message says
@@ -146,13 +155,13 @@ def read_conversations(
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
     with open_rows(file, rows) as opened:
-        return _grouped(opened, str(file), file.stem)
+        return _grouped(opened, shown_name(file), names_by_file([file])[0], together=together)
 
 
 def parse_conversations(
     name: str, raw: bytes, *, named: str | None = None, customers: Sequence[str] = ()
 ) -> list[Conversation]:
-    """Read what was sent or pasted instead of a file; as `read_conversations`.
+    """Read what was sent or pasted instead of a file; as `read_conversations`, `together`.
 
     Args:
         name: The name that the file would have.
@@ -168,7 +177,7 @@ def parse_conversations(
     rows = named if named in FORMATS else None
     if named is None:
         rows = SUFFIXES.get(path.suffix.lower()) or _begins_as_rows(raw)
-        rows = None if rows == "jsonl" and _fits_transcript(path.stem, raw) else rows
+        rows = None if rows == "jsonl" and _fits_transcript(raw) else rows
     if rows is None:
         try:
             return parse_transcript(path.stem, raw, customers=customers, format_name=named)
@@ -177,7 +186,7 @@ def parse_conversations(
     if customers:
         raise InvalidInputError(f"{name}: {_NO_CUSTOMER}")
     with open_rows(path, rows, raw=raw) as opened:
-        return _grouped(opened, name, path.stem)
+        return _grouped(opened, name, path.stem, together=True)
 
 
 def transcript_records(
@@ -247,19 +256,18 @@ def _with_fields(
         )
 
 
-def _grouped(opened: OpenRows, name: str, stem: str) -> list[Conversation]:
+def _grouped(opened: OpenRows, name: str, called: str, *, together: bool) -> list[Conversation]:
+    def identity(record: Record) -> str:
+        if (given := record.row.get("conversation_id")) not in (None, ""):
+            return str(given)
+        return called if together else f"{called}, line {record.line}"
+
     records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
     if not records:
         raise InvalidInputError(f"{name} holds no turns")
-    grouped = groupby(records, key=lambda record: record.row.get("conversation_id"))
     return [
-        Conversation(
-            stem if identity in (None, "") else str(identity),
-            tuple(map(_spoken, members)),
-            {},
-            {},
-        )
-        for identity, members in grouped
+        Conversation(conversation_id, tuple(map(_spoken, members)), {}, {})
+        for conversation_id, members in groupby(records, key=identity)
     ]
 
 
@@ -269,15 +277,28 @@ def _good(record: Record | BadRecord, name: str) -> Record:
     return record
 
 
+def _refuse_no_utf8(head: bytes) -> None:
+    """Refuse a file of rows as a whole whose every row would be bad."""
+    refuse_compressed(head)
+    if head.startswith(UTF16_MARKS):
+        raise InvalidInputError(
+            "it is UTF-16, and rows are read as UTF-8; save it as UTF-8, or convert it:"
+            " iconv -f UTF-16 -t UTF-8 FILE"
+        )
+
+
 def _begins_as_transcript(file: InputFile) -> bool:
     if not file.is_file():  # what a pipe gives once cannot be looked at first
         return False
     with file.open("rb") as stream:
-        return _fits_transcript(file.stem, stream.readline(LONGEST_LINE))
+        return _fits_transcript(stream.readline(LONGEST_LINE))
 
 
-def _fits_transcript(stem: str, raw: bytes) -> bool:
-    head = Document.from_bytes(stem, raw.split(b"\n", 1)[0])
+def _fits_transcript(raw: bytes) -> bool:
+    try:
+        head = Document.from_bytes(raw.split(b"\n", 1)[0])
+    except InvalidInputError:  # UTF-16 that was cut amid a character
+        return False
     return bool(head.objects) and not head.objects[0].has("text") and find_format(head) is not None
 
 
@@ -285,7 +306,7 @@ def _begins_as_rows(raw: bytes) -> str | None:
     """Say which rows a text begins with: an object with the field text, or a column of it."""
     first = raw.strip().split(b"\n", 1)[0]
     try:
-        objects = Document.from_bytes("", first).objects
+        objects = Document.from_bytes(first).objects
     except InvalidInputError:  # UTF-16, which rows are not
         return None
     if objects:

@@ -1,7 +1,7 @@
 """Rows of utterances: JSON Lines and CSV in, the same with predictions out.
 
-A row needs ``text``. It may have ``speaker`` (customer by default) and
-``conversation_id``: neighbouring rows that share it are one conversation, and each is
+A row needs ``text``. It may have ``speaker`` (customer by default, in words as transcripts have
+them) and ``conversation_id``: neighbouring rows that share it are one conversation, and each is
 read with the rows before it as context.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Self, TextIO
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import InputFile
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Prediction, Turn
 
 FORMATS: Final = ("jsonl", "csv", "parquet")
@@ -31,6 +32,8 @@ SUFFIXES: Final = {
 
 LONGEST_LINE: Final = 16_000_000
 """Characters of a line from which on it is not read: no line may fill the memory."""
+
+_OTHER_FORMAT: Final = "; if it is another format, say which with --input-format NAME"
 
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
 # mark that is never closed from swallowing the file.
@@ -185,8 +188,7 @@ def in_context(
             continue
         line, row, size = item
         try:
-            speaker = row.get("speaker")
-            turn = Turn("customer" if speaker in (None, "") else speaker, _text(row))
+            turn = Turn(_speaker(row), _text(row))
         except InvalidInputError as error:
             yield BadRecord.of_row(line, row, str(error))
             continue
@@ -199,7 +201,15 @@ def in_context(
         before.append(turn)
 
 
-def _text(row: Mapping[str, Any]) -> Any:
+def _speaker(row: Row) -> Any:
+    """Return the role that a row's speaker names; what names none is for `Turn` to refuse."""
+    told = row.get("speaker")
+    if told is None or (isinstance(told, str) and not told.strip()):
+        return "customer"
+    return (role_of_name(told) if isinstance(told, str) else None) or told
+
+
+def _text(row: Row) -> Any:
     if "text" not in row:
         raise InvalidInputError("the field text is missing")
     return row["text"]
@@ -227,7 +237,8 @@ def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
         try:
             row = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
-            yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}")
+            hint = "" if number > 1 or line.lstrip().startswith("{") else _OTHER_FORMAT
+            yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}{hint}")
             continue
         if isinstance(row, dict):
             yield NumberedRow(number, row, len(line))

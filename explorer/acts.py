@@ -27,8 +27,9 @@ class Acts:
         try:
             found = parse_conversations(name, raw, named=named or None, customers=wanted)
         except InvalidInputError as error:
-            # The field of the page stands for the option of the command.
+            # The fields of the page stand for the options of the command.
             message = str(error).replace("with --customer NAME", "in the field “Customer’s name”")
+            message = message.replace("with --input-format NAME", "in the field “Format”")
             raise InvalidInputError(message.replace("--customer is", "a name is")) from None
         left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
         notes = [f"{name}: {_count(len(found), 'conversation')} read"]

@@ -69,7 +69,15 @@ class DiskFolder:
         self.place = place
 
     def check(self) -> None:
-        """As in `Folder`."""
+        """As in `Folder`.
+
+        Raises:
+            InvalidInputError: It is a file.
+        """
+        if self.place.exists() and not self.place.is_dir():
+            raise InvalidInputError(
+                f"{self.place} is a file, and --parts needs a folder; name one, it may be new"
+            )
 
     def names(self) -> list[str]:
         """As in `Folder`."""

@@ -12,15 +12,12 @@ from urllib.parse import unquote
 
 from deesc_model.archive.places import Place, fits, lie_in_one_another, matching, seen, within
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import is_regular, refuse_same_file
-from deesc_model.inputs import (
-    open_rows,
-    read_conversations,
-    row_format,
-    shown_name,
-    transcript_records,
-)
+from deesc_model.files import is_regular, refuse_same_file, shown_name
+from deesc_model.inputs import open_rows, row_format, transcript_records
 from deesc_model.records import BadRecord, Record, in_context
+from deesc_model.transcripts.detection import read_transcript
+from deesc_model.transcripts.naming import names_by_file
+from deesc_model.transcripts.speakers import who_is_silent
 
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and Arrow call the folder of rows whose key is null."""
@@ -38,12 +35,14 @@ class OpenSource:
         position: Says how many of its bytes were read so far; 0 if it has no size.
         columns: The fields that a table has, whether it has rows or not; none of all else.
         left_out: How often what of a transcript was not said to the other side.
+        silent: Which of the customers that were named do not speak in it.
     """
 
     records: Iterator[Record | BadRecord]
     position: Callable[[], int]
     columns: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    silent: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,8 @@ class Source:
         fields: What its folders named ``key=value`` say of each row.
         named: The input format that was asked for, if any.
         customers: Names of customers, for transcripts.
+        called: What a conversation of a transcript is called that has no id.
+        elsewhere: Whether some of the customers may speak in other sources only.
     """
 
     file: Place
@@ -63,6 +64,8 @@ class Source:
     fields: Mapping[str, str | None]
     named: str | None = None
     customers: tuple[str, ...] = ()
+    called: str | None = None
+    elsewhere: bool = False
 
     @property
     def name(self) -> str:
@@ -97,11 +100,19 @@ class Source:
 
     def _opened(self, stack: contextlib.ExitStack, context_turns: int) -> OpenSource:
         if self.file_format is None:
-            found = read_conversations(self.file, named=self.named, customers=self.customers)
+            found = read_transcript(
+                self.file,
+                customers=self.customers,
+                format_name=self.named,
+                called=self.called,
+                elsewhere=self.elsewhere,
+            )
+            names = (item.name for conversation in found for item in conversation.spoken)
             left_out = sum((Counter(item.left_out) for item in found), Counter[str]())
             size = self.size or 0
             turns = transcript_records(found, context_turns, self.fields)
-            return OpenSource(turns, lambda: size, left_out=left_out)
+            silent = who_is_silent(self.customers, names)
+            return OpenSource(turns, lambda: size, left_out=left_out, silent=silent)
         opened = stack.enter_context(open_rows(self.file, self.file_format, self.fields))
         records = in_context(opened.rows, context_turns)
         return OpenSource(records, opened.position, opened.columns)
@@ -149,8 +160,16 @@ def find_sources(
         raise InvalidInputError("standard input (-) cannot be read together with files")
     refuse_same_file(*files)
     return [
-        Source(file, row_format(file, named, customers), _fields(file), named, tuple(customers))
-        for file in files
+        Source(
+            file,
+            row_format(file, named, customers),
+            _fields(file),
+            named,
+            tuple(customers),
+            called,
+            elsewhere=len(files) > 1,
+        )
+        for file, called in zip(files, names_by_file(files), strict=True)
     ]
 
 

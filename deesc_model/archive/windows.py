@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deesc_model.archive.sources import Source, refuse_bad
+from deesc_model.errors import InvalidInputError
 from deesc_model.records import ADDED, BadRecord, Record
 
 WINDOW: Final = 4096
@@ -104,13 +105,18 @@ def windows_of(
             empty list gets those of the first table, or row.
         size: Most rows of a window.
         characters: Characters, of all fields, with which a window is full.
+
+    Raises:
+        InvalidInputError: After the last source, if a customer who was named speaks in none.
     """
     part = rows = 0
+    silent = list(dict.fromkeys(name for source in sources for name in source.customers))
     left = sum(source.size or 0 for source in sources)
     for number, source in enumerate(sources, start=1):
         after = left - (source.size or 0)
         with source.open(context_turns) as opened:
             left_out = opened.left_out
+            silent = [name for name in silent if name in opened.silent]
             if columns is not None and not columns:
                 columns += opened.columns
             records = opened.records if columns is None else _fitting(opened.records, columns)
@@ -126,6 +132,8 @@ def windows_of(
                 yield Window(source.name, number, placed, before - left, left, left_out)
                 left_out = {}
         left = after
+    if silent:  # what is read once cannot be asked before
+        raise InvalidInputError(f"no speaker of these files is called {silent[0]!r}")
 
 
 def _fitting(

@@ -37,10 +37,10 @@ def fits(document: Document) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read one conversation for each object."""
-    return [_transcript(root, document.stem) for root in document.objects]
+    return [_transcript(root) for root in document.objects]
 
 
-def _transcript(root: Node, stem: str) -> Transcript:
+def _transcript(root: Node) -> Transcript:
     roles = {
         item.get("ParticipantId").text(): item.get("ParticipantRole").text()
         for item in root.get("Participants").items()
@@ -72,7 +72,7 @@ def _transcript(root: Node, stem: str) -> Transcript:
     contact = root.get("CustomerMetadata").get("ContactId").text() or root.get("ContactId").text()
     channel = root.get("Channel").text().lower()
     return Transcript(
-        contact or root.get("JobName").text() or stem,
+        contact or root.get("JobName").text(),
         messages,
         left_out,
         {"channel": channel} if channel else {},

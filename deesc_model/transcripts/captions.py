@@ -70,7 +70,7 @@ def read(document: Document) -> list[Transcript]:
         for turn in turns
         if any(piece.text for piece in turn)
     ]
-    return [Transcript(document.stem, messages)]
+    return [Transcript("", messages)]
 
 
 def _said(piece: _Piece, speakers: frozenset[str]) -> str:

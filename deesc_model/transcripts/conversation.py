@@ -37,7 +37,7 @@ class Transcript:
     """The messages of one conversation, as the file tells them.
 
     Attributes:
-        conversation_id: The file's id of it, else the file's name.
+        conversation_id: The file's id of it, or empty if the file has none.
         messages: What was said, oldest first.
         left_out: What is in the file but was not said to the other side, and how often.
         metadata: What else the file says of the conversation, in plain JSON types.
@@ -71,7 +71,7 @@ class Conversation:
     """A conversation between customer and agent.
 
     Attributes:
-        conversation_id: The file's id of it, else the file's name.
+        conversation_id: The file's id of it, else what it is called by its file.
         spoken: Its turns, oldest first; at least one.
         left_out: What is in the file but was not said to the other side, and how often.
         metadata: What else the file says of the conversation, in plain JSON types.

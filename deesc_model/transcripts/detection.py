@@ -1,11 +1,10 @@
 """Find out which format a file has, and read it."""
 
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.files import InputFile
+from deesc_model.files import InputFile, read_input, refuse_compressed, shown_name
 from deesc_model.transcripts import (
     amazon,
     captions,
@@ -18,6 +17,7 @@ from deesc_model.transcripts import (
 )
 from deesc_model.transcripts.conversation import Conversation, TranscriptFormat
 from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.naming import names_by_file
 from deesc_model.transcripts.speakers import assign_speakers
 
 TRANSCRIPT_FORMATS: Final[tuple[TranscriptFormat, ...]] = (
@@ -38,7 +38,12 @@ def find_format(document: Document) -> TranscriptFormat | None:
 
 
 def read_transcript(
-    file: InputFile, *, customers: Sequence[str] = (), format_name: str | None = None
+    file: InputFile,
+    *,
+    customers: Sequence[str] = (),
+    format_name: str | None = None,
+    called: str | None = None,
+    elsewhere: bool = False,
 ) -> list[Conversation]:
     """Read a transcript file whole.
 
@@ -46,37 +51,47 @@ def read_transcript(
         file: The file; ``-`` is standard input.
         customers: Names of customers, for files that do not say who is who.
         format_name: Name of one of `TRANSCRIPT_FORMATS`; None finds it out.
+        called: What a conversation without an id is called; None is the file's stem.
+        elsewhere: Whether some of the customers may speak in other files only.
 
     Raises:
         InvalidInputError: The file fits no format, is wrong in one place, holds a text that
             cannot be labelled, or does not say who the customer is. The message says where.
     """
-    if str(file) == "-":
-        stem, raw = "stdin", sys.stdin.buffer.read()
-    else:
-        with file.open("rb") as stream:
-            stem, raw = file.stem, stream.read()
+    raw = read_input(file)
+    name = called or names_by_file([file])[0]
     try:
-        return parse_transcript(stem, raw, customers=customers, format_name=format_name)
+        return parse_transcript(
+            name, raw, customers=customers, format_name=format_name, elsewhere=elsewhere
+        )
     except InvalidInputError as error:
-        raise InvalidInputError(f"{file}: {error}") from None
+        raise InvalidInputError(f"{shown_name(file)}: {error}") from None
 
 
 def parse_transcript(
-    stem: str, raw: bytes, *, customers: Sequence[str] = (), format_name: str | None = None
+    called: str,
+    raw: bytes,
+    *,
+    customers: Sequence[str] = (),
+    format_name: str | None = None,
+    elsewhere: bool = False,
 ) -> list[Conversation]:
     """Read the bytes of a transcript file; as `read_transcript`.
 
     Args:
-        stem: What a conversation without an id is called.
+        called: What a conversation without an id is called.
         raw: The bytes.
         customers: Names of customers, for files that do not say who is who.
         format_name: Name of one of `TRANSCRIPT_FORMATS`; None finds it out.
+        elsewhere: Whether some of the customers may speak in other files only.
 
     Raises:
         InvalidInputError: As for `read_transcript`.
     """
-    document = Document.from_bytes(stem, raw)
+    refuse_compressed(raw)
+    if not raw.strip():
+        raise InvalidInputError("it is empty")
+    document = Document.from_bytes(raw)
     known = {item.name: item for item in TRANSCRIPT_FORMATS}
     if format_name is not None and format_name not in known:
         raise InvalidInputError(
@@ -85,14 +100,17 @@ def parse_transcript(
     chosen = known[format_name] if format_name else find_format(document)
     if chosen is None:
         raise InvalidInputError(_nothing_fits(document))
-    return assign_speakers(chosen.read(document), customers)
+    return assign_speakers(chosen.read(document), customers, called, elsewhere=elsewhere)
 
 
 def _nothing_fits(document: Document) -> str:
     looked_for = "\n".join(f"  {item.name:9} {item.looks_for}" for item in TRANSCRIPT_FORMATS)
     hint = f"\nIt begins like JSON, but: {document.json_error}" if document.json_error else ""
+    if document.objects and document.objects[0].has("text"):
+        hint = "\nIt begins like rows of JSON: --input-format jsonl"
     return (
-        "it fits no format that deesc reads. Looked for:\n"
+        "it fits no format that deesc reads. If it is one, say which with --input-format NAME."
+        " Looked for:\n"
         "  jsonl     rows of JSON, by the name .jsonl or .ndjson\n"
         "  csv       a table with a column text, by the name .csv\n"
         "  parquet   a table with a column text, by the name .parquet\n"

@@ -7,7 +7,9 @@ from typing import Final, Self
 
 from deesc_model.errors import InvalidInputError
 
-_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+"""How a text in UTF-16 begins."""
+
 _LARGEST: Final = 1e18
 
 
@@ -107,7 +109,6 @@ class Document:
     """A file that was read whole.
 
     Attributes:
-        stem: Its name without folder and suffix.
         raw: Its bytes.
         text: Its text; bytes that are not UTF-8 are surrogates, which `Turn` refuses.
         objects: Its JSON values: the members of a list, one a line, or the only one; empty if
@@ -115,14 +116,13 @@ class Document:
         json_error: Why it is not JSON although it begins like it, or an empty string.
     """
 
-    stem: str
     raw: bytes
     text: str
     objects: tuple[Node, ...]
     json_error: str
 
     @classmethod
-    def from_bytes(cls, stem: str, raw: bytes) -> Self:
+    def from_bytes(cls, raw: bytes) -> Self:
         """Decode a file's bytes.
 
         Raises:
@@ -136,7 +136,7 @@ class Document:
                 objects = _json_objects(text)
             except (ValueError, RecursionError) as error:
                 json_error = str(error)
-        return cls(stem, raw, text, objects, json_error)
+        return cls(raw, text, objects, json_error)
 
     def members(self, name: str) -> list[Node]:
         """Return the JSON values; of those that list their own under `name`, the listed ones."""
@@ -161,7 +161,7 @@ class Document:
 
 
 def _decode(raw: bytes) -> str:
-    if raw.startswith(_UTF16_MARKS):
+    if raw.startswith(UTF16_MARKS):
         try:
             return raw.decode("utf-16")
         except UnicodeDecodeError as error:

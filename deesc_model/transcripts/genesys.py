@@ -30,10 +30,10 @@ def fits(document: Document) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read one conversation for each object, by time if every phrase has one."""
-    return [_transcript(root, document.stem) for root in document.objects]
+    return [_transcript(root) for root in document.objects]
 
 
-def _transcript(root: Node, stem: str) -> Transcript:
+def _transcript(root: Node) -> Transcript:
     timed: list[tuple[float | None, Message]] = []
     left_out: Counter[str] = Counter()
     for part in root.get("transcripts").items():
@@ -53,7 +53,7 @@ def _transcript(root: Node, stem: str) -> Transcript:
         timed.sort(key=lambda pair: pair[0] or 0)
     medium = root.get("mediaType").text()
     return Transcript(
-        root.get("conversationId").text() or stem,
+        root.get("conversationId").text(),
         [message for _, message in timed],
         left_out,
         {"channel": medium} if medium else {},

@@ -27,10 +27,10 @@ def fits(document: Document) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read one conversation for each object, or for each member of ``conversations``."""
-    return [_transcript(root, document.stem) for root in document.members("conversations")]
+    return [_transcript(root) for root in document.members("conversations")]
 
 
-def _transcript(root: Node, stem: str) -> Transcript:
+def _transcript(root: Node) -> Transcript:
     if root.has("entries"):
         messages = [_entry(node) for node in root.get("entries").items()]
     else:
@@ -40,7 +40,7 @@ def _transcript(root: Node, stem: str) -> Transcript:
     empty = len(messages) - len(said)
     channel = {"PHONE_CALL": "phone", "CHAT": "chat"}.get(root.get("medium").text())
     return Transcript(
-        root.get("name").text().rpartition("/")[2] or stem,
+        root.get("name").text().rpartition("/")[2],
         said,
         {"empty entries": empty} if empty else {},
         {"channel": channel} if channel else {},

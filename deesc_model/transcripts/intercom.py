@@ -26,10 +26,10 @@ def fits(document: Document) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read one conversation for each object, or for each member of ``conversations``."""
-    return [_transcript(root, document.stem) for root in document.members("conversations")]
+    return [_transcript(root) for root in document.members("conversations")]
 
 
-def _transcript(root: Node, stem: str) -> Transcript:
+def _transcript(root: Node) -> Transcript:
     messages: list[Message] = []
     left_out: Counter[str] = Counter()
     source = root.get("source")
@@ -44,7 +44,7 @@ def _transcript(root: Node, stem: str) -> Transcript:
             left_out["events"] += 1
         else:
             messages.append(_message(part, text, part.get("created_at").number()))
-    return Transcript(root.get("id").identifier() or stem, messages, left_out)
+    return Transcript(root.get("id").identifier(), messages, left_out)
 
 
 def _message(node: Node, text: str, created: float | None) -> Message:

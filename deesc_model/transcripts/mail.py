@@ -56,7 +56,7 @@ def _transcript(document: Document) -> Transcript:
             empty += 1
     subject = _header(mails[order[0]], "Subject") if mails else ""
     return Transcript(
-        document.stem,
+        "",
         messages,
         {"messages that only quote": empty} if empty else {},
         {"channel": "email", **({"subject": subject} if subject else {})},

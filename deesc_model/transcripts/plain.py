@@ -41,7 +41,7 @@ def read(document: Document) -> list[Transcript]:
         for number, name, said in turns
         if (text := "\n".join(said).strip())
     ]
-    return [Transcript(document.stem, messages, left_out)]
+    return [Transcript("", messages, left_out)]
 
 
 FORMAT = TranscriptFormat(

@@ -1,7 +1,7 @@
 """Who is the customer: from the file's own roles, or as the caller says."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from deesc_model.errors import InvalidInputError
@@ -25,8 +25,18 @@ def role_of_name(name: str) -> str | None:
     return "customer" if _CUSTOMER.search(name.lower()) else None
 
 
+def who_is_silent(customers: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return the customers whom none of the names of those who speak means, in any case."""
+    speak = set(map(_folded, names))
+    return [customer for customer in customers if _folded(customer) not in speak]
+
+
 def assign_speakers(
-    transcripts: Sequence[Transcript], customers: Sequence[str]
+    transcripts: Sequence[Transcript],
+    customers: Sequence[str],
+    called: str,
+    *,
+    elsewhere: bool = False,
 ) -> list[Conversation]:
     """Settle who is customer and who is agent, and check every text.
 
@@ -34,21 +44,23 @@ def assign_speakers(
         transcripts: What a file holds.
         customers: Names of customers, in any case. In a transcript where one of them speaks,
             everybody else is an agent, whatever the file says.
+        called: What a conversation is called for which the file has no id.
+        elsewhere: Whether some of the customers may speak in other files only.
 
     Raises:
-        InvalidInputError: Nobody has one of the names; or they are not given and the file does
-            not say who is who; or a text is not proper text; or nothing was said.
+        InvalidInputError: Nobody has one of the names, unless `elsewhere`; or they are not given
+            and the file does not say who is who; or a text is not proper text; or nothing was said.
     """
     wanted = {_folded(name) for name in customers}
-    named = {_folded(message.name) for item in transcripts for message in item.messages}
-    if missing := [name for name in customers if _folded(name) not in named]:
-        raise InvalidInputError(f"no speaker is called {missing[0]!r}; {_speakers(transcripts)}")
+    names = (message.name for item in transcripts for message in item.messages)
+    if not elsewhere and (silent := who_is_silent(customers, names)):
+        raise InvalidInputError(f"no speaker is called {silent[0]!r}; {_speakers(transcripts)}")
     if not any(item.messages for item in transcripts):
         raise InvalidInputError("nobody says anything in it")
-    return [_conversation(item, wanted) for item in transcripts if item.messages]
+    return [_conversation(item, wanted, called) for item in transcripts if item.messages]
 
 
-def _conversation(transcript: Transcript, wanted: set[str]) -> Conversation:
+def _conversation(transcript: Transcript, wanted: set[str], called: str) -> Conversation:
     told = any(_folded(message.name) in wanted for message in transcript.messages)
     spoken = []
     for message in transcript.messages:
@@ -67,7 +79,10 @@ def _conversation(transcript: Transcript, wanted: set[str]) -> Conversation:
             )
         )
     return Conversation(
-        transcript.conversation_id, tuple(spoken), transcript.left_out, transcript.metadata
+        transcript.conversation_id or called,
+        tuple(spoken),
+        transcript.left_out,
+        transcript.metadata,
     )
 
 

@@ -26,11 +26,11 @@ def read(document: Document) -> list[Transcript]:
     for root in document.objects:
         users = {item.get("id").identifier(): item for item in root.get("users").items()}
         tickets = root.get("tickets").items() if root.has("tickets") else [root]
-        found += [_transcript(ticket, users, document.stem) for ticket in tickets]
+        found += [_transcript(ticket, users) for ticket in tickets]
     return found
 
 
-def _transcript(ticket: Node, users: Mapping[str, Node], stem: str) -> Transcript:
+def _transcript(ticket: Node, users: Mapping[str, Node]) -> Transcript:
     requester = (
         ticket.get("requester_id").identifier() or ticket.get("requester").get("id").identifier()
     )
@@ -44,7 +44,7 @@ def _transcript(ticket: Node, users: Mapping[str, Node], stem: str) -> Transcrip
             left_out["empty entries"] += 1
         else:
             messages.append(_message(comment, text, users, requester))
-    return Transcript(ticket.get("id").identifier() or stem, messages, left_out)
+    return Transcript(ticket.get("id").identifier(), messages, left_out)
 
 
 def _message(comment: Node, text: str, users: Mapping[str, Node], requester: str) -> Message:

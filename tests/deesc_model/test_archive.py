@@ -596,6 +596,9 @@ def test_a_full_device_is_named(tiny_bundle, tmp_path):
 
 def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", talks(2))
+    other = write_jsonl(tmp_path / "b.jsonl", talks(2))
+    result = deesc("score", path, "--parts", other, "--model", tiny_bundle, check=1)
+    assert "b.jsonl is a file, and --parts needs a folder" in result.stderr
     for out in (path, path / "out"):
         result = deesc("score", path, "--parts", out, "--model", tiny_bundle, check=1)
         assert "a.jsonl" in result.stderr

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from command import deesc, read_jsonl, write_jsonl
@@ -80,6 +81,41 @@ def test_score_keeps_every_field_and_uses_the_conversation(tiny_bundle, tmp_path
     assert rows[3]["deesc"]["triggers"] == []  # another conversation
     assert "4 rows labelled" in result.stderr
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_row_without_an_id_stands_alone(tiny_bundle, tmp_path):
+    rows = [{"text": "again"}, {"text": "the", "conversation_id": ""}, {"text": "late"}]
+    path, page = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "in.html"
+    model = ("--model", tiny_bundle)
+    scored = read_jsonl(deesc("score", path, *model, check=0).stdout)
+    assert [row["deesc"]["triggers"] for row in scored] == [["unresolved"], [], ["delay"]]
+    deesc("report", path, "-o", page, "--no-evidence", *model, check=0)
+    for number in (1, 2, 3):
+        assert f">in, line {number}</h2>" in page.read_text("utf-8")
+    # What draws one conversation takes them for one.
+    shown = read_jsonl(deesc("show", path, "--format", "json", *model, check=0).stdout)
+    assert [row["triggers"] for row in shown][:2] == [["unresolved"], ["unresolved"]]
+
+
+def test_the_speaker_of_a_row_is_read_in_any_case(tiny_bundle, tmp_path):
+    agents = ["agent", "Agent", " AGENT ", "bot", "Advisor"]
+    customers = ["customer", "Customer", "CALLER\t", " ", "", None]
+    rows = [{"text": "fine", "speaker": speaker} for speaker in agents + customers]
+    path = write_jsonl(tmp_path / "in.jsonl", rows)
+    scored = read_jsonl(deesc("score", path, "--model", tiny_bundle, check=0).stdout)
+    assert [row["speaker"] for row in scored] == agents + customers  # what was given is kept
+    shown = read_jsonl(
+        deesc("show", path, "--format", "json", "--model", tiny_bundle, check=0).stdout
+    )
+    assert [row["speaker"] for row in shown] == ["agent"] * 5 + ["customer"] * 6
+
+
+def test_the_shipped_example_has_the_same_labels_by_every_command(tiny_bundle):
+    example = Path(__file__).parents[2] / "examples" / "late_parcel.jsonl"
+    scored = deesc("score", example, "--model", tiny_bundle, check=0).stdout
+    shown = deesc("show", example, "--format", "json", "--model", tiny_bundle, check=0).stdout
+    levels = [row["deesc"]["level_scores"] for row in read_jsonl(scored)]
+    assert levels == [row["level_scores"] for row in read_jsonl(shown)]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_row(tiny_bundle, tmp_path):
@@ -191,6 +227,18 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tiny_bundle, tmp_path):
     (row,) = read_jsonl(result.stdout)
     assert row["text"] == "late"
     assert "the byte 0xE9 at character 3: not UTF-8" in (tmp_path / "s").read_text()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["in.jsonl", "in.csv"])
+def test_utf16_spoils_the_whole_file(tiny_bundle, tmp_path, name, encoding):
+    path, out = tmp_path / name, tmp_path / f"out-{name}"
+    content = "text\nlate\n" if name == "in.csv" else '{"text": "late"}\n'
+    path.write_bytes(f"\ufeff{content}".encode(encoding))
+    options = ("-o", out, "--on-error", "skip", "--model", tiny_bundle)
+    result = deesc("score", path, *options, check=1)
+    assert f"error: {path}: it is UTF-16, and rows are read as UTF-8; save it" in result.stderr
+    assert [item.name for item in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(

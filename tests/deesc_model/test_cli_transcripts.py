@@ -1,10 +1,12 @@
 """Transcripts through the command: found out, labelled, compared, written on."""
 
 import csv
+import gzip
 import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,28 @@ def test_score_writes_rows_that_read_as_the_same_turns(tiny_bundle, tmp_path, na
     assert rows[0]["turn"] == 0
 
 
+def test_conversations_of_one_file_name_stay_apart(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    talk = "Customer: late\nAgent: again\n"
+    for name in ("cc/1001/transcript.txt", "cc/1002/transcript.txt", "call.txt", "call.srt.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(talk)
+    Path("cc/1002/transcript.log").write_text(talk)
+    model = ("--model", tiny_bundle)
+    once = deesc("score", "cc", "call.txt", "call.srt.txt", *model, check=0).stdout
+    assert list(dict.fromkeys(row["conversation_id"] for row in read_jsonl(once))) == [
+        *("cc/1001/transcript", "cc/1002/transcript.log", "cc/1002/transcript.txt"),
+        *("call", "call.srt"),
+    ]
+    # So a second run takes no turn of one call for the context of another.
+    Path("once.jsonl").write_text(once, "utf-8")
+    assert deesc("score", "once.jsonl", *model, check=0).stdout == once
+    for _ in range(2):  # the second time all is there
+        deesc("score", "cc", "--parts", "out", *model, check=0)
+    assert once.startswith(Path("out/part-000000.jsonl").read_text("utf-8"))
+
+
 def test_the_vendors_sentiment_outlives_a_file_of_rows(tiny_bundle, tmp_path, call):
     rows = tmp_path / "rows.jsonl"
     deesc("score", call, "-o", rows, "--model", tiny_bundle, check=0)
@@ -100,6 +124,21 @@ def test_a_named_format_is_read_from_standard_input(tiny_bundle):
     assert (first["speaker"], first["name"], second["speaker"]) == ("customer", "Dana", "agent")
 
 
+def test_a_customer_of_several_speaks_in_some_file(tiny_bundle, tmp_path):
+    first, second = tmp_path / "1.txt", tmp_path / "2.txt"
+    first.write_text("Alice: late\nLee: fine\n")
+    second.write_text("Lee: fine\nBob: late\n")
+    model = ("--model", tiny_bundle)
+    options = (first, second, "--customer", "alice", "--customer", "Bob")
+    rows = read_jsonl(deesc("score", *options, *model, check=0).stdout)
+    assert [row["name"] for row in rows if row["speaker"] == "customer"] == ["Alice", "Bob"]
+    into_parts = ("score", *options, "--parts", tmp_path / "out", *model)
+    for _ in range(2):  # the second time all is there
+        deesc(*into_parts, check=0)
+    result = deesc("score", *options, "--customer", "Max", *model, check=1)
+    assert "error: no speaker of these files is called 'Max'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "said"),
     [
@@ -108,6 +147,11 @@ def test_a_named_format_is_read_from_standard_input(tiny_bundle):
         ("a.txt", "Dana: late\n", ("--customer", "Max"), "no speaker is called 'Max'"),
         ("a.jsonl", '{"text": "late"}\n', ("--customer", "Max"), "--customer is for transcripts"),
         ("a.json", '{"Transcript": [', (), "begins like JSON, but"),
+        ("a.xyz", "once upon a time", (), "say which with --input-format NAME"),
+        ("a.xyz", '{"text": "late"}\n', (), "begins like rows of JSON: --input-format jsonl"),
+        ("a.jsonl", "Dana: late\n", (), "say which with --input-format NAME"),
+        ("a.vtt", "", (), "a.vtt: it is empty"),
+        ("a.eml", "\n\n", ("--input-format", "email"), "a.eml: it is empty"),
     ],
 )
 @pytest.mark.parametrize("command", ["show", "score"])
@@ -116,6 +160,33 @@ def test_what_cannot_be_read_is_said(tiny_bundle, tmp_path, command, name, conte
     result = deesc(command, tmp_path / name, *options, "--model", tiny_bundle, check=1)
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl", "a.csv", "a.txt", "-"])
+def test_what_gzip_made_is_said(tiny_bundle, tmp_path, name):
+    packed = gzip.compress(b'{"text": "late"}\n')
+    (tmp_path / name).write_bytes(packed)
+    given = "-" if name == "-" else tmp_path / name
+    options = ("--on-error", "skip", "--skipped", tmp_path / "aside", "--model", tiny_bundle)
+    command = [sys.executable, "-m", "deesc_model.cli", "score", given, *options]
+    result = subprocess.run([*map(str, command)], input=packed, capture_output=True)
+    assert result.returncode == 1
+    assert b"it is compressed by gzip; gunzip it first, or: gunzip -c" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "score"])
+def test_standard_input_is_rows_unless_a_format_is_named(tiny_bundle, command):
+    result = deesc(command, "-", "--model", tiny_bundle, text="Customer: late\n", check=1)
+    assert "error: standard input: line 1: not JSON" in result.stderr
+    assert "say which with --input-format NAME" in result.stderr
+
+
+def test_standard_input_that_is_closed_is_said(tiny_bundle):
+    options = f"--input-format text --model {tiny_bundle} <&-"
+    command = f"{sys.executable} -m deesc_model.cli show - {options}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "error: standard input is closed\n"
 
 
 def test_show_refuses_several_tickets(tiny_bundle):

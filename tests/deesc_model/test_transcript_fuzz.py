@@ -152,7 +152,7 @@ def test_a_mutant_is_read_correctly_or_refused_clearly(kind):
             return
         outcomes["read"] += 1
         encoded = kind == "email" and b"base64" in raw + mutant
-        whole = sources(Document.from_bytes("x", mutant))
+        whole = sources(Document.from_bytes(mutant))
         for conversation in found:
             assert conversation.spoken
             for turn in conversation.turns:
@@ -170,7 +170,7 @@ def test_any_bytes_can_be_asked_for_their_format(kind):
     @given(st.binary(max_size=60))
     def check(raw: bytes) -> None:
         try:
-            document = Document.from_bytes("x", raw)
+            document = Document.from_bytes(raw)
         except InvalidInputError:
             return
         chosen.fits(document)

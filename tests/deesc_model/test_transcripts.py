@@ -76,13 +76,13 @@ def test_every_format_reads_as_the_same_turns(name, kind, customers, identity, l
     assert joined(conversation.turns) == TURNS
     assert conversation.conversation_id == identity
     assert conversation.left_out == left_out
-    document = Document.from_bytes("x", (FIXTURES / name).read_bytes())
+    document = Document.from_bytes((FIXTURES / name).read_bytes())
     assert next(item.name for item in TRANSCRIPT_FORMATS if item.fits(document)) == kind
 
 
 @pytest.mark.parametrize("name", [row[0] for row in WHOLE if row[0].endswith((".json", ".jsonl"))])
 def test_a_json_file_fits_one_format_only(name):
-    document = Document.from_bytes("x", (FIXTURES / name).read_bytes())
+    document = Document.from_bytes((FIXTURES / name).read_bytes())
     assert sum(item.fits(document) for item in TRANSCRIPT_FORMATS) == 1
 
 

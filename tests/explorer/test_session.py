@@ -207,6 +207,11 @@ def test_the_customer_is_named_in_the_page(acts):
     assert [turn.speaker for turn in desk.session.turns] == ["customer", "agent"]
 
 
+def test_the_format_is_named_in_the_page(acts):
+    with pytest.raises(InvalidInputError, match="say which in the field “Format”"):
+        acts.read(Desk(model="tiny"), "pasted text", b"once upon a time", "", "")
+
+
 def test_a_wrong_policy_is_refused_by_name(acts):
     with pytest.raises(SettingsError, match=r"mine\.toml: unknown key 'risk'"):
         acts.use_policy(Desk(model="tiny"), "mine.toml", b"risk = 1")
@@ -244,6 +249,7 @@ def test_what_is_pasted_is_read_as_its_file_would_be(name, raw, turns):
     ("raw", "options", "said"),
     [
         (b"nothing here", {}, "pasted text: it fits no format that deesc reads"),
+        (b"", {}, "pasted text: it is empty"),
         (b'{"text": 3}', {}, "pasted text: line 1: text must be a string"),
         (b'{"text": "a"}', {"customers": ["Jo"]}, "--customer is for transcripts"),
         (b"Agent: Hi.", {"named": "zendesk"}, "pasted text: "),
