@@ -38,7 +38,7 @@ class Settings:
     max_load: int = _flag(
         5_000,
         "characters that wait or are computed, and 100 for each utterance, from which on others are"
-        " refused at once",
+        " refused at once; calls of more than one batch take turns beside them",
         least=1,
     )
     max_characters: int = _flag(10_000, "characters of one text", least=1)

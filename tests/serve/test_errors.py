@@ -220,6 +220,32 @@ def test_refusals_do_not_fill_the_log(busy, gate, loop, monkeypatch, caplog):
     assert told == [("call", None), ("more calls were refused", 4)]
 
 
+class Slow:
+    """A classifier that gives others the time to call."""
+
+    def __init__(self, classifier):
+        self._classifier = classifier
+
+    def predict_batch(self, *args, **options):
+        time.sleep(0.01)
+        return self._classifier.predict_batch(*args, **options)
+
+
+def test_large_calls_do_not_lock_out_a_live_one(start, classifier):
+    service = start()
+    service.model.current = Slow(classifier)
+    large = pb.PredictBatchRequest(requests=[predict("late " * 60)] * 100)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        calls = [stub.PredictBatch.future(large) for _ in range(2)]
+        live = 0
+        while not all(call.done() for call in calls):
+            assert stub.Predict(predict(), timeout=10).prediction.level == 1  # never refused
+            live += 1
+        assert [len(call.result().results) for call in calls] == [100, 100]
+    assert live > 2
+
+
 def test_work_past_its_deadline_is_not_computed(busy, gate):
     _, stub = busy
     with pytest.raises(grpc.RpcError) as caught:
