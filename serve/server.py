@@ -159,6 +159,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(settings.reuse_port)),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
+        # None but "identity": a message is unpacked whole before its length is looked at.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.max_concurrent_streams", settings.max_streams),
         ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", round(settings.drain_s * 1000)),

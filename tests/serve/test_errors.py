@@ -109,6 +109,14 @@ def test_too_large_a_message_is_refused_before_it_is_read(channel, shared):
     assert "larger than max" in caught.value.details()
 
 
+@pytest.mark.parametrize("method", [f"{SERVICE}/Predict", "/grpc.health.v1.Health/Check"])
+def test_a_compressed_message_is_never_unpacked(channel, method):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method)(b"\0" * 2**20, compression=grpc.Compression.Gzip, timeout=10)
+    assert caught.value.code() is CODE.UNIMPLEMENTED
+    assert "'gzip' is disabled" in caught.value.details()
+
+
 @pytest.mark.parametrize("method", [f"{SERVICE}/Nonsense", "/nonsense.Service/Predict", "/"])
 def test_an_unknown_method_is_unimplemented(channel, method):
     with pytest.raises(grpc.RpcError) as caught:

@@ -323,6 +323,15 @@ def test_no_text_gets_into_logs_or_metrics(spawn):
     assert MARK not in log + metrics
 
 
+def test_no_caller_can_make_grpc_write_lines_of_its_own(spawn):
+    server = spawn()
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary("/grpc.health.v1.Health/Check")(
+            b"late" * 100, compression=grpc.Compression.Gzip
+        )
+    assert server.stop() == 0  # and every line was JSON
+
+
 def test_what_a_caller_invents_is_no_name_of_a_metric(start, tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text("secret\n")
