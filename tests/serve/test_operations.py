@@ -431,3 +431,16 @@ def test_an_old_connection_is_renewed_without_an_error(start):
         while time.monotonic() < ends:
             assert client.predict("late").level == 1
             time.sleep(0.02)
+
+
+@pytest.mark.parametrize("settings", [{"max_connection_age_s": 1}, {"max_connection_age_s": 0}])
+def test_a_live_conversation_outlasts_its_connection(start, settings):
+    service = start(**settings, drain_s=0.1)
+
+    def say():
+        for _ in range(6):
+            yield "late"
+            time.sleep(0.4)
+
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert len(list(client.monitor_conversation(say()))) == 6
