@@ -109,6 +109,30 @@ def test_too_large_a_message_is_refused_before_it_is_read(channel, shared):
     assert "larger than max" in caught.value.details()
 
 
+def test_too_large_a_message_is_counted_as_its_caller_sees_it(start, caplog):
+    service = start(max_message_bytes=1024)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError):
+                raw_call(channel, "Predict", b"\0" * 2000)
+        call = channel.stream_stream(f"{SERVICE}/MonitorConversation")
+        with pytest.raises(grpc.RpcError):
+            list(call(iter([b"", b"\0" * 2000]), timeout=10))
+        channel.unary_unary(f"{SERVICE}/GetModelInfo")(b"", timeout=10)
+    counted = {
+        (sample.labels["method"].split("/")[-1], sample.labels["code"]): sample.value
+        for metric in service._metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "deesc_calls_total"
+    }
+    assert counted == {
+        ("Predict", "RESOURCE_EXHAUSTED"): 5,
+        ("MonitorConversation", "CANCELLED"): 1,
+        ("GetModelInfo", "OK"): 1,
+    }
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("method", [f"{SERVICE}/Predict", "/grpc.health.v1.Health/Check"])
 def test_a_compressed_message_is_never_unpacked(channel, method):
     with pytest.raises(grpc.RpcError) as caught:
