@@ -19,18 +19,19 @@ import grpc
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from deesc_model import DeescError, Turn
+from deesc_model import DeescError, EscalationClassifier, Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
+from deesc_model.bundle import file_sha256
 from deesc_model.client import EscalationClient
 from deesc_model.messages import turn_message
 
 MARK = "zanzibar"
 
 
-def another_bundle(folder: Path) -> Path:
-    """A bundle that answers the same and has another version."""
-    manifest = json.loads((write_tiny_bundle(folder) / "manifest.json").read_text())
+def another_bundle(folder: Path, crowd: float = 0.0) -> Path:
+    """A bundle of another version."""
+    manifest = json.loads((write_tiny_bundle(folder, crowd) / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "name": "other"}))
     return folder
 
@@ -159,6 +160,50 @@ def test_a_bad_bundle_leaves_the_old_one_serving(start, loop, bundle_dir, classi
     with EscalationClient(f"127.0.0.1:{service.port}") as client:
         assert client.predict("late").model_version == classifier.model_version
     assert 'deesc_reloads_total{result="refused"} 1.0' in scrape(service.metrics_port)
+
+
+def test_a_bundle_that_fails_in_a_way_of_its_own_does_not_end_the_watch(
+    start, bundle_dir, tmp_path, caplog
+):
+    service = start(model=bundle_dir, watch_s=0.05)
+    tokenizer, manifest = bundle_dir / "tokenizer.json", bundle_dir / "manifest.json"
+    whole, described = tokenizer.read_text(), manifest.read_text()
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[MISSING]"}
+    tokenizer.write_text(json.dumps({**json.loads(whole), "model": model}))
+    data = json.loads(described)
+    data["files"]["tokenizer.json"] = file_sha256(tokenizer)
+    manifest.write_text(json.dumps(data))
+    refused = []
+    for _ in range(1000):
+        refused = [each.exc_info for each in caplog.records if each.msg == "new bundle refused"]
+        if any(not issubclass(kind, DeescError) for kind, _, _ in refused):
+            break
+        time.sleep(0.01)
+    assert not issubclass(refused[-1][0], DeescError)
+    tokenizer.write_text(whole)
+    manifest.write_text(json.dumps({**json.loads(described), "name": "other"}))
+    for _ in range(1000):
+        if service.model.current.bundle.manifest.name == "other":
+            return
+        time.sleep(0.01)
+    raise AssertionError("the whole bundle was never loaded")
+
+
+def test_a_bundle_that_changes_while_it_is_opened_is_refused(
+    start, loop, bundle_dir, tmp_path, monkeypatch
+):
+    service = start(model=bundle_dir)
+    serving = service.model.current
+    other = another_bundle(tmp_path / "other", crowd=1.0)
+    hashed = EscalationClassifier.__init__
+
+    def open_another(self, *args, **options):
+        shutil.copy(other / "model.onnx", bundle_dir)
+        hashed(self, *args, **options)
+
+    monkeypatch.setattr(EscalationClassifier, "__init__", open_another)
+    assert not loop.run(service.model.reload())
+    assert service.model.current is serving
 
 
 def test_a_watched_folder_is_loaded_when_it_is_whole(start, bundle_dir, tmp_path):
