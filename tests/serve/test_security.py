@@ -145,7 +145,7 @@ def test_the_authority_of_clients_changes_too(start, files, authority, tmp_path)
 
 def test_a_token_is_asked_for_and_can_be_changed(start, loop, tmp_path):
     path = tmp_path / "tokens"
-    path.write_text("# of team A\nfirst-token\n")
+    path.write_text("\ufefffirst-token\n  # of team A\n", encoding="utf-8")
     service = start(token_file=path)
     assert predict(service.port, token="first-token") == ("delay",)
     for token in (None, "", "first", "first-token2", "# of team A"):
