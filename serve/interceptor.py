@@ -38,6 +38,9 @@ LABELLING: Final = frozenset(
 )
 """Methods whose calls end when the model is too busy; a stream's turns are refused one by one."""
 
+WATCHING: Final = (EXEMPT, "/grpc.reflection.")
+"""Services whose streams are held open for ever and end with the server."""
+
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler.
@@ -70,7 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._repeated.tell()
 
     async def quiet(self) -> None:
-        """Wait until every call has been answered, health watches aside."""
+        """Wait until every call has been answered, health watches and reflection aside."""
         await self._quiet.wait()
 
     async def intercept_service(
@@ -171,8 +174,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _count(self, method: str, context: Any) -> None:
-        """Count a call until its answer has left; health watches last as long as they like."""
-        if method.startswith(EXEMPT):
+        """Count a call until its answer has left, unless it may last as long as it likes."""
+        if method.startswith(WATCHING):
             return
         self._active += 1
         self._quiet.clear()

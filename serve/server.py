@@ -200,6 +200,7 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     """Run the server; what it cannot start with becomes one line and exit code 1."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # or it would end a server that starts
     settings = parse()
     set_up(settings.log_level)
     sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tiny_bundle import write_tiny_bundle
 
 from deesc_model import DeescError, EscalationClassifier, Turn
@@ -114,6 +115,39 @@ def test_sigterm_ends_a_live_conversation_between_two_turns(spawn):
         said.set()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == "the server is stopping; connect again"
+
+
+def test_an_open_reflection_does_not_hold_up_the_end(spawn):
+    server = spawn("--drain-s", 3600)
+    with grpc.insecure_channel(server.address) as channel:
+        asked, done = threading.Event(), threading.Event()
+
+        def ask():
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            asked.set()
+            done.wait(60)
+
+        answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(ask())
+        assert next(answers).list_services_response.service
+        assert asked.wait(10)
+        assert server.stop(signal.SIGTERM) == 0  # within a minute
+        done.set()
+
+
+def test_sighup_while_it_starts_does_not_end_it(tiny_bundle, tmp_path):
+    # A named pipe: the server waits at it for its tokens until they are written.
+    tokens = tmp_path / "tokens"
+    os.mkfifo(tokens)
+    command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle), "--port", "0"]
+    command += ["--metrics-port", "0", "--token-file", str(tokens)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        with tokens.open("w") as pipe:  # opens once the server reads
+            server.send_signal(signal.SIGHUP)
+            pipe.write("secret\n")
+        assert json.loads(server.stderr.readline())["event"] == "serving"
+        server.terminate()
+        server.communicate(timeout=60)
+        assert server.returncode == 0
 
 
 def test_a_restart_under_load_loses_nothing_and_answers_nothing_twice(spawn):
@@ -291,13 +325,17 @@ def test_what_it_cannot_start_with_is_one_line(workers, tmp_path):
 
 def test_a_port_that_is_taken_is_said(shared, tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle)]
-    for taken in (
-        ["--port", str(shared.port), "--metrics-port", "0"],
-        ["--port", "0", "--metrics-port", str(shared.metrics_port)],
+    for taken, said in (
+        (["--port", str(shared.port), "--metrics-port", "0"], "127.0.0.1:"),
+        (
+            ["--port", "0", "--metrics-port", str(shared.metrics_port)],
+            f"--metrics-port {shared.metrics_port} of 127.0.0.1: Address already in use; every"
+            " server needs its own",
+        ),
     ):
         result = subprocess.run([*command, *taken], capture_output=True, text=True, timeout=60)
         assert result.returncode == 1
-        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert result.stderr.splitlines()[-1].startswith(f"error: {said}")
         assert "Traceback" not in result.stderr
 
 
