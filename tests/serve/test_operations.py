@@ -49,7 +49,7 @@ class Load:
         self.answers, self.errors = [], []
         self._done = threading.Event()
         self._address = address
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
         for thread in self._threads:
             thread.start()
 
