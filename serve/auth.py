@@ -64,10 +64,11 @@ class Tokens:
 
     def _read(self) -> list[bytes]:
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            text = self._path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--token-file {self._path} cannot be read: {error}") from None
-        tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        lines = map(str.strip, text.splitlines())
+        tokens = [line for line in lines if line and not line.startswith("#")]
         if not tokens:
             raise ConfigError(f"--token-file {self._path} holds no token")
         return [_digest(token) for token in tokens]

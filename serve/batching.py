@@ -30,6 +30,9 @@ MAX_COST: Final = 4_000
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
 
+MAX_LARGE_CALLS: Final = 4
+"""Calls of more than one batch that are taken at a time; each goes on a batch in so many."""
+
 FIRST_PACE_S: Final = 1e-5
 """Seconds for a character, until batches tell."""
 
@@ -52,12 +55,14 @@ class Waiting:
         deadline: When its caller stops waiting, in the event loop's time.
         future: Where its prediction goes.
         cost: Time that it takes the model, in characters.
+        load: What it adds to the load: its cost, or nothing as a part of a large call.
     """
 
     utterance: Utterance
     deadline: float
     future: asyncio.Future[Prediction]
     cost: int
+    load: int
 
 
 def cost_of(utterance: Utterance) -> int:
@@ -68,12 +73,17 @@ def cost_of(utterance: Utterance) -> int:
 class Batcher:
     """Collects utterances of all calls into batches.
 
+    Large calls, which take more than one batch, have a line of their own: in turns, one batch of
+    all of them is in the queue or computed at a time. It does not count for the others, so large
+    calls lock nobody out, and who is accepted waits for one batch more at most.
+
     Args:
         classifier: Returns the classifier to use; asked anew for every batch, so that a new
             bundle takes over between two batches.
         max_batch: Utterances of one batch at most.
-        max_load: Cost of all that waits or is computed, in characters, from which on others are
-            refused. So who is accepted waits for so much work, however fast model and machine are.
+        max_load: Cost of all that waits or is computed, large calls aside, in characters, from
+            which on others are refused. So who is accepted waits for so much work, however fast
+            model and machine are.
         observe_batch: Told the size of every batch.
         observe_predictions: Told every prediction made.
     """
@@ -93,7 +103,9 @@ class Batcher:
         self._observe_batch = observe_batch
         self._observe_predictions = observe_predictions
         self._waiting: list[Waiting] = []
-        self._waiting_cost = self._running_cost = 0
+        self._waiting_load = self._running_load = 0
+        self._large: list[int] = []  # what each large call that was taken costs
+        self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
         self._paces = deque([FIRST_PACE_S] * RECENT_BATCHES, maxlen=RECENT_BATCHES)
@@ -104,48 +116,67 @@ class Batcher:
         """Utterances that wait now."""
         return len(self._waiting)
 
-    @property
-    def _load(self) -> int:
-        """Cost of all that is here now, in characters."""
-        return self._waiting_cost + self._running_cost
-
     def admit(self) -> None:
         """Refuse utterances that would have to wait too long; one call may always wait.
 
         Raises:
             BusyError: The queue is full.
         """
-        if self._waiting and self._load > self._max_load:
-            raise BusyError(self.depth, self._retry_after())
+        load = self._waiting_load + self._running_load
+        if self._waiting_load and load > self._max_load:
+            raise BusyError(self.depth, self._retry_after(load))
 
     async def predict(
         self, utterances: Sequence[Utterance], deadline: float = math.inf
     ) -> list[Prediction]:
         """Label utterances; they share batches with those of other calls.
 
-        Many of them enter the queue one batch at a time, so that a large call cannot fill it.
-
         Args:
             utterances: Checked utterances.
             deadline: When the caller stops waiting, in the event loop's time.
 
         Raises:
-            BusyError: The queue is full; nothing was queued.
+            BusyError: The queue is full, or too many large calls are; nothing was queued.
             ExpiredError: The deadline passed before the work began.
         """
         self.admit()
+        batches = list(self._batches(utterances))
+        if len(batches) > 1:
+            return await self._predict_large(batches, deadline)
+        return await self._queue(utterances, deadline)
+
+    async def _predict_large(
+        self, batches: Sequence[Sequence[Utterance]], deadline: float
+    ) -> list[Prediction]:
+        """Label one batch at a turn."""
+        if len(self._large) >= MAX_LARGE_CALLS:
+            raise BusyError(self.depth, self._retry_after(min(self._large)))
         predictions: list[Prediction] = []
-        loop = asyncio.get_running_loop()
-        for batch in self._batches(utterances):
-            chunk = [
-                Waiting(utterance, deadline, loop.create_future(), cost_of(utterance))
-                for utterance in batch
-            ]
-            self._waiting += chunk
-            self._waiting_cost += sum(item.cost for item in chunk)
-            self._wake.set()
-            predictions += await asyncio.gather(*(item.future for item in chunk))
+        cost = sum(cost_of(utterance) for batch in batches for utterance in batch)
+        self._large.append(cost)
+        try:
+            for batch in batches:
+                async with self._turn:  # first come, first served
+                    predictions += await self._queue(batch, deadline, large=True)
+        finally:
+            self._large.remove(cost)
         return predictions
+
+    async def _queue(
+        self, utterances: Sequence[Utterance], deadline: float, *, large: bool = False
+    ) -> list[Prediction]:
+        """Let utterances wait, and return their predictions."""
+        loop = asyncio.get_running_loop()
+        items = []
+        for utterance in utterances:
+            cost = cost_of(utterance)
+            items.append(
+                Waiting(utterance, deadline, loop.create_future(), cost, 0 if large else cost)
+            )
+        self._waiting += items
+        self._waiting_load += sum(item.load for item in items)
+        self._wake.set()
+        return await asyncio.gather(*(item.future for item in items))
 
     def _batches(self, utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
         """Cut utterances into what one batch takes."""
@@ -164,9 +195,9 @@ class Batcher:
         """Return whether a batch may have one more that brings it to a cost."""
         return not batch or (len(batch) < self._max_batch and cost <= MAX_COST)
 
-    def _retry_after(self) -> float:
-        """Return when the queue will have been served, spread so that not all come back at once."""
-        served = max(SHORTEST_RETRY_S, self._load * statistics.median(self._paces))
+    def _retry_after(self, cost: int) -> float:
+        """Return when so much will have been served, spread so that not all come back at once."""
+        served = max(SHORTEST_RETRY_S, cost * statistics.median(self._paces))
         return served * random.uniform(1, 2)  # noqa: S311 - no secret
 
     async def close(self) -> None:
@@ -183,10 +214,10 @@ class Batcher:
             while batch := self._take(loop.time()):
                 self._observe_batch(len(batch))
                 started = loop.time()
-                self._running_cost = cost = sum(item.cost for item in batch)
+                self._running_load = sum(item.load for item in batch)
                 results = await loop.run_in_executor(self._thread, self._compute, batch)
-                self._running_cost = 0
-                self._paces.append((loop.time() - started) / cost)
+                self._running_load = 0
+                self._paces.append((loop.time() - started) / sum(item.cost for item in batch))
                 self._observe_predictions(
                     [result for result in results if isinstance(result, Prediction)]
                 )
@@ -218,7 +249,7 @@ class Batcher:
             else:
                 left.append(item)
         self._waiting = left
-        self._waiting_cost = sum(item.cost for item in left)
+        self._waiting_load = sum(item.load for item in left)
         return batch
 
     def _compute(self, batch: Sequence[Waiting]) -> list[Prediction | Exception]:

@@ -5,15 +5,29 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from serve.errors import ConfigError
 
+MOST: Final = 2**31 - 1
+"""The largest number that gRPC can be told."""
 
-def _flag(default: Any, text: str, *, least: float = 0, kind: type | None = None) -> Any:
-    """Declare a setting: its default, its help, the smallest number allowed and its type."""
+LONGEST_S: Final = MOST // 1000
+"""The longest time, some 24 days: gRPC counts milliseconds."""
+
+
+def _flag(
+    default: Any,
+    text: str,
+    *,
+    least: float = 0,
+    most: float = MOST,
+    kind: type | None = None,
+) -> Any:
+    """Declare a setting: its default, its help, the numbers allowed and its type."""
     return field(
-        default=default, metadata={"help": text, "least": least, "kind": kind or type(default)}
+        default=default,
+        metadata={"help": text, "least": least, "most": most, "kind": kind or type(default)},
     )
 
 
@@ -26,19 +40,19 @@ class Settings:
     """
 
     host: str = _flag("127.0.0.1", "address to listen on")
-    port: int = _flag(50051, "port to listen on; 0 takes any free one")
+    port: int = _flag(50051, "port to listen on; 0 takes any free one", most=65_535)
     model: Path | None = _flag(None, "folder of the bundle; default: the shipped one", kind=Path)
     threads: int | None = _flag(
-        None, "threads of one forward pass; default: the CPUs allowed", least=1, kind=int
+        None, "threads of one forward pass; default: the CPUs allowed", least=1, most=1024, kind=int
     )
-    workers: int = _flag(1, "processes that share the port", least=1)
+    workers: int = _flag(1, "processes that share the port", least=1, most=1024)
     reuse_port: bool = _flag(False, "let another server share the port, to hand over without a gap")
 
     max_batch: int = _flag(16, "utterances in one forward pass; 1 turns batching off", least=1)
     max_load: int = _flag(
         5_000,
         "characters that wait or are computed, and 100 for each utterance, from which on others are"
-        " refused at once",
+        " refused at once; calls of more than one batch take turns beside them",
         least=1,
     )
     max_characters: int = _flag(10_000, "characters of one text", least=1)
@@ -46,8 +60,15 @@ class Settings:
     max_requests: int = _flag(500, "utterances in one PredictBatch", least=1)
     max_message_bytes: int = _flag(4 * 2**20, "bytes of one message", least=1024)
     max_streams: int = _flag(256, "calls at a time on one connection", least=1)
-    max_connection_age_s: int = _flag(3600, "age from which a connection is renewed", least=1)
-    keepalive_s: int = _flag(60, "quiet time after which a connection is probed", least=1)
+    max_connection_age_s: int = _flag(
+        3600, "age from which a connection is renewed; 0 keeps it", most=LONGEST_S
+    )
+    connection_grace_s: float = _flag(
+        3600.0, "longest that calls go on over a connection of that age", most=LONGEST_S
+    )
+    keepalive_s: int = _flag(
+        60, "quiet time after which a connection is probed", least=1, most=LONGEST_S
+    )
 
     tls_certificate: Path | None = _flag(None, "PEM file with the server's chain", kind=Path)
     tls_key: Path | None = _flag(None, "PEM file with its private key", kind=Path)
@@ -60,18 +81,29 @@ class Settings:
     insecure: bool = _flag(False, "listen on a public address without TLS or without a token")
 
     metrics_host: str = _flag("127.0.0.1", "address of the Prometheus metrics")
-    metrics_port: int = _flag(9464, "their port, counted up by worker; 0 takes any free one")
+    metrics_port: int = _flag(
+        9464, "their port, counted up by worker; 0 takes any free one", most=65_535
+    )
     log_level: str = _flag("info", "debug, info, warning or error")
-    watch_s: float = _flag(0.0, "seconds between looks for a new bundle; 0 waits for SIGHUP")
+    watch_s: float = _flag(
+        0.0, "seconds between looks for a new bundle; 0 waits for SIGHUP", most=LONGEST_S
+    )
     stop_with_stdin: bool = _flag(False, "stop too when standard input ends, as workers do")
-    drain_s: float = _flag(30.0, "longest wait for accepted calls when told to stop")
+    drain_s: float = _flag(
+        20.0, "longest wait for accepted calls when told to stop", most=LONGEST_S
+    )
 
     def __post_init__(self) -> None:
         """Check every value, so that settings in hand are good ones."""
         for each in fields(self):
-            value, least = getattr(self, each.name), each.metadata["least"]
-            if isinstance(value, int | float) and not value >= least:
-                raise ConfigError(f"{flag_name(each.name)} must be {least:g} or more, not {value}")
+            value = getattr(self, each.name)
+            least, most = each.metadata["least"], each.metadata["most"]
+            if isinstance(value, int | float) and not least <= value <= most:
+                raise ConfigError(
+                    f"{flag_name(each.name)} must be from {least:,} to {most:,}, not {value}"
+                )
+        if self.metrics_port and self.metrics_port + self.workers - 1 > 65_535:
+            raise ConfigError("--metrics-port must leave a port below 65,536 for each worker")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ConfigError("--log-level must be debug, info, warning or error")
         if (self.tls_certificate is None) != (self.tls_key is None):

@@ -146,7 +146,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         speakers = tensors.get("speaker", ["customer"] * len(texts))
         if len(speakers) != len(texts):
             raise FieldError("inputs", f"{len(texts)} texts but {len(speakers)} speakers")
-        conversation = request.parameters["conversation"].bool_param
+        conversation = _flag(request, "conversation")
         limit = self._settings.max_turns if conversation else self._settings.max_requests
         check_count(len(texts), limit, "inputs", "texts")
         turns = [
@@ -155,6 +155,16 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         ]
         reach = self._classifier().bundle.config.encoder.context_turns if conversation else 0
         return in_context(turns, reach)
+
+
+def _flag(request: pb.ModelInferRequest, name: str) -> bool:
+    """Return a parameter that is true or false; without it, false."""
+    if name not in request.parameters:
+        return False
+    parameter = request.parameters[name]
+    if parameter.WhichOneof("parameter_choice") != "bool_param":
+        raise FieldError(f"parameters[{name}]", "must be a bool_param, true or false")
+    return bool(parameter.bool_param)
 
 
 def _tensors(request: pb.ModelInferRequest) -> dict[str, list[str]]:

@@ -25,6 +25,8 @@ from serve.tracing import span
 REQUEST_ID: Final = "x-request-id"
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+ENDING_S: Final = 0.05
+"""Time in which gRPC cancels a call that is over, once it has ended the call's messages."""
 
 LABELLING: Final = frozenset(
     {
@@ -35,6 +37,9 @@ LABELLING: Final = frozenset(
     }
 )
 """Methods whose calls end when the model is too busy; a stream's turns are refused one by one."""
+
+WATCHING: Final = (EXEMPT, "/grpc.reflection.")
+"""Services whose streams are held open for ever and end with the server."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -68,7 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._repeated.tell()
 
     async def quiet(self) -> None:
-        """Wait until every call has been answered, health watches aside."""
+        """Wait until every call has been answered, health watches and reflection aside."""
         await self._quiet.wait()
 
     async def intercept_service(
@@ -94,7 +99,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def stream(raw: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             async with self._around(call, context):
-                requests = (decode(each) async for each in raw)
+                requests = (decode(each) async for each in _received(raw))
                 async for reply in handler.stream_stream(requests, context):
                     yield reply
 
@@ -142,9 +147,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError:  # the health service answers by itself
             code = context.code()
             raise
-        except asyncio.CancelledError:
-            expired = context.time_remaining() == 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
+        except asyncio.CancelledError as over:
+            code = _code_of(over, context)
             raise
         except Exception as error:
             code = status_code(error)
@@ -170,8 +174,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _count(self, method: str, context: Any) -> None:
-        """Count a call until its answer has left; health watches last as long as they like."""
-        if method.startswith(EXEMPT):
+        """Count a call until its answer has left, unless it may last as long as it likes."""
+        if method.startswith(WATCHING):
             return
         self._active += 1
         self._quiet.clear()
@@ -212,11 +216,35 @@ def _decoder(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return decode
 
 
+class _NothingCameError(asyncio.CancelledError):
+    """The call was over before its one message was here."""
+
+
+def _code_of(over: asyncio.CancelledError, context: Any) -> grpc.StatusCode:
+    """Return the status of a call that gRPC ended, as the caller sees it."""
+    if context.time_remaining() == 0:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    # A caller who leaves in the middle of the message looks the same, and is rarer by far.
+    too_large = isinstance(over, _NothingCameError)
+    return grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.CANCELLED
+
+
+async def _received(raw: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Pass messages on; the end of those of a call that is over is its cancellation."""
+    async for message in raw:
+        yield message
+    await asyncio.sleep(ENDING_S)
+
+
 async def _only(raw: AsyncIterator[bytes]) -> bytes:
     message = await anext(raw, None)
-    if message is None:
-        raise InvalidInputError("the call ended without a message; send one")
-    return message
+    if message is not None:
+        return message
+    try:
+        await asyncio.sleep(ENDING_S)
+    except asyncio.CancelledError:
+        raise _NothingCameError from None
+    raise InvalidInputError("the call ended without a message; send one")
 
 
 def _request_id(metadata: Any) -> str:

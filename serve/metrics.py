@@ -84,7 +84,10 @@ class Metrics:
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
-            raise ConfigError(f"--metrics-port {port} of {host}: {error.strerror}") from None
+            raise ConfigError(
+                f"--metrics-port {port} of {host}: {error.strerror}; every server needs its own,"
+                " beside --reuse-port too; 0 takes any free one"
+            ) from None
 
         def stop() -> None:
             server.shutdown()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deesc_model import BundleError, EscalationClassifier
-from deesc_model.bundle import HASHED_FILES, MANIFEST_FILE, default_bundle_path
+from deesc_model.bundle import HASHED_FILES, MANIFEST_FILE, default_bundle_path, read_bundle
 from serve.logs import log
 from serve.metrics import Metrics
 from serve.priority import yield_to_calls
@@ -45,11 +45,12 @@ class Model:
             self._seen = self._signature()
             try:
                 new = await asyncio.get_running_loop().run_in_executor(self._loader, self._load)
-            except (BundleError, OSError) as error:  # names files, not texts
+            except Exception as error:  # whatever it is; its message is of files, not texts
                 self._metrics.reload_refused()
                 log(
                     logging.ERROR,
                     "new bundle refused",
+                    error=error,
                     reason=str(error),
                     still_serving=self.current.model_version,
                 )
@@ -70,7 +71,15 @@ class Model:
                 await self.reload()
 
     def _load(self) -> EscalationClassifier:
-        return EscalationClassifier.from_pretrained(self._path, threads=self._threads)
+        """Open the bundle; its files are hashed first, so look once more that they stayed.
+
+        Raises:
+            BundleError: It cannot be used, or changed meanwhile.
+        """
+        classifier = EscalationClassifier.from_pretrained(self._path, threads=self._threads)
+        if read_bundle(self._path).manifest != classifier.bundle.manifest:
+            raise BundleError(f"{self._path} changed while it was opened; load it once it is whole")
+        return classifier
 
     def _signature(self) -> list[tuple[int, int, int] | None]:
         """Return what changes when a file does; links are followed, so a swapped one counts."""

@@ -18,7 +18,7 @@ from deesc_model import DeescError
 from deesc_model._proto import escalation_pb2, escalation_pb2_grpc
 from serve.auth import Tokens
 from serve.batching import Batcher
-from serve.config import Settings, parse
+from serve.config import MOST, Settings, parse
 from serve.errors import ConfigError
 from serve.generated import open_inference_pb2, open_inference_pb2_grpc
 from serve.inference_protocol import InferenceServicer
@@ -159,9 +159,11 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(settings.reuse_port)),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
+        # None but "identity": a message is unpacked whole before its length is looked at.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.max_concurrent_streams", settings.max_streams),
-        ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
-        ("grpc.max_connection_age_grace_ms", round(settings.drain_s * 1000)),
+        ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000 or MOST),
+        ("grpc.max_connection_age_grace_ms", round(settings.connection_grace_s * 1000)),
         ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
         # What ends a silent connection; grpc.keepalive_timeout_ms alone waits for a minute.
         ("grpc.http2.ping_timeout_ms", min(settings.keepalive_s, 20) * 1000),
@@ -198,6 +200,7 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     """Run the server; what it cannot start with becomes one line and exit code 1."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # or it would end a server that starts
     settings = parse()
     set_up(settings.log_level)
     sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -121,14 +122,23 @@ class Process:
             [*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
         self.lines: list[dict[str, Any]] = []
+        self._coming: SimpleQueue[str] = SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         serving = self.wait_for("serving")
         self.address = f"127.0.0.1:{serving['port']}"
         self.port, self.metrics_port = serving["port"], serving["metrics_port"]
 
-    def wait_for(self, event: str) -> dict[str, Any]:
-        """Read the log until an event."""
+    def _read(self) -> None:
+        """Read all the time: a server stops at a pipe that is full."""
         assert self.process.stderr is not None
         for text in self.process.stderr:
+            self._coming.put(text)
+        self._coming.put("")
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Read the log until an event."""
+        while text := self._coming.get(timeout=60):
             self.lines.append(json.loads(text))
             if self.lines[-1]["event"] == event:
                 return self.lines[-1]
@@ -137,9 +147,10 @@ class Process:
     def stop(self, number: int = 15) -> int:
         """Send a signal, read the rest of the log, return the exit code."""
         self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=60)
-        self.lines += [json.loads(text) for text in rest.splitlines()]
-        return self.process.returncode
+        code = self.process.wait(timeout=60)
+        while text := self._coming.get(timeout=60):
+            self.lines.append(json.loads(text))
+        return code
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import ITEM_COST, MAX_COST, RECENT_BATCHES, Batcher
+from serve.batching import ITEM_COST, MAX_COST, MAX_LARGE_CALLS, RECENT_BATCHES, Batcher
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
 from serve.requests import Utterance
@@ -233,6 +233,41 @@ def test_a_large_call_of_long_texts_leaves_room_for_others(gate):
 
     asyncio.run(scenario())
     assert [len(batch) for batch in gate.batches] == [2, 1, 2, 1]
+
+
+def test_large_calls_take_turns_and_others_find_room_beside_them(gate):
+    long = "a" * (MAX_COST // 2 - ITEM_COST)
+
+    async def scenario():
+        waits = Waits(gate)
+        calls = [await waits.ask_busy(gate)]
+        calls += [await waits.ask(*[long + name] * 4) for name in "bc"]
+        assert waits.batcher.depth == 1
+        calls += [await waits.ask("a" * 1000) for _ in range(3)]
+        gate.open()
+        await asyncio.gather(*calls)
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    ends = ["".join(text[-1] for text in batch if len(text) > 1000) for batch in gate.batches]
+    assert "".join(ends) == "bcbcbcbc"
+    assert max(map(len, ends)) == 1
+
+
+def test_more_large_calls_than_get_on_are_refused(gate):
+    async def scenario():
+        waits = Waits(gate, max_batch=2)
+        calls = [await waits.ask(*["late"] * 4) for _ in range(MAX_LARGE_CALLS)]
+        with pytest.raises(BusyError):
+            await (await waits.ask(*["late"] * 4))
+        calls[0].cancel()  # its place is free at once
+        calls += [await waits.ask("fine"), await waits.ask(*["late"] * 4)]
+        gate.open()
+        answers = await asyncio.gather(*calls[1:])
+        await waits.batcher.close()
+        return [len(answer) for answer in answers]
+
+    assert asyncio.run(scenario()) == [*[4] * (MAX_LARGE_CALLS - 1), 1, 4]
 
 
 def test_a_fault_of_one_does_not_spoil_its_batch(gate, classifier):

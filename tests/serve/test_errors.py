@@ -110,6 +110,38 @@ def test_too_large_a_message_is_refused_before_it_is_read(channel, shared):
     assert "larger than max" in caught.value.details()
 
 
+def test_too_large_a_message_is_counted_as_its_caller_sees_it(start, caplog):
+    service = start(max_message_bytes=1024)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError):
+                raw_call(channel, "Predict", b"\0" * 2000)
+        call = channel.stream_stream(f"{SERVICE}/MonitorConversation")
+        with pytest.raises(grpc.RpcError):
+            list(call(iter([b"", b"\0" * 2000]), timeout=10))
+        channel.unary_unary(f"{SERVICE}/GetModelInfo")(b"", timeout=10)
+    counted = {
+        (sample.labels["method"].split("/")[-1], sample.labels["code"]): sample.value
+        for metric in service._metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "deesc_calls_total"
+    }
+    assert counted == {
+        ("Predict", "RESOURCE_EXHAUSTED"): 5,
+        ("MonitorConversation", "CANCELLED"): 1,
+        ("GetModelInfo", "OK"): 1,
+    }
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("method", [f"{SERVICE}/Predict", "/grpc.health.v1.Health/Check"])
+def test_a_compressed_message_is_never_unpacked(channel, method):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method)(b"\0" * 2**20, compression=grpc.Compression.Gzip, timeout=10)
+    assert caught.value.code() is CODE.UNIMPLEMENTED
+    assert "'gzip' is disabled" in caught.value.details()
+
+
 @pytest.mark.parametrize("method", [f"{SERVICE}/Nonsense", "/nonsense.Service/Predict", "/"])
 def test_an_unknown_method_is_unimplemented(channel, method):
     with pytest.raises(grpc.RpcError) as caught:
@@ -235,6 +267,32 @@ def test_refusals_do_not_fill_the_log(busy, gate, loop, monkeypatch, caplog):
         if record.fields.get("code") == "RESOURCE_EXHAUSTED" or "count" in record.fields
     ]
     assert told == [("call", None), ("more calls were refused", 4)]
+
+
+class Slow:
+    """A classifier that gives others the time to call."""
+
+    def __init__(self, classifier):
+        self._classifier = classifier
+
+    def predict_batch(self, *args, **options):
+        time.sleep(0.01)
+        return self._classifier.predict_batch(*args, **options)
+
+
+def test_large_calls_do_not_lock_out_a_live_one(start, classifier):
+    service = start()
+    service.model.current = Slow(classifier)
+    large = pb.PredictBatchRequest(requests=[predict("late " * 60)] * 100)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        calls = [stub.PredictBatch.future(large) for _ in range(2)]
+        live = 0
+        while not all(call.done() for call in calls):
+            assert stub.Predict(predict(), timeout=10).prediction.level == 1  # never refused
+            live += 1
+        assert [len(call.result().results) for call in calls] == [100, 100]
+    assert live > 2
 
 
 def test_work_past_its_deadline_is_not_computed(busy, gate):

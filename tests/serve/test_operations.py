@@ -17,20 +17,22 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tiny_bundle import write_tiny_bundle
 
-from deesc_model import DeescError, Turn
+from deesc_model import DeescError, EscalationClassifier, Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
+from deesc_model.bundle import file_sha256
 from deesc_model.client import EscalationClient
 from deesc_model.messages import turn_message
 
 MARK = "zanzibar"
 
 
-def another_bundle(folder: Path) -> Path:
-    """A bundle that answers the same and has another version."""
-    manifest = json.loads((write_tiny_bundle(folder) / "manifest.json").read_text())
+def another_bundle(folder: Path, crowd: float = 0.0) -> Path:
+    """A bundle of another version."""
+    manifest = json.loads((write_tiny_bundle(folder, crowd) / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "name": "other"}))
     return folder
 
@@ -47,7 +49,7 @@ class Load:
         self.answers, self.errors = [], []
         self._done = threading.Event()
         self._address = address
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
         for thread in self._threads:
             thread.start()
 
@@ -115,6 +117,39 @@ def test_sigterm_ends_a_live_conversation_between_two_turns(spawn):
     assert caught.value.details() == "the server is stopping; connect again"
 
 
+def test_an_open_reflection_does_not_hold_up_the_end(spawn):
+    server = spawn("--drain-s", 3600)
+    with grpc.insecure_channel(server.address) as channel:
+        asked, done = threading.Event(), threading.Event()
+
+        def ask():
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            asked.set()
+            done.wait(60)
+
+        answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(ask())
+        assert next(answers).list_services_response.service
+        assert asked.wait(10)
+        assert server.stop(signal.SIGTERM) == 0  # within a minute
+        done.set()
+
+
+def test_sighup_while_it_starts_does_not_end_it(tiny_bundle, tmp_path):
+    # A named pipe: the server waits at it for its tokens until they are written.
+    tokens = tmp_path / "tokens"
+    os.mkfifo(tokens)
+    command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle), "--port", "0"]
+    command += ["--metrics-port", "0", "--token-file", str(tokens)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        with tokens.open("w") as pipe:  # opens once the server reads
+            server.send_signal(signal.SIGHUP)
+            pipe.write("secret\n")
+        assert json.loads(server.stderr.readline())["event"] == "serving"
+        server.terminate()
+        server.communicate(timeout=60)
+        assert server.returncode == 0
+
+
 def test_a_restart_under_load_loses_nothing_and_answers_nothing_twice(spawn):
     first = spawn("--reuse-port")
     load = Load(first.address)
@@ -159,6 +194,50 @@ def test_a_bad_bundle_leaves_the_old_one_serving(start, loop, bundle_dir, classi
     with EscalationClient(f"127.0.0.1:{service.port}") as client:
         assert client.predict("late").model_version == classifier.model_version
     assert 'deesc_reloads_total{result="refused"} 1.0' in scrape(service.metrics_port)
+
+
+def test_a_bundle_that_fails_in_a_way_of_its_own_does_not_end_the_watch(
+    start, bundle_dir, tmp_path, caplog
+):
+    service = start(model=bundle_dir, watch_s=0.05)
+    tokenizer, manifest = bundle_dir / "tokenizer.json", bundle_dir / "manifest.json"
+    whole, described = tokenizer.read_text(), manifest.read_text()
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[MISSING]"}
+    tokenizer.write_text(json.dumps({**json.loads(whole), "model": model}))
+    data = json.loads(described)
+    data["files"]["tokenizer.json"] = file_sha256(tokenizer)
+    manifest.write_text(json.dumps(data))
+    refused = []
+    for _ in range(1000):
+        refused = [each.exc_info for each in caplog.records if each.msg == "new bundle refused"]
+        if any(not issubclass(kind, DeescError) for kind, _, _ in refused):
+            break
+        time.sleep(0.01)
+    assert not issubclass(refused[-1][0], DeescError)
+    tokenizer.write_text(whole)
+    manifest.write_text(json.dumps({**json.loads(described), "name": "other"}))
+    for _ in range(1000):
+        if service.model.current.bundle.manifest.name == "other":
+            return
+        time.sleep(0.01)
+    raise AssertionError("the whole bundle was never loaded")
+
+
+def test_a_bundle_that_changes_while_it_is_opened_is_refused(
+    start, loop, bundle_dir, tmp_path, monkeypatch
+):
+    service = start(model=bundle_dir)
+    serving = service.model.current
+    other = another_bundle(tmp_path / "other", crowd=1.0)
+    hashed = EscalationClassifier.__init__
+
+    def open_another(self, *args, **options):
+        shutil.copy(other / "model.onnx", bundle_dir)
+        hashed(self, *args, **options)
+
+    monkeypatch.setattr(EscalationClassifier, "__init__", open_another)
+    assert not loop.run(service.model.reload())
+    assert service.model.current is serving
 
 
 def test_a_watched_folder_is_loaded_when_it_is_whole(start, bundle_dir, tmp_path):
@@ -246,13 +325,17 @@ def test_what_it_cannot_start_with_is_one_line(workers, tmp_path):
 
 def test_a_port_that_is_taken_is_said(shared, tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle)]
-    for taken in (
-        ["--port", str(shared.port), "--metrics-port", "0"],
-        ["--port", "0", "--metrics-port", str(shared.metrics_port)],
+    for taken, said in (
+        (["--port", str(shared.port), "--metrics-port", "0"], "127.0.0.1:"),
+        (
+            ["--port", "0", "--metrics-port", str(shared.metrics_port)],
+            f"--metrics-port {shared.metrics_port} of 127.0.0.1: Address already in use; every"
+            " server needs its own",
+        ),
     ):
         result = subprocess.run([*command, *taken], capture_output=True, text=True, timeout=60)
         assert result.returncode == 1
-        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert result.stderr.splitlines()[-1].startswith(f"error: {said}")
         assert "Traceback" not in result.stderr
 
 
@@ -321,6 +404,15 @@ def test_no_text_gets_into_logs_or_metrics(spawn):
     assert '"code": "OK"' in log
     assert '"code": "INVALID_ARGUMENT"' in log
     assert MARK not in log + metrics
+
+
+def test_no_caller_can_make_grpc_write_lines_of_its_own(spawn):
+    server = spawn()
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary("/grpc.health.v1.Health/Check")(
+            b"late" * 100, compression=grpc.Compression.Gzip
+        )
+    assert server.stop() == 0  # and every line was JSON
 
 
 def test_what_a_caller_invents_is_no_name_of_a_metric(start, tmp_path):
@@ -422,3 +514,16 @@ def test_an_old_connection_is_renewed_without_an_error(start):
         while time.monotonic() < ends:
             assert client.predict("late").level == 1
             time.sleep(0.02)
+
+
+@pytest.mark.parametrize("settings", [{"max_connection_age_s": 1}, {"max_connection_age_s": 0}])
+def test_a_live_conversation_outlasts_its_connection(start, settings):
+    service = start(**settings, drain_s=0.1)
+
+    def say():
+        for _ in range(6):
+            yield "late"
+            time.sleep(0.4)
+
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert len(list(client.monitor_conversation(say()))) == 6

@@ -99,6 +99,11 @@ def tensor(**changes):
     return [{"name": "text", "datatype": "BYTES", "shape": [1], "contents": contents, **changes}]
 
 
+def said(value):
+    kind = "string_param" if isinstance(value, str) else "int64_param"
+    return {"conversation": pb.InferParameter(**{kind: value})}
+
+
 @pytest.mark.parametrize(
     ("asked", "code", "said"),
     [
@@ -116,6 +121,8 @@ def tensor(**changes):
         (request("late", raw_input_contents=[b"\2\0\0\0x"]), "INVALID_ARGUMENT", "within a text"),
         (request("late", raw_input_contents=[b""] * 2), "INVALID_ARGUMENT", "2 contents"),
         (request(*["late"] * 501), "INVALID_ARGUMENT", "limit is 500"),
+        (request("late", parameters=said("true")), "INVALID_ARGUMENT", "must be a bool_param"),
+        (request("late", parameters=said(1)), "INVALID_ARGUMENT", "parameters[conversation]"),
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(inference, asked, code, said):

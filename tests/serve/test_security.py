@@ -2,6 +2,7 @@
 
 import datetime
 import os
+from dataclasses import fields
 
 import grpc
 import pytest
@@ -144,7 +145,7 @@ def test_the_authority_of_clients_changes_too(start, files, authority, tmp_path)
 
 def test_a_token_is_asked_for_and_can_be_changed(start, loop, tmp_path):
     path = tmp_path / "tokens"
-    path.write_text("# of team A\nfirst-token\n")
+    path.write_text("\ufefffirst-token\n  # of team A\n", encoding="utf-8")
     service = start(token_file=path)
     assert predict(service.port, token="first-token") == ("delay",)
     for token in (None, "", "first", "first-token2", "# of team A"):
@@ -202,15 +203,31 @@ def test_this_machine_needs_neither(host):
     [
         ({"tls_certificate": "x"}, "come together"),
         ({"tls_client_ca": "x"}, "needs --tls-certificate"),
-        ({"max_batch": 0}, "--max-batch must be 1 or more, not 0"),
-        ({"port": -1}, "--port must be 0 or more"),
-        ({"drain_s": float("nan")}, "--drain-s must be 0 or more, not nan"),
+        ({"max_batch": 0}, "--max-batch must be from 1 to 2,147,483,647, not 0"),
+        ({"port": -1}, "--port must be from 0 to 65,535, not -1"),
+        ({"port": 70_000}, "--port must be from 0 to 65,535, not 70000"),
+        ({"metrics_port": 65_530, "workers": 8}, "--metrics-port must leave a port"),
+        ({"drain_s": float("nan")}, "--drain-s must be from 0 to 2,147,483, not nan"),
+        ({"drain_s": float("inf")}, "--drain-s must be from 0 to 2,147,483, not inf"),
+        ({"keepalive_s": 2_592_000}, "--keepalive-s must be from 1 to 2,147,483"),
+        ({"max_message_bytes": 2**31}, "--max-message-bytes must be from 1,024 to 2,147,483,647"),
+        ({"max_connection_age_s": 31_536_000}, "--max-connection-age-s must be from 0 to"),
         ({"log_level": "loud"}, "--log-level"),
     ],
 )
 def test_impossible_settings_are_refused_by_flag(changes, said):
     with pytest.raises(ConfigError, match=said):
         Settings(**changes)
+
+
+def test_the_largest_settings_are_ones_that_a_server_starts_with(start):
+    numbers = {
+        each.name: type(each.default)(each.metadata["most"])
+        for each in fields(Settings)
+        if type(each.default) in (int, float)
+        and each.name not in ("port", "metrics_port", "workers")
+    }
+    assert predict(start(**{**numbers, "drain_s": 2.0}).port) == ("delay",)
 
 
 def test_wrong_usage_exits_with_2(capsys):
