@@ -115,13 +115,12 @@ class InputEncoder:
         """Load `tokenizer.json`.
 
         Raises:
-            BundleError: The file cannot be read as a tokenizer.
+            BundleError: The file cannot be read as a tokenizer, or encodes nothing.
         """
         try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise BundleError(f"{path} is not a readable tokenizer: {error}") from None
-        return cls(tokenizer, settings)
+            return cls(Tokenizer.from_file(str(path)), settings)
+        except Exception as error:  # tokenizers raises bare Exception, some at the first text
+            raise BundleError(f"{path} is not a usable tokenizer: {error}") from None
 
     def encode(self, turn: Turn, context: Sequence[Turn] = ()) -> list[EncodedInput]:
         """Return the windows of one utterance, at least one.
