@@ -235,10 +235,14 @@ def test_utf16_spoils_the_whole_file(tiny_bundle, tmp_path, name, encoding):
     path, out = tmp_path / name, tmp_path / f"out-{name}"
     content = "text\nlate\n" if name == "in.csv" else '{"text": "late"}\n'
     path.write_bytes(f"\ufeff{content}".encode(encoding))
-    options = ("-o", out, "--on-error", "skip", "--model", tiny_bundle)
+    options = ("-o", out, "--model", tiny_bundle)
     result = deesc("score", path, *options, check=1)
-    assert f"error: {path}: it is UTF-16, and rows are read as UTF-8; save it" in result.stderr
+    said = "it is UTF-16, and rows are read as UTF-8; save it"
+    assert f"error: {path}: {said}" in result.stderr
     assert [item.name for item in tmp_path.iterdir()] == [name]
+    deesc("score", path, *options, "--on-error", "skip")
+    [aside] = map(json.loads, Path(f"{out}.skipped.jsonl").read_text().splitlines())
+    assert aside["error"].startswith(said)
 
 
 @pytest.mark.parametrize(
