@@ -117,7 +117,7 @@ def test_training_ends_well_without_mlflow(tiny_config, caplog):
 def test_a_killed_training_resumes_and_the_old_bundle_stays(tiny_config, tmp_path):
     train.train(dataclasses.replace(tiny_config, epochs=1))
     before = read_bundle(Path(tiny_config.bundle_dir)).manifest
-    slow = dataclasses.replace(tiny_config, epochs=12, patience=12, learning_rate=1e-5)
+    slow = dataclasses.replace(tiny_config, epochs=5, patience=5, learning_rate=1e-5)
     config = config_file(slow, tmp_path / "c.toml")
     command = [sys.executable, "-m", "training.train", "--config", str(config)]
     trainer = Path(slow.run_dir) / "trainer"
