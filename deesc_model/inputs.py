@@ -115,7 +115,7 @@ def open_rows(
         else:
             stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
         with _naming(shown_name(file)):
-            _refuse_no_utf8(stream.buffer.peek(2) if raw is None else raw)  # type: ignore[attr-defined]
+            refuse_no_rows(stream.buffer.peek(2) if raw is None else raw)  # type: ignore[attr-defined]
             columns, rows_of_text = read_rows(stream, file_format)
         rows_of_text = _named(shown_name(file), rows_of_text)
         yield OpenRows(
@@ -277,8 +277,15 @@ def _good(record: Record | BadRecord, name: str) -> Record:
     return record
 
 
-def _refuse_no_utf8(head: bytes) -> None:
-    """Refuse a file of rows as a whole whose every row would be bad."""
+def refuse_no_rows(head: bytes) -> None:
+    """Refuse a file of rows as a whole whose every row would be bad.
+
+    Args:
+        head: Its first bytes, two or more if it has them.
+
+    Raises:
+        InvalidInputError: It is compressed, or UTF-16; the message says what to do.
+    """
     refuse_compressed(head)
     if head.startswith(UTF16_MARKS):
         raise InvalidInputError(

@@ -3,7 +3,6 @@
 All that comes out is masked, messages too: no code after this sees personal data.
 """
 
-import codecs
 import math
 import re
 import tomllib
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_input
-from deesc_model.inputs import row_format
+from deesc_model.inputs import refuse_no_rows, row_format
 from deesc_model.records import SUFFIXES, BadRecord, read_rows
 from deesc_model.transcripts import Conversation, read_transcript
 from deesc_model.transcripts.speakers import role_of_name
@@ -163,7 +162,8 @@ def read_file(
         if rows is None:
             told = read_transcript(file, customers=customers, format_name=named)
             return [_spoken(item, name, mapped, mask) for item in told], []
-        _refuse_utf16(file)
+        with file.open("rb") as raw:
+            refuse_no_rows(raw.read(2))
         with open_input(file) as stream:
             text_column = mapped.columns.get("text", "text")
             _, found = read_rows(stream, rows, text_column)
@@ -181,13 +181,6 @@ def _format_by_name(file: Path, mapped: Mapped) -> str | None:
         return "parquet"
     # JSON Lines without "text" look like a transcript; here the text is called otherwise.
     return SUFFIXES.get(suffix) if "text" in mapped.columns else None
-
-
-def _refuse_utf16(file: Path) -> None:
-    """Raise InvalidInputError for what spreadsheets save as "Unicode text"."""
-    with file.open("rb") as stream:
-        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise InvalidInputError("UTF-16, and rows are read as UTF-8; save the file as UTF-8")
 
 
 def _spoken(told: Conversation, file: str, mapped: Mapped, mask: Masker) -> list[NewTurn]:

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 import os
@@ -282,8 +283,9 @@ def test_rows_of_a_conversation_are_put_in_order(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", "text,speaker\nhello,\n".encode("utf-16"), "save the file as UTF-8"),
-        ("a.jsonl", '{"text": "hello"}'.encode("utf-16"), "save the file as UTF-8"),
+        ("a.csv", "text,speaker\nhello,\n".encode("utf-16"), "save it as UTF-8"),
+        ("a.jsonl", '{"text": "hello"}'.encode("utf-16"), "save it as UTF-8"),
+        ("a.jsonl", gzip.compress(b'{"text": "hello"}'), "compressed by gzip"),
         ("a.csv", b"text;speaker\nhello;x\n", "commas must separate columns"),
         ("a.csv", b'text\nhello\n"open\nhello\n', "line 3: unexpected end of data"),
         ("a.csv", b"text,text\nhello,hello\n", "the column 'text' stands twice"),
