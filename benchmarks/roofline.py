@@ -18,10 +18,10 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
 
-from benchmarks.weights import float_network, matrices
 from deesc_model import EscalationClassifier
 from deesc_model.encoding import EncodedInput
 from deesc_model.network import available_cpus
+from training.bundle_network import float_network, matrices
 
 SHAPES: Final = ((1, 36), (1, 128), (32, 36), (32, 128))
 """Texts and tokens of each at which the network is measured; 36 tokens are some 27 words."""

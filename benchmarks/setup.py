@@ -11,11 +11,12 @@ import onnx
 from benchmarks.contenders import CONTENDERS, Settings
 from benchmarks.static import StaticVectors
 from benchmarks.torch_model import write_checkpoint
-from benchmarks.weights import float_network
 from deesc_model.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
 from deesc_model.encoding import INPUT_NAMES
+from deesc_model.errors import DeescError
 from deesc_model.network import OUTPUT_NAMES
 from training.baseline import TfidfBaseline
+from training.bundle_network import float_network
 from training.corpus import Utterance
 from training.evaluate import gold_labels
 from training.export import export_onnx
@@ -71,10 +72,9 @@ def _write_forms(
     else:
         onnx.save(float_network(bundle.path / MODEL_FILE), exact)
         if "checkpoint" in files:
-            tokenizer = bundle.path / TOKENIZER_FILE
             try:
-                write_checkpoint(exact, tokenizer, bundle.config, folder / "checkpoint")
-            except ValueError as error:
+                write_checkpoint(exact, bundle, folder / "checkpoint")
+            except DeescError as error:
                 raise SystemExit(f"{bundle.path}: {error}") from None
     if "int8.onnx" in files:
         network = float_network(bundle.path / MODEL_FILE, keep_int8=True)

@@ -1,81 +1,33 @@
 """The torch model: from the network's weights to a checkpoint, and behind a pipeline."""
 
-import json
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
 import transformers
-from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from benchmarks.contenders import Separator, pad_token
-from benchmarks.weights import encoder_options, state_of
-from deesc_model.bundle import BundleConfig
-from deesc_model.encoding import INPUT_NAMES
+from benchmarks.contenders import Separator
+from deesc_model.bundle import Bundle
 from deesc_model.labels import Level
-from training.model import EscalationModel, load_checkpoint, new_encoder, save_checkpoint
-
-TOLERANCE = 1e-3
-"""Largest difference between a logit of torch and of onnxruntime, both in fp32."""
+from training.model import EscalationModel, load_checkpoint, save_checkpoint
+from training.warm_start import network_to_torch, packed_tokenizer
 
 
-def write_checkpoint(network: Path, tokenizer: Path, bundle: BundleConfig, folder: Path) -> None:
-    """Write a network in fp32 as a checkpoint, and check that both say the same.
+def write_checkpoint(network: Path, bundle: Bundle, folder: Path) -> None:
+    """Write a bundle's network in fp32 as a checkpoint.
 
     Args:
-        network: ONNX file of `benchmarks.weights.float_network`.
-        tokenizer: `tokenizer.json` of the bundle.
-        bundle: How much the model reads, and which level head it has.
+        network: ONNX file of `training.bundle_network.float_network`.
+        bundle: What it was taken from.
         folder: Where to write.
 
     Raises:
-        ValueError: The torch model's logits are others: its architecture was misread.
+        DeescError: As `training.warm_start.network_to_torch` says.
     """
-    graph = onnx.load(network)
-    config = AutoConfig.for_model(**encoder_options(graph))
-    model = EscalationModel(new_encoder(config), bundle.calibration.level_head).eval()
-    state = {name: torch.from_numpy(array.copy()) for name, array in state_of(graph).items()}
-    model.load_state_dict(state)
-    _check(model, network)
-    save_checkpoint(model, _wrapped(tokenizer), bundle.encoder, folder)
-
-
-def _wrapped(path: Path) -> PreTrainedTokenizerFast:
-    """Return the tokenizer as transformers has it; what its special tokens are called varies."""
-    tokenizer = Tokenizer.from_file(str(path))
-    first, *_, last = tokenizer.encode("hello").tokens
-    unknown = json.loads(path.read_text(encoding="utf-8"))["model"]["unk_token"]
-    return PreTrainedTokenizerFast(
-        tokenizer_file=str(path),
-        cls_token=first,
-        sep_token=last,
-        pad_token=pad_token(tokenizer),
-        unk_token=unknown,
-    )
-
-
-def _check(model: EscalationModel, network: Path) -> None:
-    tokens = np.arange(1000, 1036, dtype=np.int64).reshape(2, 18)
-    arrays = dict.fromkeys(INPUT_NAMES, np.ones_like(tokens)) | {INPUT_NAMES[0]: tokens}
-    with torch.inference_mode():
-        found = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-    session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
-    for name, expected in zip(found, session.run(list(found), arrays), strict=True):
-        difference = float(np.abs(found[name].numpy() - expected).max())
-        if not difference <= TOLERANCE:
-            raise ValueError(
-                f"{name} of the torch model differs by {difference:.1e} from {network}: it has"
-                " another architecture than benchmarks/weights.py reads from the graph"
-            )
+    model = network_to_torch(network, bundle.config.calibration.level_head)
+    save_checkpoint(model, packed_tokenizer(bundle), bundle.config.encoder, folder)
 
 
 class _LevelClassifier(PreTrainedModel):

@@ -39,7 +39,6 @@ from training.model import (
     LossWeights,
     freeze_blocks,
     longest_input,
-    new_model,
     save_checkpoint,
     set_encoder_dropout,
 )
@@ -48,6 +47,7 @@ from training.processes import cpus_of_each, is_first, part_ways, process_count,
 from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
 from training.vocabulary import trim, vocabulary_texts
+from training.warm_start import starting_model
 
 LARGEST_WEIGHT = 10.0
 """No class or label counts more than this, however rare."""
@@ -184,7 +184,7 @@ def fine_tune(
     tracker: Tracker | None,
     target: Path,
 ) -> float:
-    """Fine-tune the base model and write the best checkpoint.
+    """Fine-tune the base model, or a bundle further, and write the best checkpoint.
 
     Under torchrun every process calls this with the same data; each computes its share of every
     batch, and the first writes.
@@ -213,7 +213,7 @@ def fine_tune(
     set_seed(config.seed)
     torch.set_num_threads(min(config.threads, cpus_of_each()))
     weights = loss_weights(gold_labels(train), config)
-    model, tokenizer = new_model(config.base_model, config.level_head, config.dropout, weights)
+    model, tokenizer = starting_model(config, weights)
     if config.vocabulary_count:
         texts = vocabulary_texts(train, config)
         tokenizer = trim(model.encoder, tokenizer, texts, config.vocabulary_count)

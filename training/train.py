@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
 from training.config import Config, add_config_arguments, read_config
@@ -46,6 +47,7 @@ from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 from training.unlabelled import load_unlabelled
+from training.warm_start import bundle_to_start_from
 
 log = logging.getLogger("training")
 
@@ -63,7 +65,7 @@ def train(
     resume: bool = False,
     child: bool = False,
     learn: Learn = fine_tune,
-    how: str = "Fine-tuned on the training split.",
+    how: str = "",
     origins: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Learn, export, evaluate, write the bundle and register it.
@@ -74,7 +76,7 @@ def train(
         child: Whether the run is one of several below the MLflow run that is open; then its
             bundle is not registered.
         learn: How the checkpoint is made.
-        how: The same in a sentence, for the model card.
+        how: The same in a sentence, for the model card; empty for that of `fine_tune`.
         origins: Hashes of what it is made of beside the data, by name: tags of the MLflow run,
             and what must be the same to resume.
 
@@ -88,9 +90,12 @@ def train(
         raise DeescError("the configuration names teachers: python -m training.distil distils them")
     run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
     check_replaceable(bundle_dir)
+    start = bundle_to_start_from(config)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
     origins = {**_vocabulary_origin(config), **(origins or {})}
+    if start:
+        origins["start_bundle"] = start.manifest.model_version
     made_of = {"data": data, **origins}
     _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
@@ -132,12 +137,12 @@ def train(
         _write_tables(run_dir, report, worst, tracker)
         origin = {
             "name": config.name,
-            "base_model": config.base_model,
+            "base_model": start.manifest.base_model if start else config.base_model,
             "training_run": tracker.run_id,
             "git_commit": commit,
             "data_fingerprint": data,
         }
-        card = model_card(report, origin, network.weights, splits, how)
+        card = model_card(report, origin, network.weights, splits, how or _how(start))
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
         facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}
@@ -152,6 +157,12 @@ def train(
             tracker.log_bundle(bundle_dir)
     log.info("%s is in %s", manifest.model_version, bundle_dir)
     return report
+
+
+def _how(start: Bundle | None) -> str:
+    """Return how `fine_tune` made the model, for its card."""
+    began = f", beginning as {start.manifest.model_version}" if start else ""
+    return f"Fine-tuned on the training split{began}."
 
 
 def _vocabulary_origin(config: Config) -> dict[str, str]:

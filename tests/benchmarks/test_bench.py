@@ -19,10 +19,11 @@ from benchmarks.section import marks, write_section
 from benchmarks.serve_report import section_of as server_section
 from benchmarks.texts import SHORT, short_turn, texts_of
 from benchmarks.torch_model import write_checkpoint
-from benchmarks.weights import float_network
 from deesc_model import Turn
 from deesc_model.bundle import read_bundle
 from deesc_model.encoding import INPUT_NAMES
+from deesc_model.errors import DeescError
+from training.bundle_network import float_network
 
 
 @pytest.fixture(scope="module", params=["fast", "default"])
@@ -63,16 +64,14 @@ def test_int8_matrices_behind_a_multiplication_are_the_same_network(bundle, exac
 
 
 def test_a_checkpoint_that_says_something_else_is_refused(bundle, exact, tmp_path):
-    write_checkpoint(exact, bundle.tokenizer_path, bundle.config, tmp_path / "checkpoint")
+    write_checkpoint(exact, bundle, tmp_path / "checkpoint")
     assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
     graph = onnx.load(exact)
     norm = next(node for node in graph.graph.node if node.op_type == "LayerNormalization")
     next(each for each in norm.attribute if each.name == "epsilon").f = 3.0
     onnx.save(graph, tmp_path / "other.onnx")
-    with pytest.raises(ValueError, match="another architecture"):
-        write_checkpoint(
-            tmp_path / "other.onnx", bundle.tokenizer_path, bundle.config, tmp_path / "refused"
-        )
+    with pytest.raises(DeescError, match="another architecture"):
+        write_checkpoint(tmp_path / "other.onnx", bundle, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
 
 

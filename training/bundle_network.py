@@ -1,9 +1,8 @@
-"""The bundle's network in fp32: its int8 weights multiplied out, as ONNX and as a torch model.
+"""A bundle's network in fp32: its int8 weights multiplied out, as ONNX and as a state of torch.
 
-The checkpoint that the bundle came from is not in the repository, so who compares precisions
-from a fresh clone compares these: the same architecture and size, with weights that were rounded
-to int8 once. What they say about speed and memory holds for the checkpoint; their quality is
-that of the rounded weights with exact activations.
+The checkpoint that a bundle came from is in no repository, so who learns on from the bundle or
+compares precisions takes these: the same architecture and size, with weights that were rounded to
+int8 once. Their quality is that of the rounded weights with exact activations.
 """
 
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from deesc_model.errors import DeescError
+
 HEAD_WIDTH: Final = 32
-"""Width of an attention head in MiniLM; `benchmarks.torch_model` checks it by comparing logits."""
+"""Width of an attention head in MiniLM; `training.warm_start` checks it by comparing logits."""
 
 WORDS: Final = "encoder.embeddings.word_embeddings.weight"
 
@@ -159,7 +160,7 @@ def encoder_options(model: ModelProto) -> dict[str, Any]:
     """Return the arguments of transformers' `AutoConfig.for_model` for a network in fp32.
 
     Raises:
-        ValueError: It is neither a BERT nor an MPNet.
+        DeescError: It is neither a BERT nor an MPNet.
     """
     state = state_of(model)
     kind = _kind_options(state)
@@ -192,4 +193,4 @@ def _kind_options(state: Arrays) -> dict[str, Any]:
         buckets, heads = distances.shape
         kind = {"model_type": "mpnet", "relative_attention_num_buckets": buckets}
         return kind | {"num_attention_heads": heads}
-    raise ValueError("only a BERT or an MPNet can be taken apart here, and this is neither")
+    raise DeescError("only a BERT or an MPNet can be taken apart here, and this is neither")

@@ -1,0 +1,133 @@
+"""What fine-tuning begins with: a pre-trained encoder and new heads, or a whole bundle.
+
+A bundle carries int8 weights and no checkpoint. Multiplied out they are within rounding of what
+was trained, which a few steps of training heal.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from deesc_model.bundle import MANIFEST_FILE, Bundle, read_bundle
+from deesc_model.encoding import INPUT_NAMES, InputEncoder
+from deesc_model.errors import DeescError
+from training.bundle_network import encoder_options, float_network, state_of
+from training.config import Config
+from training.model import EscalationModel, LossWeights, new_encoder, new_model
+
+TOLERANCE = 1e-3
+"""Largest difference between a logit of torch and of onnxruntime, both in fp32."""
+
+
+def bundle_to_start_from(config: Config) -> Bundle | None:
+    """Return the bundle that `base_model` names, or None if it is no bundle.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        DeescError: It has another level head, or has seen the source that is to be held out.
+    """
+    folder = Path(config.base_model)
+    if not (folder / MANIFEST_FILE).is_file():
+        return None
+    if config.held_out_source:
+        raise DeescError(
+            f"held_out_source {config.held_out_source!r}: {folder} may have learned from it;"
+            " start from a base_model that is no bundle"
+        )
+    bundle = read_bundle(folder)
+    head = bundle.config.calibration.level_head
+    if head != config.level_head:
+        raise DeescError(f"level_head {config.level_head!r}: {folder} has {head!r}")
+    return bundle
+
+
+def starting_model(
+    config: Config, loss_weights: LossWeights
+) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
+    """Return the model to fine-tune, and its tokenizer.
+
+    Args:
+        config: Says what it begins with.
+        loss_weights: As for `EscalationModel`.
+
+    Raises:
+        DeescError: As `bundle_to_start_from` and `new_model` say, or the bundle's network is of
+            a kind that cannot be taken apart.
+    """
+    bundle = bundle_to_start_from(config)
+    if bundle is None:
+        return new_model(config.base_model, config.level_head, config.dropout, loss_weights)
+    with tempfile.TemporaryDirectory() as folder:
+        network = Path(folder) / "fp32.onnx"
+        onnx.save(float_network(bundle.model_path), network)
+        model = network_to_torch(network, config.level_head, config.dropout, loss_weights)
+    return model, packed_tokenizer(bundle)
+
+
+def network_to_torch(
+    network: Path,
+    level_head: str,
+    dropout: float = 0.0,
+    loss_weights: LossWeights | None = None,
+) -> EscalationModel:
+    """Return the torch model of a network in fp32, in evaluation mode.
+
+    Args:
+        network: ONNX file of `training.bundle_network.float_network`.
+        level_head: The bundle's.
+        dropout: As for `EscalationModel`.
+        loss_weights: As for `EscalationModel`.
+
+    Raises:
+        DeescError: It is neither a BERT nor an MPNet, or the torch model's logits are others:
+            its architecture was misread.
+    """
+    graph = onnx.load(network)
+    encoder = new_encoder(AutoConfig.for_model(**encoder_options(graph)))
+    model = EscalationModel(encoder, level_head, dropout, loss_weights).eval()
+    model.load_state_dict(
+        {name: torch.from_numpy(array.copy()) for name, array in state_of(graph).items()}
+    )
+    _check(model, network)
+    return model
+
+
+def _check(model: EscalationModel, network: Path) -> None:
+    """Compare logits on two rows of tokens, the second of them shorter."""
+    tokens = np.arange(1000, 1036, dtype=np.int64).reshape(2, 18)
+    masks = np.ones_like(tokens)
+    masks[1, 12:] = 0
+    tokens[1, 12:] = model.encoder.config.pad_token_id
+    arrays = dict(zip(INPUT_NAMES, (tokens, masks, masks), strict=True))
+    with torch.inference_mode():
+        found = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
+    for name, expected in zip(found, session.run(list(found), arrays), strict=True):
+        difference = float(np.abs(found[name].numpy() - expected).max())
+        if not difference <= TOLERANCE:
+            raise DeescError(
+                f"{name} of the torch model differs by {difference:.1e} from {network}: it has"
+                " another architecture than training/bundle_network.py reads from the graph"
+            )
+
+
+def packed_tokenizer(bundle: Bundle) -> PreTrainedTokenizerFast:
+    """Return a bundle's tokenizer as transformers has it; its special tokens' names vary."""
+    path = bundle.tokenizer_path
+    tokenizer = Tokenizer.from_file(str(path))
+    first, *_, last = tokenizer.encode("hello").tokens
+    pad = InputEncoder(tokenizer, bundle.config.encoder).pad_id
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(path),
+        cls_token=first,
+        sep_token=last,
+        pad_token=tokenizer.id_to_token(pad),
+        unk_token=json.loads(path.read_text(encoding="utf-8"))["model"]["unk_token"],
+    )
