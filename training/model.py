@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from deesc_model.bundle import MANIFEST_FILE
 from deesc_model.encoding import EncoderSettings
 from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS
@@ -220,8 +221,13 @@ def load_base(base_model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
 
     Raises:
         DeescError: There is no such model, or it is not an encoder that transformers can load
-            whole.
+            whole, or a bundle.
     """
+    if (Path(base_model) / MANIFEST_FILE).is_file():
+        raise DeescError(
+            f"base_model {base_model!r} is a bundle, which has learned the labels: only training"
+            " can begin with it"
+        )
     source = resolve_base_model(base_model)
     transformers.logging.set_verbosity_error()  # it reports the pooling layer that we leave out
     transformers.logging.disable_progress_bar()

@@ -1,11 +1,13 @@
 """What fine-tuning begins with: a pre-trained encoder and new heads, or a whole bundle.
 
 A bundle carries int8 weights and no checkpoint. Multiplied out they are within rounding of what
-was trained, which a few steps of training heal.
+was trained. Learning on, a network drifts away from what it knew; the mean of the weights before
+and after keeps most of both.
 """
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from deesc_model.bundle import MANIFEST_FILE, Bundle, read_bundle
@@ -31,10 +34,16 @@ def bundle_to_start_from(config: Config) -> Bundle | None:
 
     Raises:
         BundleError: The bundle is damaged.
-        DeescError: It has another level head, or has seen the source that is to be held out.
+        DeescError: It has another level head, or has seen the source that is to be held out; or
+            a share of its weights is asked for and there is none.
     """
     folder = Path(config.base_model)
     if not (folder / MANIFEST_FILE).is_file():
+        if config.start_share:
+            raise DeescError(
+                f"start_share {config.start_share:g} is a share of a bundle's weights, and"
+                f" base_model {config.base_model!r} is the folder of none"
+            )
         return None
     if config.held_out_source:
         raise DeescError(
@@ -69,6 +78,21 @@ def starting_model(
         onnx.save(float_network(bundle.model_path), network)
         model = network_to_torch(network, config.level_head, config.dropout, loss_weights)
     return model, packed_tokenizer(bundle)
+
+
+def mix_weights(model: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
+    """Give a model the weighted mean of its weights and of those that it began with.
+
+    Source: Wortsman et al., Robust fine-tuning of zero-shot models, 2022.
+
+    Args:
+        model: Changed in place.
+        start: Its state before it learned.
+        share: Weight 0–1 of the start.
+    """
+    with torch.no_grad():
+        for name, weight in model.state_dict().items():
+            weight.lerp_(start[name].to(weight), share)
 
 
 def network_to_torch(

@@ -157,6 +157,11 @@ def test_a_changed_base_model_is_refused(monkeypatch):
         base.resolve_base_model(base.SMALL)
 
 
+def test_a_bundle_lends_no_vectors_that_have_not_learned_the_labels():
+    with pytest.raises(DeescError, match=r"'models/fast' is a bundle, which has learned"):
+        load_base("models/fast")
+
+
 def test_a_missing_base_model_names_the_pip_command(monkeypatch):
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"deesc-model\[train\]"):

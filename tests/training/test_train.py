@@ -17,6 +17,7 @@ from whole_runs import config_file, described, mlflow_server
 
 from deesc_model import EscalationClassifier
 from deesc_model.bundle import read_bundle
+from deesc_model.errors import DeescError
 from training import evaluate, train
 from training.tracking import UNTRACKED
 
@@ -152,6 +153,32 @@ def test_a_killed_training_resumes_and_the_old_bundle_stays(tiny_config, tmp_pat
     assert min(steps) <= done < max(steps)  # one run holds both halves
     assert len(steps) == len(set(steps))  # and nothing was trained twice
     assert run.info.status == "FINISHED"
+
+
+def test_training_goes_on_from_a_bundle(tiny_config, tmp_path):
+    first = train.train(tiny_config)
+    begun = read_bundle(Path(tiny_config.bundle_dir)).manifest
+    further = dataclasses.replace(
+        tiny_config,
+        base_model=tiny_config.bundle_dir,
+        run_dir=str(tmp_path / "further"),
+        bundle_dir=str(tmp_path / "further_bundle"),
+        epochs=1,
+        learning_rate=1e-5,
+        head_learning_rate=1e-5,
+        start_share=0.5,
+    )
+    report = train.train(further)
+    level = report["metrics"]["level_macro_f1"]["value"]
+    assert level == pytest.approx(first["metrics"]["level_macro_f1"]["value"], abs=0.05)
+    bundle = read_bundle(Path(further.bundle_dir))
+    assert bundle.manifest.base_model == begun.base_model == tiny_config.base_model
+    assert f"beginning as {begun.model_version}." in (bundle.path / "README.md").read_text()
+    run = mlflow.MlflowClient(further.tracking_uri).get_run(bundle.manifest.training_run)
+    assert run.data.tags["start_bundle"] == begun.model_version
+    train.train(dataclasses.replace(tiny_config, seed=8, epochs=1))  # another bundle in its place
+    with pytest.raises(DeescError, match="another configuration or other data"):
+        train.train(further, resume=True)
 
 
 def test_a_wrong_configuration_exits_with_1(tmp_path, capsys):
