@@ -126,10 +126,10 @@ class Config:
         experiment: MLflow experiment.
         registered_model: Name in the model registry.
         alias: Alias that a newly trained version gets; `CHAMPION` is the gate's to give.
-        teachers: Run folders of the models to distil; what they answer is averaged. None: the
-            base model is fine-tuned.
-        student_start: Run folder of the model from whose layers the student starts and whose
-            states it follows; empty for the first teacher.
+        teachers: Run folders, or bundles, of the models to distil; what they answer is averaged.
+            None: the base model is fine-tuned.
+        student_start: Run folder, or bundle, of the model from whose layers the student starts
+            and whose states it follows; empty for the first teacher.
         student_layers: Which of its layers, counted from 1.
         unlabelled: Unlabelled texts at most that the teachers label, of all sources alike.
         soft_share: Weight 0–1 of the distance to the teachers' answers; the rest is the loss on
@@ -206,6 +206,8 @@ class Config:
                 )
         if self.alias == CHAMPION:
             raise ConfigError(f"alias must not be {CHAMPION!r}: a version earns it at the gate")
+        if self.start_share and self.teachers:
+            raise ConfigError("start_share is for fine-tuning, and teachers are named: leave one")
         if self.window_overlap > self.max_length // 2:
             raise ConfigError(
                 f"window_overlap must be at most half of max_length {self.max_length},"

@@ -4,10 +4,10 @@ python -m training.distil --config training/configs/student.toml
 python -m training.distil --config training/configs/student.toml --teacher runs/other
 python -m training.distil --config training/configs/fast.toml --teacher runs/default/seeds/7 \
     --teacher runs/default/seeds/8                what several teachers answer on average
+python -m training.distil --config training/configs/fast.toml --teacher models/default     a bundle
 python -m training.distil --config training/configs/student.toml --resume    go on after a kill
 """
 
-import json
 import logging
 import random
 import sys
@@ -39,11 +39,8 @@ from training.fine_tuning import (
     use_bf16,
 )
 from training.model import (
-    SETTINGS_FILE,
-    WEIGHTS_FILE,
     EscalationModel,
     freeze_blocks,
-    load_checkpoint,
     set_encoder_dropout,
 )
 from training.predict import encode_utterance
@@ -54,10 +51,10 @@ from training.student import DistillationWeights, make_student
 from training.teacher import Answers, Reader, agree, ask, question_key, remembered
 from training.tracking import Tracker
 from training.train import print_report, run_parser, train
+from training.trained import find_trained
 from training.unlabelled import draw_evenly, load_unlabelled, without_near
 from training.vocabulary import trim, vocabulary_texts
 
-CHECKPOINT = "checkpoint"
 ANSWERS_FILE = "answers-{}.npz"
 """In the run folder, one for each network: what it answered to all that the student is shown."""
 
@@ -111,8 +108,8 @@ class _Weights:
     @classmethod
     def of(cls, config: Config) -> "_Weights":
         """Read the files."""
-        hashes = [file_sha256(_checkpoint(run_dir) / WEIGHTS_FILE) for run_dir in config.teachers]
-        return cls(tuple(hashes), file_sha256(_checkpoint(_start(config)) / WEIGHTS_FILE))
+        teachers = [file_sha256(find_trained(Path(each)).weights) for each in config.teachers]
+        return cls(tuple(teachers), file_sha256(find_trained(Path(_start(config))).weights))
 
 
 def _how(config: Config, weights: _Weights, unlabelled: int) -> str:
@@ -134,52 +131,38 @@ def _how(config: Config, weights: _Weights, unlabelled: int) -> str:
 
 
 def _start(config: Config) -> str:
-    """Return the folder of the run from whose layers the student starts."""
+    """Return the folder of the network from whose layers the student starts."""
     return config.student_start or config.teachers[0]
-
-
-def _checkpoint(run_dir: str) -> Path:
-    return Path(run_dir) / CHECKPOINT
 
 
 def _like_teachers(config: Config) -> Config:
     """Return the configuration with what the network that the student starts from decides.
 
     Raises:
-        DeescError: There is no teacher, one is no run folder with a checkpoint, or they differ
-            in their level head or in how much they read.
+        DeescError: There is no teacher, one is neither a finished run nor a bundle, a bundle may
+            have learned from the source that is to be held out, or they differ in their level
+            head or in how much they read.
     """
     if not config.teachers:
-        raise DeescError("teachers must name the folder of at least one finished run")
+        raise DeescError("teachers must name the folder of at least one finished run or bundle")
     start = _start(config)
-    decided = _decided_by(Path(start))
+    decided = find_trained(Path(start)).decides
     for run_dir in (start, *config.teachers):
         if Path(run_dir).resolve() == Path(config.run_dir).resolve():
             raise DeescError(f"run_dir {config.run_dir!r} is a teacher's, choose another")
-        for key, value in _decided_by(Path(run_dir)).items():
+        trained = find_trained(Path(run_dir))
+        if trained.bundle and config.held_out_source:
+            raise DeescError(
+                f"held_out_source {config.held_out_source!r}: {run_dir!r} is a bundle and may have"
+                " learned from it; name runs that held it out"
+            )
+        for key, value in trained.decides.items():
             if key != "base_model" and value != decided[key]:
                 raise DeescError(
                     f"teachers must be alike, but {run_dir!r} has {key} {value!r} and"
                     f" {start!r} has {decided[key]!r}"
                 )
     return replace(config, **decided)
-
-
-def _decided_by(run_dir: Path) -> dict[str, Any]:
-    """Return the values of the configuration that a teacher decides.
-
-    Raises:
-        DeescError: It is no run folder with a checkpoint.
-    """
-    try:
-        base = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["base_model"]
-        about = json.loads((run_dir / CHECKPOINT / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as error:
-        raise DeescError(
-            f"teacher {str(run_dir)!r} is not the folder of a finished run ({error}); train one"
-            " with python -m training.train and name its run_dir"
-        ) from None
-    return {"base_model": base, "level_head": about["level_head"], **about["encoder"]}
 
 
 @dataclass(frozen=True)
@@ -204,7 +187,7 @@ class _Distillation:
     ) -> float:
         set_seed(config.seed)
         torch.set_num_threads(min(config.threads, available_cpus()))
-        model, tokenizer, _ = load_checkpoint(_checkpoint(_start(config)))
+        model, tokenizer = find_trained(Path(_start(config))).load()
         encoder = make_encoder(tokenizer, config)
         labelled = choose_views(train_rows, config)
         rows = [*labelled, *self.unlabelled]
@@ -265,7 +248,7 @@ class _Distillation:
 
 
 def _open_reader(run_dir: str, config: Config, rows: Sequence[Utterance]) -> Reader:
-    model, tokenizer, _ = load_checkpoint(_checkpoint(run_dir))
+    model, tokenizer = find_trained(Path(run_dir)).load()
     return _reader(model, make_encoder(tokenizer, config), rows)
 
 
@@ -315,10 +298,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = run_parser("python -m training.distil", __doc__)
     parser.add_argument(
         "--teacher",
-        metavar="RUN_DIR",
+        metavar="FOLDER",
         action="append",
         dest="teachers",
-        help="instead of the configuration's; may be given several times",
+        help="finished run or bundle, instead of the configuration's; may be given several times",
     )
     options = parser.parse_args(arguments)
 

@@ -73,11 +73,27 @@ def starting_model(
     bundle = bundle_to_start_from(config)
     if bundle is None:
         return new_model(config.base_model, config.level_head, config.dropout, loss_weights)
+    return bundle_model(bundle, config.dropout, loss_weights), packed_tokenizer(bundle)
+
+
+def bundle_model(
+    bundle: Bundle, dropout: float = 0.0, loss_weights: LossWeights | None = None
+) -> EscalationModel:
+    """Return a bundle's network as a torch model in fp32, in evaluation mode.
+
+    Args:
+        bundle: Its weights may be int8.
+        dropout: As for `EscalationModel`.
+        loss_weights: As for `EscalationModel`.
+
+    Raises:
+        DeescError: As `network_to_torch` says.
+    """
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder) / "fp32.onnx"
         onnx.save(float_network(bundle.model_path), network)
-        model = network_to_torch(network, config.level_head, config.dropout, loss_weights)
-    return model, packed_tokenizer(bundle)
+        head = bundle.config.calibration.level_head
+        return network_to_torch(network, head, dropout, loss_weights)
 
 
 def mix_weights(model: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
@@ -125,7 +141,8 @@ def network_to_torch(
 
 def _check(model: EscalationModel, network: Path) -> None:
     """Compare logits on two rows of tokens, the second of them shorter."""
-    tokens = np.arange(1000, 1036, dtype=np.int64).reshape(2, 18)
+    vocabulary = model.encoder.config.vocab_size
+    tokens = np.arange(1000, 1036, dtype=np.int64).reshape(2, 18) % vocabulary
     masks = np.ones_like(tokens)
     masks[1, 12:] = 0
     tokens[1, 12:] = model.encoder.config.pad_token_id

@@ -36,6 +36,7 @@ def test_the_shipped_configurations_are_valid(name):
         ("teachers = 'runs/one'", [], "teachers must be a list of strings, not 'runs/one'"),
         ("", ["teachers=[7]"], "teachers must be a list of strings, not \\[7\\]"),
         ("", ["temperature=0"], "temperature must be from 0.1 to"),
+        ("start_share = 0.5\nteachers = ['runs/one']", [], "start_share is for fine-tuning"),
         ("level_head = 'tree'", [], "level_head must be one of softmax, corn"),
         ("epochs 3", [], "is not TOML"),
         ("", ["epochs"], "key=value"),

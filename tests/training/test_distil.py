@@ -120,6 +120,28 @@ def with_other_levels(corpus, target):
     return target
 
 
+def test_a_bundle_teaches_and_is_what_the_student_starts_from(tiny_config, tmp_path):
+    train.train(tiny_config)
+    student = dataclasses.replace(
+        tiny_config,
+        run_dir=str(tmp_path / "student"),
+        bundle_dir=str(tmp_path / "student" / "bundle"),
+        teachers=(tiny_config.bundle_dir,),
+        student_layers=(2,),
+        epochs=2,
+    )
+    report = distil.distil(student)
+    assert report["metrics"]["level_macro_f1"]["value"] > 0.8  # this corpus is easy
+    manifest = read_bundle(Path(student.bundle_dir)).manifest
+    assert manifest.base_model == tiny_config.base_model
+    run = mlflow.MlflowClient(student.tracking_uri).get_run(manifest.training_run)
+    weights = file_sha256(Path(tiny_config.bundle_dir) / "model.onnx")
+    assert run.data.tags["teacher_weights"] == run.data.tags["start_weights"] == weights
+    held = dataclasses.replace(student, held_out_source="xci")
+    with pytest.raises(DeescError, match="is a bundle and may have learned from it"):
+        distil.distil(held)
+
+
 def test_layers_that_the_start_lacks_are_refused_before_a_teacher_is_asked(
     tiny_config, tmp_path, monkeypatch
 ):

@@ -13,13 +13,16 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+import torch
 from whole_runs import config_file, described, mlflow_server
 
 from deesc_model import EscalationClassifier
 from deesc_model.bundle import read_bundle
 from deesc_model.errors import DeescError
 from training import evaluate, train
+from training.model import load_checkpoint
 from training.tracking import UNTRACKED
+from training.warm_start import bundle_model
 
 pytestmark = [
     pytest.mark.long,
@@ -164,13 +167,14 @@ def test_training_goes_on_from_a_bundle(tiny_config, tmp_path):
         run_dir=str(tmp_path / "further"),
         bundle_dir=str(tmp_path / "further_bundle"),
         epochs=1,
-        learning_rate=1e-5,
-        head_learning_rate=1e-5,
-        start_share=0.5,
+        start_share=1.0,  # all of what it learns is taken back
     )
+    start = bundle_model(read_bundle(Path(tiny_config.bundle_dir))).state_dict()
     report = train.train(further)
     level = report["metrics"]["level_macro_f1"]["value"]
     assert level == pytest.approx(first["metrics"]["level_macro_f1"]["value"], abs=0.05)
+    model, _, _ = load_checkpoint(Path(further.run_dir) / "checkpoint")
+    assert all(torch.equal(weight, start[name]) for name, weight in model.state_dict().items())
     bundle = read_bundle(Path(further.bundle_dir))
     assert bundle.manifest.base_model == begun.base_model == tiny_config.base_model
     assert f"beginning as {begun.model_version}." in (bundle.path / "README.md").read_text()
