@@ -58,6 +58,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     server = uvicorn.Server(uvicorn.Config(build_app(models), log_level="warning"))
+    listening.listen()  # who opens the address at once waits for the server and is not refused
     print(f"http://{HOST}:{listening.getsockname()[1]} - Ctrl-C ends it", flush=True)
     server.run(sockets=[listening])
 
