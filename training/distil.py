@@ -124,9 +124,9 @@ def _how(config: Config, weights: _Weights, unlabelled: int) -> str:
         else "of the first"
     )
     return (
-        f"Distilled from {teachers}, fine-tuned on the training split (sha256 of the weights:"
-        f" {hashes}). It began as {layers} {began} and learned from the labels and from what is"
-        f" answered to these and {unlabelled:,} more texts that nobody labelled."
+        f"Distilled from {teachers} (sha256 of the weights: {hashes}). It began as {layers} {began}"
+        " and learned from the labels and from what is answered to these and"
+        f" {unlabelled:,} more texts that nobody labelled."
     )
 
 

@@ -154,8 +154,8 @@ def _check(model: EscalationModel, network: Path) -> None:
         difference = float(np.abs(found[name].numpy() - expected).max())
         if not difference <= TOLERANCE:
             raise DeescError(
-                f"{name} of the torch model differs by {difference:.1e} from {network}: it has"
-                " another architecture than training/bundle_network.py reads from the graph"
+                f"{name} of the torch model differs by {difference:.1e} from onnxruntime's: the"
+                " network has another architecture than training/bundle_network.py reads from it"
             )
 
 

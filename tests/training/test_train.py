@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import pandas as pd
@@ -19,7 +20,7 @@ from whole_runs import config_file, described, mlflow_server
 from deesc_model import EscalationClassifier
 from deesc_model.bundle import read_bundle
 from deesc_model.errors import DeescError
-from training import evaluate, train
+from training import evaluate, fine_tuning, train
 from training.model import load_checkpoint
 from training.tracking import UNTRACKED
 from training.warm_start import bundle_model
@@ -158,7 +159,7 @@ def test_a_killed_training_resumes_and_the_old_bundle_stays(tiny_config, tmp_pat
     assert run.info.status == "FINISHED"
 
 
-def test_training_goes_on_from_a_bundle(tiny_config, tmp_path):
+def test_training_goes_on_from_a_bundle(tiny_config, tmp_path, monkeypatch):
     first = train.train(tiny_config)
     begun = read_bundle(Path(tiny_config.bundle_dir)).manifest
     further = dataclasses.replace(
@@ -170,7 +171,11 @@ def test_training_goes_on_from_a_bundle(tiny_config, tmp_path):
         start_share=1.0,  # all of what it learns is taken back
     )
     start = bundle_model(read_bundle(Path(tiny_config.bundle_dir))).state_dict()
-    report = train.train(further)
+    with monkeypatch.context() as patch:  # no real kill can be timed to this instant
+        patch.setattr(fine_tuning, "mix_weights", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(further)
+    report = train.train(further, resume=True)
     level = report["metrics"]["level_macro_f1"]["value"]
     assert level == pytest.approx(first["metrics"]["level_macro_f1"]["value"], abs=0.05)
     model, _, _ = load_checkpoint(Path(further.run_dir) / "checkpoint")
