@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.contenders import BATCH, Deesc, Plain, Settings
 from benchmarks.worker import private_output, serve, text_of
 from deesc_model.network import OUTPUT_NAMES
-from deesc_model.scoring import calibrated_scores, combine_windows
+from deesc_model.scoring import combine_windows
 
 ONE_BAR_MS: Final = 0.15
 """Most that `predict` may add to a text."""
@@ -90,8 +90,7 @@ class Overhead:
             if len(windows) > 1:
                 owners = np.zeros(len(windows), dtype=np.int64)
                 logits = timed("windows", combine_windows, logits, owners, 1, calibration)
-            scores = timed("calibration", calibrated_scores, logits, calibration)
-            timed("predictions", classifier._predictions, scores)
+            timed("predictions", classifier._postprocessor, logits)
         return {name: round(statistics.median(each), 1) for name, each in spent.items()}
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
 from typing import Self
 
@@ -11,17 +10,9 @@ import numpy as np
 from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.encoding import InputEncoder
 from deesc_model.errors import InvalidInputError
-from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import Network
-from deesc_model.scoring import (
-    Scores,
-    calibrated_scores,
-    combine_windows,
-    expected_levels,
-    predicted_labels,
-    predicted_levels,
-    uncertain_levels,
-)
+from deesc_model.postprocessing import Postprocessor
+from deesc_model.scoring import combine_windows
 from deesc_model.types import Prediction, Turn, as_list, as_turn
 
 
@@ -39,6 +30,7 @@ class EscalationClassifier:
         self.bundle = bundle
         self.model_version = bundle.manifest.model_version
         self._calibration = bundle.config.calibration
+        self._postprocessor = Postprocessor(self._calibration, self.model_version)
         self._encoder = InputEncoder.from_file(bundle.tokenizer_path, bundle.config.encoder)
         self._network = Network(bundle.model_path, self._encoder, threads=threads)
         self._network.check(self._calibration.level_head)
@@ -149,7 +141,7 @@ class EscalationClassifier:
         if len(windows) > len(texts):
             owners = np.repeat(np.arange(len(texts)), [len(each) for each in encoded])
             logits = combine_windows(logits, owners, len(texts), self._calibration)
-        return self._predictions(calibrated_scores(logits, self._calibration))
+        return self._postprocessor(logits)
 
     def predict_conversation(
         self, turns: Sequence[Turn], *, batch_size: int = 32
@@ -167,43 +159,6 @@ class EscalationClassifier:
         told = as_list(turns, "turns")
         contexts = [told[max(0, index - reach) : index] for index in range(len(told))]
         return self.predict_batch(told, contexts, batch_size=batch_size)
-
-    def _predictions(self, scores: Scores) -> list[Prediction]:
-        # Arrays become lists at once: reading numpy's numbers one by one takes most of the time.
-        levels = predicted_levels(scores)
-        columns = (
-            levels,
-            scores.level,
-            expected_levels(scores.level),
-            uncertain_levels(scores, levels, self._calibration),
-            predicted_labels(scores.triggers, self._calibration.trigger_arrays),
-            scores.triggers,
-            predicted_labels(scores.signals, self._calibration.signal_arrays),
-            scores.signals,
-        )
-        return [
-            Prediction(
-                level=Level(level),
-                level_scores=tuple(level_scores),
-                frustration=frustration,
-                uncertain=uncertain,
-                triggers=tuple(compress(TRIGGERS, has_trigger)),
-                trigger_scores=dict(zip(TRIGGERS, triggers, strict=True)),
-                signals=tuple(compress(SIGNALS, has_signal)),
-                signal_scores=dict(zip(SIGNALS, signals, strict=True)),
-                model_version=self.model_version,
-            )
-            for (
-                level,
-                level_scores,
-                frustration,
-                uncertain,
-                has_trigger,
-                triggers,
-                has_signal,
-                signals,
-            ) in zip(*(column.tolist() for column in columns), strict=True)
-        ]
 
 
 def _as_turns(utterance: str | Turn, context: Sequence[str | Turn]) -> tuple[Turn, list[Turn]]:

@@ -187,8 +187,14 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
 
 
 @lru_cache
-def _least_likely(heated_from: float) -> FloatArray:
-    """The level after each is reached where that one or a lower is less likely than this."""
+def least_likely(heated_from: float) -> FloatArray:
+    """Return from which on each level is not passed, shape (5,).
+
+    The level after it is reached where it or a lower one is less likely than this.
+
+    Args:
+        heated_from: As in `Scores`.
+    """
     return np.where(_NEXT == Level.ANGRY, 1 - heated_from, 0.5)
 
 
@@ -199,7 +205,7 @@ def decide_levels(level: FloatArray, heated_from: float) -> IntArray:
     exceed: levels are ordered, and no other choice is expected to be fewer levels off. But whoever
     is as likely heated as `heated_from` says is called so.
     """
-    reached = np.add.accumulate(level, axis=1) < _least_likely(heated_from)
+    reached = np.add.accumulate(level, axis=1) < least_likely(heated_from)
     return np.asarray(np.maximum.reduce(reached * _NEXT, axis=1))
 
 
