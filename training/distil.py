@@ -139,9 +139,9 @@ def _like_teachers(config: Config) -> Config:
     """Return the configuration with what the network that the student starts from decides.
 
     Raises:
-        DeescError: There is no teacher, one is neither a finished run nor a bundle, a bundle may
-            have learned from the source that is to be held out, or they differ in their level
-            head or in how much they read.
+        DeescError: There is no teacher, one is neither a finished run nor a bundle, one may have
+            learned from the source that is to be held out, or they differ in their level head or
+            in how much they read.
     """
     if not config.teachers:
         raise DeescError("teachers must name the folder of at least one finished run or bundle")
@@ -151,10 +151,10 @@ def _like_teachers(config: Config) -> Config:
         if Path(run_dir).resolve() == Path(config.run_dir).resolve():
             raise DeescError(f"run_dir {config.run_dir!r} is a teacher's, choose another")
         trained = find_trained(Path(run_dir))
-        if trained.bundle and config.held_out_source:
+        if config.held_out_source not in ("", trained.held_out_source):
             raise DeescError(
-                f"held_out_source {config.held_out_source!r}: {run_dir!r} is a bundle and may have"
-                " learned from it; name runs that held it out"
+                f"held_out_source {config.held_out_source!r}: {run_dir!r} may have learned from it;"
+                " name runs that held it out"
             )
         for key, value in trained.decides.items():
             if key != "base_model" and value != decided[key]:

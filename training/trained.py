@@ -24,11 +24,13 @@ class Trained:
         weights: File of its weights.
         decides: Keys of the configuration and their values: base model, level head, and how much
             is read.
+        held_out_source: The public source that it is sure not to have learned from; empty for none.
         bundle: The bundle that it is, or None for a run.
     """
 
     weights: Path
     decides: dict[str, Any]
+    held_out_source: str
     bundle: Bundle | None
 
     def load(self) -> tuple[EscalationModel, PreTrainedTokenizerBase]:
@@ -57,10 +59,11 @@ def find_trained(folder: Path) -> Trained:
         bundle = read_bundle(folder)
         head = bundle.config.calibration.level_head
         decides = _decides(bundle.manifest.base_model, head, bundle.config.encoder)
-        return Trained(bundle.model_path, decides, bundle)
+        return Trained(bundle.model_path, decides, "", bundle)
     checkpoint = folder / CHECKPOINT
     try:
-        base = json.loads((folder / "config.json").read_text(encoding="utf-8"))["base_model"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        base, held_out = config["base_model"], config["held_out_source"]
         about = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
         decides = _decides(base, about["level_head"], EncoderSettings(**about["encoder"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -68,7 +71,7 @@ def find_trained(folder: Path) -> Trained:
             f"teacher {str(folder)!r} is not the folder of a finished run ({error}), nor a bundle;"
             " train one with python -m training.train and name its run_dir"
         ) from None
-    return Trained(checkpoint / WEIGHTS_FILE, decides, None)
+    return Trained(checkpoint / WEIGHTS_FILE, decides, held_out, None)
 
 
 def _decides(base_model: str, level_head: str, settings: EncoderSettings) -> dict[str, Any]:
