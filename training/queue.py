@@ -3,12 +3,14 @@
 python -m training.queue choose data/ingested/march --out to_label.csv --count 200
 python -m training.queue choose data/ingested/* --out to_label.jsonl --previous old_bundle
 python -m training.queue import to_label.csv --corpus my_corpus
+python -m training.queue correct suspects.csv --corpus my_corpus
 
 `choose` ranks unlabelled turns of sets that training.ingest wrote; `training.selection` says how.
 Turns that the corpus holds already are left out. `import` reads the file back, or Label Studio's
 JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line
 or task, and adds to the corpus; then training.data split and check. What an earlier import of the
-same file added is left as it is.
+same file added is left as it is. `correct` changes the labels of turns that the corpus has, by a
+file that training.label_errors wrote and somebody filled in.
 
 Labelled neighbours become one conversation, and a turn whose neighbours have no labels stands
 alone, without the context that its labeller saw. With --label-context the turns that the model
@@ -18,6 +20,7 @@ reads before a chosen one are there to be labelled too.
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,7 @@ from training.assembly import Place, assemble, origin
 from training.corpus import DataError, Utterance, load_corpus, write_corpus
 from training.embeddings import embed
 from training.ingested import IngestedTurn, load_ingested
-from training.label_files import QueuedTurn, check_new, read_labelled, write_queue
+from training.label_files import Labelled, QueuedTurn, check_new, read_labelled, write_queue
 from training.selection import MEASURES, choose, disagreement, rarity, uncertainty
 
 Turns = Mapping[Place, IngestedTurn]
@@ -147,11 +150,7 @@ def _import(options: argparse.Namespace) -> int:
             again += 1
         else:
             found.faults.append(f"{place}: {corpus} has other labels or another text for this turn")
-    if found.faults:
-        shown = "\n".join(found.faults)
-        raise DataError(f"{shown}\n{len(found.faults)} faults; nothing was written")
-    if not found.rows:
-        raise DataError(f"{file} holds no labels; fill in level, triggers and signals")
+    _refuse_faults(file, found)
     made = assemble(new)
     if made:
         corpus.mkdir(parents=True, exist_ok=True)
@@ -161,6 +160,47 @@ def _import(options: argparse.Namespace) -> int:
     print(f"left out: {found.blank} rows without labels, {again} that {corpus} has already")
     print(f"now run: python -m training.data split --corpus {corpus}")
     return 0
+
+
+def _correct(options: argparse.Namespace) -> int:
+    file, corpus = options.file, options.corpus
+    found = read_labelled(file)
+    held = load_corpus(corpus)
+    index_of = {origin(row): index for index, row in enumerate(held)}
+    changed = 0
+    for place, row in found.rows:
+        index = index_of.get(origin(row))
+        if index is None:
+            found.faults.append(
+                f"{place}: {corpus} has no such turn; of a public text, change the line in"
+                " data/annotations, and leave it empty here"
+            )
+            continue
+        before = held[index]
+        if (before.speaker, before.text.split()) != (row.speaker, row.text.split()):
+            found.faults.append(f"{place}: {corpus} has another text for this turn")
+        labels = {"level": row.level, "triggers": row.triggers, "signals": row.signals}
+        held[index] = replace(before, **labels)
+        changed += held[index] != before
+    _refuse_faults(file, found)
+    write_corpus(held, corpus)
+    print(f"{len(found.rows)} turns read again, the labels of {changed} changed in {corpus}")
+    print(f"left out: {found.blank} rows without labels")
+    print(f"now run: python -m training.data check --corpus {corpus}")
+    return 0
+
+
+def _refuse_faults(file: Path, found: Labelled) -> None:
+    """Refuse a file that has a fault or no labels.
+
+    Raises:
+        DataError: With every fault.
+    """
+    if found.faults:
+        shown = "\n".join(found.faults)
+        raise DataError(f"{shown}\n{len(found.faults)} faults; nothing was written")
+    if not found.rows:
+        raise DataError(f"{file} holds no labels; fill in level, triggers and signals")
 
 
 def _labels(row: Utterance) -> tuple[object, ...]:
@@ -206,8 +246,11 @@ def _parser() -> argparse.ArgumentParser:
     choosing.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     importing = commands.add_parser("import", help="add the labels of a file to a corpus")
     importing.set_defaults(command=_import)
-    importing.add_argument("file", type=Path)
-    importing.add_argument("--corpus", type=Path, required=True)
+    correcting = commands.add_parser("correct", help="change labels that a corpus has")
+    correcting.set_defaults(command=_correct)
+    for command in (importing, correcting):
+        command.add_argument("file", type=Path)
+        command.add_argument("--corpus", type=Path, required=True)
     return parser
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from training.config import Config
 from training.corpus import load_corpus
 from training.dataset import load_dataset
 from training.ingested import IngestedTurn, save_ingested
+from training.label_errors import Doubt, Suspect, make_suspect
+from training.label_files import write_queue
 from training.selection import choose, disagreement, rarity, uncertainty
 
 
@@ -230,6 +233,58 @@ def test_an_import_can_be_done_again_but_changes_nothing(run, tmp_path, capsys):
     assert take() == 1
     assert "has other labels" in capsys.readouterr().err
     assert [row.level for row in load_corpus(corpus)] == [2, 0]
+
+
+def suspects(path, *rows):
+    """What training.label_errors writes of rows of a corpus."""
+    doubts = [Doubt(0, "level", 0, 0.8)]
+    found = [make_suspect(row, doubts, predicted_level=0) for row in rows]
+    write_queue(found, path, Suspect, overwrite=True)
+    return path
+
+
+def test_labels_that_were_read_again_take_the_place_of_those_of_the_corpus(tmp_path, capsys):
+    held = [
+        turn(conversation_id="x@2", turn=0, text="Where is  my order?", split="train"),
+        turn(conversation_id="x@2", turn=1, text="Third time I ask!", split="train", level=1),
+    ]
+    corpus = write_rows(tmp_path / "mine", held, "delivery.jsonl")
+    before = load_corpus(corpus)
+    path = suspects(tmp_path / "suspects.csv", *before)
+    fill(path, {("x@2", 1): {"level": "2", "triggers": "unresolved"}})
+
+    def correct() -> int:
+        return queue.main(["correct", str(path), "--corpus", str(corpus)])
+
+    assert correct() == 0
+    assert "1 turns read again, the labels of 1 changed" in capsys.readouterr().out
+    after = load_corpus(corpus)
+    assert after == [before[0], replace(before[1], level=2, triggers=("unresolved",))]
+    assert correct() == 0
+    assert "1 turns read again, the labels of 0 changed" in capsys.readouterr().out
+    assert load_corpus(corpus) == after
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"conversation_id": "xci-7"}, "has no such turn; of a public text, change the line in"),
+        ({"text": "Where is my parcel?"}, "has another text for this turn"),
+        ({"speaker": "agent", "level": 0, "triggers": ()}, "has another text for this turn"),
+    ],
+)
+def test_what_the_corpus_does_not_have_is_not_corrected(tmp_path, capsys, changed, said):
+    held = turn(conversation_id="x", turn=0, text="Where is my order?", split="train", level=1)
+    corpus = write_rows(tmp_path / "mine", [held], "delivery.jsonl")
+    (row,) = before = load_corpus(corpus)
+    other = replace(row, **changed)
+    path = suspects(tmp_path / "suspects.csv", other)
+    fill(path, {(other.conversation_id, 0): {"level": "0"}})
+    assert queue.main(["correct", str(path), "--corpus", str(corpus)]) == 1
+    error = capsys.readouterr().err
+    assert "suspects.csv:2 (" in error
+    assert said in error
+    assert load_corpus(corpus) == before
 
 
 def test_what_people_bring_and_label_is_what_training_reads(tiny_bundle, tmp_path):
