@@ -35,6 +35,7 @@ from deesc_model.playbook import CHANNELS, Playbook, channel_of, check_channel
 from deesc_model.policy import EscalationPolicy
 from deesc_model.records import FORMATS, format_of
 from deesc_model.report import follow, render_report
+from deesc_model.risk import RiskModel
 from deesc_model.transcripts import Conversation
 from deesc_model.types import Turn
 
@@ -111,6 +112,10 @@ PolicyOption = Annotated[
 PlaybookOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What to say; default: the shipped one.")
 ]
+RiskOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights of the risk, of another model; default: shipped."),
+]
 FormatOption = Annotated[
     Output, typer.Option("--format", help="auto: a table on a terminal, lines in a pipe.")
 ]
@@ -158,6 +163,7 @@ def watch(
     channel: ChannelOption = None,
     policy: PolicyOption = None,
     playbook: PlaybookOption = None,
+    risk: RiskOption = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
     input_format: InputOption = None,
     customer: CustomerOption = None,
@@ -165,7 +171,7 @@ def watch(
     threads: ThreadsOption = None,
 ) -> None:
     """Follow a conversation: risk, action and advice after each turn."""
-    accompany = _companions(channel, policy, playbook)
+    accompany = _companions(channel, policy, playbook, risk)
     conversation = _conversation(file, input_format, customer)
     companion, turns = accompany(conversation), conversation.turns
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
@@ -351,6 +357,7 @@ def report(
     channel: ChannelOption = None,
     policy: PolicyOption = None,
     playbook: PlaybookOption = None,
+    risk: RiskOption = None,
     input_format: InputOption = None,
     customer: CustomerOption = None,
     model: ModelOption = None,
@@ -360,7 +367,7 @@ def report(
     target = out or Path(f"{file.stem if str(file) != '-' else 'stdin'}.html")
     refuse_same_file(file, target)
     check_writable(target)
-    accompany = _companions(channel, policy, playbook)
+    accompany = _companions(channel, policy, playbook, risk)
     conversations = _conversations(file, input_format, customer)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     followed = []
@@ -473,16 +480,17 @@ def _labeller(
 
 
 def _companions(
-    channel: str | None, policy: Path | None, playbook: Path | None
+    channel: str | None, policy: Path | None, playbook: Path | None, risk: Path | None
 ) -> Callable[[Conversation], ConversationCompanion]:
     """Check the settings; return what makes a companion for a conversation."""
     wanted = check_channel(channel) if channel else None
     decides = EscalationPolicy.read(policy) if policy else EscalationPolicy.read()
     advises = Playbook.read(playbook) if playbook else Playbook.read()
+    weighs = RiskModel.read(risk) if risk else None
 
     def accompany(conversation: Conversation) -> ConversationCompanion:
         used = wanted or channel_of(conversation.metadata)
-        return ConversationCompanion(used, decides, advises)
+        return ConversationCompanion(used, decides, advises, weighs)
 
     return accompany
 

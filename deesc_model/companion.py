@@ -6,6 +6,7 @@ from typing import Any
 from deesc_model.monitor import ConversationMonitor, ConversationState
 from deesc_model.playbook import Advice, Playbook, Remark, check_channel
 from deesc_model.policy import Decision, EscalationPolicy, PolicyFollower
+from deesc_model.risk import RiskModel
 from deesc_model.types import Prediction, Turn
 
 
@@ -55,6 +56,7 @@ class ConversationCompanion:
         channel: str = "chat",
         policy: EscalationPolicy | None = None,
         playbook: Playbook | None = None,
+        risk: RiskModel | None = None,
     ) -> None:
         """Start before the first turn.
 
@@ -62,12 +64,14 @@ class ConversationCompanion:
             channel: One of `CHANNELS`.
             policy: None takes the shipped one.
             playbook: None takes the shipped one.
+            risk: Weights of the risk, fitted to the model that is asked; None takes those that
+                are fitted to the shipped one.
 
         Raises:
             SettingsError: The channel is unknown.
         """
         self._channel = check_channel(channel)
-        self._monitor = ConversationMonitor()
+        self._monitor = ConversationMonitor(risk)
         self.policy = policy or EscalationPolicy.read()
         self._follower = PolicyFollower(self.policy)
         self._playbook = playbook or Playbook.read()

@@ -19,6 +19,7 @@ from tiny_bundle import write_tiny_bundle
 from deesc_model import InvalidInputError, records
 from deesc_model.policy import POLICY_FILE
 from deesc_model.records import PREDICTION_COLUMNS
+from deesc_model.risk import RISK_FILE
 
 pytest.importorskip("typer")
 
@@ -580,11 +581,22 @@ def test_watch_prints_json_and_follows_policy_and_channel(tiny_bundle, tmp_path)
     assert "slower" in rows[2]["advice"]["channel"]
 
 
+def test_watch_weighs_the_risk_as_it_is_told(tiny_bundle, tmp_path):
+    path, risk = write_jsonl(tmp_path / "talk.jsonl", UPSET), tmp_path / "risk.json"
+    weights = dict.fromkeys(json.loads(RISK_FILE.read_text())["weights"], 0.0)
+    even = {"horizon": 6, "fitted_to": "mine", "intercept": 0.0, "weights": weights}
+    risk.write_text(json.dumps(even))
+    arguments = ("--risk", risk, "--json", "--model", tiny_bundle)
+    rows = read_jsonl(deesc("watch", path, *arguments, check=0).stdout)
+    assert [row["state"]["risk"] for row in rows] == [0.5] * len(rows)
+
+
 @pytest.mark.parametrize(
     ("option", "content", "said"),
     [
         ("--policy", "watch_at = 0.1", "the key 'de_escalate_at' is missing"),
         ("--playbook", "[techniques]", "the key 'entries' is missing"),
+        ("--risk", "{}", "holds no risk weights"),
     ],
 )
 def test_watch_refuses_wrong_settings_before_any_work(tiny_bundle, tmp_path, option, content, said):
