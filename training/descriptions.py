@@ -146,6 +146,9 @@ CURVES = {
     "validation/selection": Metric(
         "mean of level_macro_f1 and trigger_macro_ap; the epoch with the highest is kept", "1"
     ),
+    "validation/mean_selection": Metric(
+        "the same of the finished weights, which are the mean of those before and after", "1"
+    ),
     "validation/runtime": Metric("seconds that validation took"),
     "validation/samples_per_second": Metric("validation examples in a second"),
     "validation/steps_per_second": Metric("validation batches in a second"),

@@ -148,8 +148,9 @@ def _like_teachers(config: Config) -> Config:
     start = _start(config)
     decided = find_trained(Path(start)).decides
     for run_dir in (start, *config.teachers):
-        if Path(run_dir).resolve() == Path(config.run_dir).resolve():
-            raise DeescError(f"run_dir {config.run_dir!r} is a teacher's, choose another")
+        for key in ("run_dir", "bundle_dir"):
+            if Path(run_dir).resolve() == Path(getattr(config, key)).resolve():
+                raise DeescError(f"{key} {getattr(config, key)!r} is a teacher's, choose another")
         trained = find_trained(Path(run_dir))
         if config.held_out_source not in ("", trained.held_out_source):
             raise DeescError(

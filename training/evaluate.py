@@ -18,6 +18,7 @@ import numpy as np
 from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.encoding import InputEncoder
 from deesc_model.errors import DeescError
+from deesc_model.files import check_writable, open_output
 from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.scoring import (
     BoolArray,
@@ -377,6 +378,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole report")
     options = parser.parse_args(arguments)
     try:
+        if options.json:
+            check_writable(options.json)
         config = read_config(options.config, options.overrides)
         splits = load_dataset(config)
         if options.checkpoint:
@@ -387,13 +390,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = answer_with_bundle(options.bundle, config)
             warn_of_other_data(read_bundle(options.bundle), splits)
         report = evaluate(splits[options.split], model, fit_baseline(splits, config), config)
-    except DeescError as error:
+        print(f"{options.checkpoint or options.bundle}, {options.split} split.\n")
+        print(format_report(report))
+        if options.json:
+            with open_output(options.json) as stream:
+                json.dump(report, stream, indent=1)
+    except (DeescError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{options.checkpoint or options.bundle}, {options.split} split.\n")
-    print(format_report(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0
 
 

@@ -53,6 +53,9 @@ from training.warm_start import mix_weights, starting_model
 LARGEST_WEIGHT = 10.0
 """No class or label counts more than this, however rare."""
 
+EPOCH_METRICS = ("level_macro_f1", "level_qwk", "trigger_macro_ap", "signal_macro_ap")
+"""Measured on validation after each epoch; the first and the third select the checkpoint."""
+
 Example = dict[str, Any]
 
 
@@ -322,7 +325,12 @@ def optimise(
     best = float(trainer.state.best_metric or 0)
     if config.start_share:
         mix_weights(model, start, config.start_share)
-        best = trainer.evaluate()["eval_selection"]
+        trainer.remove_callback(_CurveCallback)  # the mean is no epoch
+        found = trainer.evaluate()
+        best = found["eval_selection"]
+        if tracker is not None:
+            for name in ("selection", *EPOCH_METRICS):
+                tracker.log_figures({f"validation/mean_{name}": found[f"eval_{name}"]})
     part_ways()  # the others read the best checkpoint from the folder that is removed below
     if not is_first():
         return best
@@ -402,6 +410,5 @@ def _epoch_metrics(prediction: EvalPrediction, level_head: str) -> dict[str, flo
     scores = calibrated_scores(Logits(level, triggers, signals), calibration)
     gold = Gold(np.asarray(levels, dtype=np.int64), trigger_targets > 0.5, signal_targets > 0.5)
     metrics = compute_metrics(gold, scores, calibration, np.ones((1, len(levels))))
-    names = ("level_macro_f1", "level_qwk", "trigger_macro_ap", "signal_macro_ap")
-    shown = {name: float(np.nan_to_num(metrics[name][0])) for name in names}
+    shown = {name: float(np.nan_to_num(metrics[name][0])) for name in EPOCH_METRICS}
     return shown | {"selection": (shown["level_macro_f1"] + shown["trigger_macro_ap"]) / 2}

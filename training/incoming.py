@@ -218,7 +218,7 @@ def _conversations(
         told = {name: row.get(mapped.columns.get(name, name)) for name in COLUMNS}
         cells = {name: _cell(value, mask) for name, value in told.items()}
         try:
-            turn = _new_turn(cells, told["text"], file, line, mapped)
+            turn = _new_turn(cells, told, file, line, mapped)
             # As it was told: a time may look like a card, and so may two conversations.
             place = _number(line if told["turn"] in (None, "") else told["turn"])
         except InvalidInputError as error:
@@ -250,16 +250,23 @@ def _cell(value: object, mask: Masker) -> str | None:
 
 
 def _new_turn(
-    cells: Mapping[str, str | None], text: object, file: str, line: int, mapped: Mapped
+    cells: Mapping[str, str | None],
+    told: Mapping[str, object],
+    file: str,
+    line: int,
+    mapped: Mapped,
 ) -> NewTurn:
-    """Return what a row says; `text` is what was masked."""
+    """Return what a row says; `told` is what was masked."""
+    text, speaker = told["text"], told["speaker"]
     if text is None:
         raise InvalidInputError("text is missing")
     if not isinstance(text, str):
         raise InvalidInputError(f"text must be a string, not {type(text).__name__}")
     channel = _channel(cells["channel"] or mapped.channel)
     domain = _domain(cells["domain"] or mapped.domain)
-    turn = Turn(_speaker(cells["speaker"] or "", mapped), cells["text"] or "")
+    # Who speaks is looked up as it was told, since a mapping may name an address.
+    role = _speaker("" if speaker is None else str(speaker), cells["speaker"] or "", mapped)
+    turn = Turn(role, cells["text"] or "")
     return NewTurn(file, line, turn, channel, domain)
 
 
@@ -276,13 +283,19 @@ def _number(value: object) -> float:
     return place
 
 
-def _speaker(told: str, mapped: Mapped) -> str:
-    """Return the role of a speaker; a row that names none is a customer's."""
+def _speaker(told: str, masked: str, mapped: Mapped) -> str:
+    """Return the role of a speaker; a row that names none is a customer's.
+
+    Args:
+        told: The speaker.
+        masked: The same, for messages.
+        mapped: Says who is who.
+    """
     name = told.strip().casefold()
     role = mapped.speakers.get(name) or role_of_name(name) if name else "customer"
     if role is None:
         raise InvalidInputError(
-            f"speaker must be customer or agent, not {told!r}; say which: --speaker {told!r}=ROLE"
+            f"speaker must be customer or agent, not {masked!r}; say which: --speaker NAME=ROLE"
         )
     return role
 

@@ -117,7 +117,7 @@ class Registry:
         self, version: str, what: str, reason: str, author: str | None, more: Mapping[str, str]
     ) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        tags = {"reason": reason, "author": author or getpass.getuser(), "time": now, **more}
+        tags = {"reason": reason, "author": author or _user(), "time": now, **more}
         try:
             for key, value in tags.items():
                 self._client.set_model_version_tag(self._name, version, f"{what}.{key}", value)
@@ -129,3 +129,15 @@ class Registry:
             self._client.set_registered_model_alias(self._name, CHAMPION, version)
         except MlflowException as error:
             raise RegistryError(f"{self._name} {version}: {str(error)[:300]}") from None
+
+
+def _user() -> str:
+    """Return who calls.
+
+    Raises:
+        RegistryError: The system knows no name, as in a container of any user's.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the first until Python 3.12
+        raise RegistryError("this user has no name; say who you are with --author") from None

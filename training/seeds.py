@@ -28,6 +28,7 @@ from training.processes import refuse_several
 from training.progress import show_progress
 from training.tracking import RUN_ID_FILE, Tracker, settings
 from training.train import git_commit, train
+from training.warm_start import bundle_to_start_from, start_origin
 
 FEWEST = 2
 """Fewer seeds have no standard deviation."""
@@ -59,7 +60,7 @@ def train_seeds(config: Config, seeds: int, *, resume: bool = False) -> dict[int
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
     shared = {key: value for key, value in settings(config).items() if key != "seed"}
-    state = {**shared, "data": data}
+    state = {**shared, "data": data, **start_origin(bundle_to_start_from(config))}
     done = _read_done(folder, state, resume=resume)
     _write_done(folder, state, done)
     own = replace(config, run_name=f"{config.run_name}, seeds", run_dir=str(folder))

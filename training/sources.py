@@ -15,6 +15,7 @@ import json
 import logging
 import sys
 import tomllib
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -263,7 +264,11 @@ def read_texts(folder: Path, source: str) -> Iterator[SourceText]:
                 for number, line in enumerate(lines, start=1):  # noqa: B007
                     row = json.loads(line)
                     context = tuple(_turns(row.get("context", ())))
-                    yield SourceText(str(row["id"]), str(row["text"]), context)
+                    if not isinstance(row["text"], str):
+                        raise TypeError(f"text must be a string, not {row['text']!r}")
+                    if row["text"].strip():
+                        Turn("customer", row["text"])
+                    yield SourceText(str(row["id"]), row["text"], context)
             except (
                 ValueError,
                 KeyError,
@@ -271,6 +276,7 @@ def read_texts(folder: Path, source: str) -> Iterator[SourceText]:
                 AttributeError,
                 EOFError,
                 OSError,
+                zlib.error,
                 InvalidInputError,
             ) as error:
                 raise DataError(f"{file}:{number}: not a source text: {error!r}") from None

@@ -47,13 +47,16 @@ from training.report_figures import report_figures
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 from training.unlabelled import load_unlabelled
-from training.warm_start import bundle_to_start_from
+from training.warm_start import bundle_to_start_from, start_origin
 
 log = logging.getLogger("training")
 
 COMMIT_FILE = "git_commit"
 """Which commit the run in a folder began at."""
 
+
+FORMER = "checkpoint.old"
+"""The checkpoint of the run before, in its folder, until the new one has learned."""
 
 Learn = Callable[[Config, Sequence[Utterance], Sequence[Utterance], Tracker | None, Path], float]
 """A way to make a checkpoint of training and validation split, called as `fine_tune` is."""
@@ -88,15 +91,15 @@ def train(
     """
     if config.teachers and learn is fine_tune:
         raise DeescError("the configuration names teachers: python -m training.distil distils them")
-    run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir)
+    run_dir, bundle_dir = Path(config.run_dir), Path(config.bundle_dir).resolve()
     check_replaceable(bundle_dir)
-    start = bundle_to_start_from(config)
+    start = None if config.teachers else bundle_to_start_from(config)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    origins = {**_vocabulary_origin(config), **(origins or {})}
-    if start:
-        origins["start_bundle"] = start.manifest.model_version
+    origins = {**_vocabulary_origin(config), **start_origin(start), **(origins or {})}
     made_of = {"data": data, **origins}
+    if start:
+        made_of["pretrained"] = start.manifest.base_model
     _prepare(run_dir, json.dumps({**asdict(config), **made_of}, indent=1), resume=resume)
     checkpoint = run_dir / "checkpoint"
     commit = _learned_at(run_dir)
@@ -115,6 +118,7 @@ def train(
         else:
             log.info("learning from %d labelled utterances", len(splits["train"]))
             learn(config, splits["train"], splits["validation"], tracker, checkpoint)
+        shutil.rmtree(run_dir / FORMER, ignore_errors=True)
         model, tokenizer, settings = load_checkpoint(checkpoint)
         log.info("exporting to ONNX")
         network = export_network(
@@ -213,6 +217,9 @@ def _learned_at(run_dir: Path) -> str:
 def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
     """Make the run folder anew, or check that the unfinished run in it is this one.
 
+    What an earlier run learned there is kept as `FORMER` until the new one has learned: a mistyped
+    setting shows after this.
+
     Raises:
         DeescError: `resume` was asked for and the folder holds a run of another
             configuration or of other data.
@@ -225,8 +232,10 @@ def _prepare(run_dir: Path, state: str, *, resume: bool) -> None:
                 " start anew without --resume"
             )
         return
-    for leftover in ("checkpoint", "trainer"):
-        shutil.rmtree(run_dir / leftover, ignore_errors=True)
+    if (run_dir / "checkpoint").is_dir():
+        shutil.rmtree(run_dir / FORMER, ignore_errors=True)
+        (run_dir / "checkpoint").rename(run_dir / FORMER)
+    shutil.rmtree(run_dir / "trainer", ignore_errors=True)
     for leftover in (RUN_ID_FILE, COMMIT_FILE):
         (run_dir / leftover).unlink(missing_ok=True)
     run_dir.mkdir(parents=True, exist_ok=True)

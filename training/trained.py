@@ -63,7 +63,8 @@ def find_trained(folder: Path) -> Trained:
     checkpoint = folder / CHECKPOINT
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        base, held_out = config["base_model"], config["held_out_source"]
+        base = config.get("pretrained", config["base_model"])  # not the bundle that it began as
+        held_out = config.get("held_out_source", "")
         about = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
         decides = _decides(base, about["level_head"], EncoderSettings(**about["encoder"]))
     except (OSError, ValueError, KeyError, TypeError) as error:

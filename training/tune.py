@@ -42,6 +42,7 @@ from training.processes import refuse_several
 from training.progress import show_progress
 from training.tracking import BOOKKEEPING, RUN_ID_FILE, Tracker, settings
 from training.train import git_commit
+from training.warm_start import bundle_to_start_from, start_origin
 
 DEFAULT_SEARCH = Path(__file__).with_name("configs") / "search.toml"
 
@@ -106,7 +107,9 @@ def tune(config: Config, search: Search, trials: int, *, resume: bool = False) -
     folder.mkdir(parents=True, exist_ok=True)
     splits = load_dataset(config)
     data = fingerprint([row for members in splits.values() for row in members])
-    study = _open_study(folder, {**settings(config), "search": search, "data": data}, resume=resume)
+    state = {**settings(config), "search": search, "data": data}
+    state |= start_origin(bundle_to_start_from(config))
+    study = _open_study(folder, state, resume=resume)
     tags = {"git_commit": git_commit(), "data_fingerprint": data}
     own = replace(config, run_name=f"{config.run_name}, trials", run_dir=str(folder))
     searched = {f"search_{key}": json.dumps(spec) for key, spec in search.items()}

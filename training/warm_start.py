@@ -50,11 +50,21 @@ def bundle_to_start_from(config: Config) -> Bundle | None:
             f"held_out_source {config.held_out_source!r}: {folder} may have learned from it;"
             " start from a base_model that is no bundle"
         )
+    if folder.resolve() == Path(config.bundle_dir).resolve():
+        raise DeescError(
+            f"bundle_dir {config.bundle_dir!r} is what the model begins with; choose another, and"
+            " put that in its place when it has won"
+        )
     bundle = read_bundle(folder)
     head = bundle.config.calibration.level_head
     if head != config.level_head:
         raise DeescError(f"level_head {config.level_head!r}: {folder} has {head!r}")
     return bundle
+
+
+def start_origin(start: Bundle | None) -> dict[str, str]:
+    """Return the version of the bundle to begin with, which must be the same to resume."""
+    return {"start_bundle": start.manifest.model_version} if start else {}
 
 
 def starting_model(
@@ -126,15 +136,18 @@ def network_to_torch(
         loss_weights: As for `EscalationModel`.
 
     Raises:
-        DeescError: It is neither a BERT nor an MPNet, or the torch model's logits are others:
-            its architecture was misread.
+        DeescError: It is neither a BERT nor an MPNet, it was quantised in another way than this
+            package does it, or the torch model's logits are others: its architecture was misread.
     """
     graph = onnx.load(network)
-    encoder = new_encoder(AutoConfig.for_model(**encoder_options(graph)))
-    model = EscalationModel(encoder, level_head, dropout, loss_weights).eval()
-    model.load_state_dict(
-        {name: torch.from_numpy(array.copy()) for name, array in state_of(graph).items()}
-    )
+    try:
+        encoder = new_encoder(AutoConfig.for_model(**encoder_options(graph)))
+        model = EscalationModel(encoder, level_head, dropout, loss_weights).eval()
+        model.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in state_of(graph).items()}
+        )
+    except (RuntimeError, KeyError, StopIteration) as error:
+        raise DeescError(f"the bundle's network cannot be taken apart: {error}") from None
     _check(model, network)
     return model
 

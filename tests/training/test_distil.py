@@ -186,3 +186,11 @@ def test_teachers_that_do_not_do_are_named(tiny_config, tmp_path, names, said):
     config = dataclasses.replace(tiny_config, run_dir=str(tmp_path / "run"), teachers=teachers)
     with pytest.raises(DeescError, match=said):
         distil.distil(config)
+
+
+def test_a_bundle_that_teaches_is_not_replaced_by_its_student(tiny_config):
+    config = dataclasses.replace(
+        tiny_config, teachers=("models/fast",), bundle_dir="models/../models/fast"
+    )
+    with pytest.raises(DeescError, match=r"bundle_dir .*fast' is a teacher's, choose another"):
+        distil.distil(config)

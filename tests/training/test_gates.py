@@ -18,7 +18,7 @@ def test_the_shipped_bounds_are_valid():
         ("slice_rows = 100", "", "missing slice_rows"),
         ("significance = 0.05", "significance = true", "significance must be float, not bool"),
         ("significance = 0.05", "significance = 5", "significance must be from 0 to 0.5"),
-        ("corpus_ece = 0.04", "corpus_ece = nan", "corpus_ece must be from 0 to 1"),
+        ("corpus_ece = 0.05", "corpus_ece = nan", "corpus_ece must be from 0 to 1"),
         ("typo = 0.15", "tpyo = 0.15", r"\[robustness\]: unknown key 'tpyo'"),
         ("typo = 0.15", "typo = '1'", "typo must be float, not str"),
         ("typo = 0.15", "", r"\[robustness\]: missing typo"),

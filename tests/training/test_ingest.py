@@ -232,6 +232,15 @@ def test_rows_that_cannot_be_used_are_set_aside_with_reason_and_line(run, tmp_pa
             assert secret not in held, file
 
 
+def test_a_mapping_may_name_an_address_that_is_masked(run, tmp_path):
+    lines = [f'{{"text": "All is well here.", "speaker": "{EMAIL}"}}', '{"text": "Hello there."}']
+    code, folder = run(
+        write(tmp_path / "a.jsonl", "\n".join(lines)), "--speaker", f"{EMAIL.upper()}=agent"
+    )
+    assert code == 0
+    assert [turn.speaker for turn in load_ingested(folder)] == ["agent", "customer"]
+
+
 def test_a_file_that_cannot_be_used_is_set_aside(run, tmp_path, capsys):
     good = write(tmp_path / "a.jsonl", '{"text": "All is well here."}')
     other = write(tmp_path / "b.csv", table([["words", f"card {CARD}"], ["hello", "x"]]))

@@ -1,9 +1,11 @@
 """The registry in a real store, with bundles that cost nothing to make."""
 
 import dataclasses
+import getpass
 import json
 import shutil
 import socket
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -49,7 +51,7 @@ def tags(config, version):
     return client.get_model_version(config.registered_model, version).tags
 
 
-def test_the_champion_moves_by_hand_and_back_with_reasons(registered, capsys):
+def test_the_champion_moves_by_hand_and_back_with_reasons(registered, capsys, monkeypatch):
     registry = Registry(registered)
     assert registry.champion() is None  # registering moved only the challenger
     for version in ("1", "2", "3"):
@@ -69,6 +71,10 @@ def test_the_champion_moves_by_hand_and_back_with_reasons(registered, capsys):
     assert rollback.main(["--reason", "worse", *flags(registered)]) == 1
     assert "had no champion before version 1" in capsys.readouterr().err
     assert promote.main(["9", "--reason", "x", *flags(registered)]) == 1
+    assert registry.champion() == "1"
+    monkeypatch.setattr(getpass, "getuser", Mock(side_effect=KeyError("uid not found: 12345")))
+    assert promote.main(["2", "--reason", "x", *flags(registered)]) == 1
+    assert "say who you are with --author" in capsys.readouterr().err
     assert registry.champion() == "1"
 
 

@@ -81,6 +81,30 @@ def test_a_text_keeps_the_turns_before_it(tmp_path):
         join_source(annotations, tmp_path / "raw")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("null", "text must be a string, not None"),
+        ('"cut \\ud83d"', r"lone surrogate \(U\+D83D\)"),
+        ('"a\\u0000b"', "control character"),
+    ],
+)
+def test_a_text_that_nobody_could_label_is_named_by_line(tmp_path, text, said):
+    annotations = write(tmp_path / "annotations" / "xci.jsonl", [label("xci:1", "a")])
+    (tmp_path / "xci.jsonl").write_text(f'{{"id": "xci:1", "text": {text}}}\n')
+    with pytest.raises(sources.DataError, match=rf"xci.jsonl:1: not a source text: .*{said}"):
+        join_source(annotations, tmp_path)
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    annotations = write(tmp_path / "annotations" / "xci.jsonl", [label("xci:1", "a")])
+    raw = bytearray(gzip.compress(b'{"id": "xci:1", "text": "a"}\n' * 50))
+    raw[14:18] = b"\xff" * 4
+    (tmp_path / "xci.jsonl.gz").write_bytes(raw)
+    with pytest.raises(sources.DataError, match=r"xci.jsonl.gz:\d+: not a source text"):
+        join_source(annotations, tmp_path)
+
+
 def test_a_damaged_file_is_named_by_line(tmp_path):
     annotations = write(tmp_path / "annotations" / "xci.jsonl", [label("xci:1", "a")])
     (tmp_path / "xci.jsonl").write_text('{"id": "xci:1", "text": "a"}\n{"id"\n')

@@ -23,6 +23,7 @@ from deesc_model.errors import DeescError
 from training import evaluate, fine_tuning, train
 from training.model import load_checkpoint
 from training.tracking import UNTRACKED
+from training.trained import find_trained
 from training.warm_start import bundle_model
 
 pytestmark = [
@@ -102,6 +103,8 @@ def test_evaluate_gives_what_training_reported(tiny_config, tmp_path, capsys, ca
     fp32 = json.loads(found.read_text())["metrics"]["level_qwk"]["value"]
     assert fp32 == pytest.approx(report["metrics"]["level_qwk"]["value"], abs=0.1)
     assert "| level_macro_f1 |" in capsys.readouterr().out
+    assert evaluate.main(["--config", str(config), "--json", str(tmp_path / "no" / "r.json")]) == 1
+    assert "missing or read-only" in capsys.readouterr().err
     fewer = ["--set", "max_conversations=20", "--bundle", tiny_config.bundle_dir]
     assert evaluate.main([*arguments, *fewer]) == 0
     assert "trained on other data than are here" in caplog.text
@@ -185,7 +188,16 @@ def test_training_goes_on_from_a_bundle(tiny_config, tmp_path, monkeypatch):
     assert f"beginning as {begun.model_version}." in (bundle.path / "README.md").read_text()
     run = mlflow.MlflowClient(further.tracking_uri).get_run(bundle.manifest.training_run)
     assert run.data.tags["start_bundle"] == begun.model_version
+    assert run.data.metrics["validation/mean_selection"] > 0.5
+    assert find_trained(Path(further.run_dir)).decides["base_model"] == tiny_config.base_model
+    learned = Path(tiny_config.run_dir) / "checkpoint" / "model.safetensors"
+    before = learned.read_bytes()
+    with pytest.raises(DeescError, match="frozen_blocks 99"):
+        train.train(dataclasses.replace(tiny_config, frozen_blocks=99))
+    kept = Path(tiny_config.run_dir) / "checkpoint.old"
+    assert (kept / learned.name).read_bytes() == before
     train.train(dataclasses.replace(tiny_config, seed=8, epochs=1))  # another bundle in its place
+    assert not kept.exists()
     with pytest.raises(DeescError, match="another configuration or other data"):
         train.train(further, resume=True)
 

@@ -47,6 +47,11 @@ def test_a_source_that_the_bundle_may_have_learned_from_is_not_held_out():
         bundle_to_start_from(replace(FAST, held_out_source="xci"))
 
 
+def test_what_a_model_begins_with_is_not_replaced_by_it():
+    with pytest.raises(DeescError, match=r"bundle_dir '\./models/fast' is what the model begins"):
+        bundle_to_start_from(replace(FAST, bundle_dir="./models/fast"))
+
+
 def test_another_level_head_is_refused():
     with pytest.raises(DeescError, match=r"level_head 'corn': models/fast has 'softmax'"):
         bundle_to_start_from(replace(FAST, level_head="corn"))
