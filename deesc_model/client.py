@@ -88,6 +88,9 @@ class EscalationClient:
         token: The bearer token that the server asks for.
         timeout_s: Deadline of every call, its retries included. A live conversation has none, but
             ends with an error when the connection is dead.
+
+    Raises:
+        InvalidInputError: No header can hold the token.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class EscalationClient:
         self._stub = pb_grpc.EscalationServiceStub(self._channel)
         self._metadata = _metadata(token)
         self._timeout_s = timeout_s
+        self._closed = False
 
     def predict(self, utterance: str | Turn, context: Sequence[str | Turn] = ()) -> Prediction:
         """Label one utterance; see `EscalationClassifier.predict`.
@@ -162,7 +166,8 @@ class EscalationClient:
                 there is no `on_error`.
         """
         requests: SimpleQueue[pb.MonitorConversationRequest | None] = SimpleQueue()
-        call = self._stub.MonitorConversation(iter(requests.get, None), metadata=self._metadata)
+        with self._translated():
+            call = self._stub.MonitorConversation(iter(requests.get, None), metadata=self._metadata)
 
         def ask(turn: str | Turn) -> Prediction | DeescError:
             request = _said(turn)
@@ -171,7 +176,7 @@ class EscalationClient:
             for pause_s in _pauses():
                 time.sleep(pause_s)
                 requests.put(request)
-                with _translated():
+                with self._translated():
                     result = _answer(next(call, None))
                 if not _may_pass(result):
                     break
@@ -185,7 +190,7 @@ class EscalationClient:
                 else:
                     _refused(index, result, on_error)
             requests.put(None)
-            with _translated():
+            with self._translated():
                 next(call, None)
         finally:  # also when the caller goes away between two turns
             call.cancel()
@@ -200,7 +205,8 @@ class EscalationClient:
         return _info(self._call(self._stub.GetModelInfo, pb.GetModelInfoRequest()))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls that are under way end with a ServiceError."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -217,8 +223,20 @@ class EscalationClient:
         self.close()
 
     def _call(self, method: Any, request: Any) -> Any:
-        with _translated():
+        with self._translated():
             return method(request, timeout=self._timeout_s, metadata=self._metadata)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise what gRPC raises as the package's own errors."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise _error_of(error) from None
+        except ValueError:  # what gRPC says of a channel that is closed
+            if not self._closed:
+                raise
+            raise _closed() from None
 
 
 class AsyncEscalationClient:
@@ -247,6 +265,7 @@ class AsyncEscalationClient:
         self._stub = pb_grpc.EscalationServiceStub(self._channel)
         self._metadata = _metadata(token)
         self._timeout_s = timeout_s
+        self._closed = False
 
     async def predict(
         self, utterance: str | Turn, context: Sequence[str | Turn] = ()
@@ -276,7 +295,8 @@ class AsyncEscalationClient:
         self, turns: AsyncIterable[str | Turn], on_error: OnError | None = None
     ) -> AsyncIterator[Prediction]:
         """As `EscalationClient.monitor_conversation`."""
-        call = self._stub.MonitorConversation(metadata=self._metadata)
+        with self._translated():
+            call = self._stub.MonitorConversation(metadata=self._metadata)
         replies = aiter(call)
 
         async def ask(turn: str | Turn) -> Prediction | DeescError:
@@ -285,7 +305,7 @@ class AsyncEscalationClient:
                 return request
             for pause_s in _pauses():
                 await asyncio.sleep(pause_s)
-                with _translated():
+                with self._translated():
                     if not call.done():  # otherwise the reply says why
                         await call.write(request)
                     result = _answer(await anext(replies, None))
@@ -302,7 +322,7 @@ class AsyncEscalationClient:
                 else:
                     _refused(index, result, on_error)
                 index += 1
-            with _translated():
+            with self._translated():
                 await call.done_writing()
                 await anext(replies, None)
         finally:
@@ -313,7 +333,8 @@ class AsyncEscalationClient:
         return _info(await self._call(self._stub.GetModelInfo, pb.GetModelInfoRequest()))
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls that are under way end with a ServiceError."""
+        self._closed = True
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -330,12 +351,35 @@ class AsyncEscalationClient:
         await self.close()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        with _translated():
+        with self._translated():
             return await method(request, timeout=self._timeout_s, metadata=self._metadata)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise what gRPC raises as the package's own errors."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise _error_of(error) from None
+        except asyncio.CancelledError:
+            # Closing cancels the calls, and so whoever waits for them; nobody cancelled the task.
+            task = asyncio.current_task()
+            if not self._closed or (task and task.cancelling()):
+                raise
+            raise _closed() from None
+        except grpc.aio.UsageError:
+            if not self._closed:
+                raise
+            raise _closed() from None
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
-    return () if token is None else (("authorization", f"Bearer {token}"),)
+    if token is None:
+        return ()
+    bare = token.strip()  # a file of one ends with a line break
+    if not bare.isascii() or not bare.isprintable() or not bare:
+        raise InvalidInputError("token must be printable ASCII")
+    return (("authorization", f"Bearer {bare}"),)
 
 
 def _turns(values: object, name: str) -> list[Turn]:
@@ -419,14 +463,13 @@ def _info(reply: pb.GetModelInfoResponse) -> dict[str, Any]:
     return MessageToDict(reply, preserving_proto_field_name=True)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise what gRPC raises as the package's own errors."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        number, _ = error.code().value
-        raise _error(number, error.details() or "no reason given") from None
+def _error_of(error: grpc.RpcError) -> DeescError:
+    number, _ = error.code().value
+    return _error(number, error.details() or "no reason given")
+
+
+def _closed() -> ServiceError:
+    return ServiceError("CANCELLED", "this client was closed")
 
 
 def _error(number: int, message: str) -> DeescError:

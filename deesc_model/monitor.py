@@ -94,14 +94,18 @@ _DECIMALS = ("frustration", "trend", "peak", "recovery", "risk")
 
 
 class _Courses:
-    """Where labels were given, and how many calm customer turns went by without them."""
+    """Where labels were given, and how many calm customer turns went by without them.
+
+    From `RESOLVED_AFTER` on all count: what is resolved is so until it is given again.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int, int]] = {}
 
     def update(self, turn: int, labels: Iterable[str], calm: bool) -> None:
         for name, (first, latest, calm_turns) in self._seen.items():
-            self._seen[name] = (first, latest, calm_turns + 1 if calm else 0)
+            resolved = calm_turns >= RESOLVED_AFTER
+            self._seen[name] = (first, latest, calm_turns + 1 if calm or resolved else 0)
         for name in labels:
             self._seen[name] = (self._seen[name][0] if name in self._seen else turn, turn, 0)
 

@@ -198,9 +198,9 @@ def _read_parts(data: Mapping[str, Any]) -> tuple[Any, ...]:
         techniques[key] = Technique(*(_text(text, k, f"techniques.{key}") for k in text))
 
     def technique(name: object, where: str) -> Technique:
-        if name not in techniques:
+        if not isinstance(name, str) or name not in techniques:
             raise SettingsError(f"{where}: unknown technique {name!r}")
-        return techniques[str(name)]
+        return techniques[name]
 
     def entry(row: object, where: str) -> _Entry:
         keys = ("trigger", "levels", "techniques", "say", "avoid")

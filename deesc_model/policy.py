@@ -67,6 +67,11 @@ class EscalationPolicy:
                 raise SettingsError(f"{key} must be from 0 to 1, not {getattr(self, key)!r}")
         if not self.watch_at <= self.de_escalate_at <= self.hand_over_at:
             raise SettingsError("watch_at, de_escalate_at and hand_over_at must not fall")
+        if self.hysteresis >= self.watch_at > 0:
+            raise SettingsError(
+                f"hysteresis {self.hysteresis} must be less than watch_at {self.watch_at}: no risk"
+                " is so far below it, and the action would never end"
+            )
         if not 1 <= self.needed <= self.window <= 100:
             raise SettingsError(
                 f"needed must be from 1 to window and window at most 100,"
@@ -169,7 +174,7 @@ class Decision:
     Attributes:
         action: What is due now.
         alert: Whether to tell somebody now: the action rose, and no alert as urgent was given
-            within the cool-down.
+            within the cool-down; or it rose within it, and is still due after it.
         reason: Why, in words.
     """
 
@@ -185,21 +190,24 @@ class PolicyFollower:
         self._policy = policy
         self._risks: deque[float] = deque(maxlen=policy.window)
         self._action = Action.NONE
+        self._untold = False
         self._alerts: dict[Action, int] = {}
 
     def update(self, state: ConversationState) -> Decision:
         """Take the next state and return what to do."""
         self._risks.append(state.risk)
         due, reason = self._due(state)
-        rose = due > self._action
+        # What rises in the cool-down, and stays, is told after it.
+        self._untold = due > self._action or (self._untold and due == self._action)
         self._action = due
         cooling = any(
             state.turn - given <= self._policy.cool_down
             for action, given in self._alerts.items()
             if action >= due
         )
-        alert = rose and due > Action.NONE and not cooling
+        alert = self._untold and due > Action.NONE and not cooling
         if alert:
+            self._untold = False
             self._alerts[due] = state.turn
         return Decision(due, alert, reason)
 

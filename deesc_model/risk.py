@@ -158,7 +158,14 @@ class RiskModel:
             raise SettingsError(
                 f"{path} is missing; python -m training.fit_policy writes it"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise SettingsError(f"{path} holds no risk weights: {error!r}") from None
         if tuple(model.weights) != FEATURES:
             raise SettingsError(

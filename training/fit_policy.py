@@ -50,7 +50,9 @@ agents provoke in nearly every conversation that escalates."""
 
 DEAF = "policy, deaf to the agent"
 
-THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.01), 2)
+THRESHOLDS = np.round(np.arange(0.11, 1.0, 0.01), 2)
+"""Of the risk; all are above `START.hysteresis`."""
+
 WINDOWS = ((1, 1), (2, 2), (2, 3))
 """What is tried for `needed` of `window` turns."""
 

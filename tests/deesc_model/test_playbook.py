@@ -85,6 +85,7 @@ def test_an_upset_turn_wants_acknowledgement(text, before, missed):
         ("[channels]", "[channels", "is not TOML"),
         ('phone = "Speak', 'fax = "Speak', "channels: unknown key 'fax'"),
         ("after = [", "before = [", "checklists: unknown key 'before'"),
+        ('technique = "options"', 'technique = ["options"]', "unknown technique ['options']"),
         ("[provocations.policy]", "[provocations.rudeness]", "'rudeness', which is none of"),
     ],
 )

@@ -69,6 +69,13 @@ def test_alerts_keep_quiet_in_the_cool_down_unless_it_gets_more_urgent():
     assert [d.alert for d in follow([0.7, 0.7])] == [True, False]
 
 
+def test_what_rises_in_the_cool_down_and_stays_is_told_after_it():
+    risks = [0.7, 0.1, 0.7, 0.7, 0.7, 0.7, 0.7]
+    assert [d.alert for d in follow(risks)] == [True, False, False, True, False, False, False]
+    falls = [0.7, 0.1, 0.7, 0.4, 0.4]  # what is due now is less than what was not told
+    assert [d.alert for d in follow(falls)] == [True, False, False, False, False]
+
+
 def test_a_signal_calls_for_a_hand_over_until_it_is_resolved():
     said = [prediction(0, signals=["supervisor_request"]), *[prediction(0)] * 2]
     states = follow_conversation([Turn("customer", "x")] * 3, said)
@@ -111,6 +118,11 @@ def test_the_shipped_policy_survives_writing_and_reading(tmp_path):
         ("needed = 1", "needed = true", "needed must be a whole number, not True"),
         ("watch_at = ", "watch_at = 1", "watch_at must be from 0 to 1"),
         ("hysteresis = ", "hysteresis = nan # ", "hysteresis must be from 0 to 1"),
+        (
+            "hysteresis = ",
+            "hysteresis = 0.21 # ",
+            "hysteresis 0.21 must be less than watch_at 0.21",
+        ),
         ("hysteresis = ", "hysteresis = '0.1' # ", "hysteresis must be a number"),
         ("cool_down = ", "cool_down = -", "cool_down must be 0 or more"),
         ("de_escalate_level = ", "de_escalate_level = 7 # ", "de_escalate_level must be 0 to 4"),

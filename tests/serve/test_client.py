@@ -248,6 +248,58 @@ def test_nobody_there_is_an_error_after_some_tries(connect):
     assert isinstance(caught.value, DeescError)
 
 
+class Silent(grpc.GenericRpcHandler):
+    """A server that takes calls and answers none before it is let."""
+
+    def __init__(self):
+        self.called, self.let = threading.Event(), threading.Event()
+
+    def service(self, details):
+        def behave(raw, context):
+            self.called.set()
+            self.let.wait(10)
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(behave)
+
+
+def test_closing_ends_the_calls_under_way_and_those_to_come(connect, serve_with):
+    server = serve_with(Silent())
+    client = connect(server.port)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.predict, "late")
+        assert server.called.wait(5)
+        client.close()
+        with pytest.raises(ServiceError) as caught:
+            waiting.result(5)
+        server.let.set()
+    assert caught.value.code == "CANCELLED"
+    for call in (lambda: client.predict("late"), lambda: list(client.monitor_conversation(TURNS))):
+        with pytest.raises(ServiceError, match="this client was closed"):
+            call()
+
+
+def test_a_callers_own_cancellation_stays_one(serve_with):
+    server = serve_with(Silent())
+
+    async def cancelled():
+        async with AsyncEscalationClient(f"127.0.0.1:{server.port}") as client:
+            task = asyncio.create_task(client.predict("late"))
+            await asyncio.to_thread(server.called.wait, 5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        server.let.set()
+
+    asyncio.run(cancelled())
+
+
+@pytest.mark.parametrize("token", ["", " ", "two\nlines", "ü"])
+def test_a_token_that_no_header_can_hold_is_refused(token):
+    with pytest.raises(InvalidInputError, match="token must be printable ASCII"):
+        EscalationClient("127.0.0.1:1", token=token)
+
+
 class Crowded(grpc.GenericRpcHandler):
     """A server that has no room for a turn a number of times, then gives `answer`."""
 
