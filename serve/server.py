@@ -10,8 +10,7 @@ import signal
 import sys
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from deesc_model import DeescError
@@ -21,6 +20,7 @@ from serve.batching import Batcher
 from serve.config import MOST, Settings, parse
 from serve.errors import ConfigError
 from serve.generated import open_inference_pb2, open_inference_pb2_grpc
+from serve.health import HealthServicer
 from serve.inference_protocol import InferenceServicer
 from serve.interceptor import CallInterceptor
 from serve.logs import log, set_up
@@ -71,8 +71,7 @@ class Service:
             self._metrics, self._tokens, self._stopping, self.batcher.admit
         )
         self._server = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
-        self._health = HealthServicer()
-        await self._add_services()
+        self._add_services()
         address = f"{settings.host}:{settings.port}"
         if ":" in settings.host:
             address = f"[{settings.host}]:{settings.port}"
@@ -103,7 +102,7 @@ class Service:
             return
         self._stopping.set_result(None)
         log(logging.INFO, "stopping")
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         for task in self._watches:
             task.cancel()
         # New calls are refused by hand for a moment: gRPC answers what comes while it closes with
@@ -122,7 +121,7 @@ class Service:
         self._refresh_tokens()
         await self.model.reload()
 
-    async def _add_services(self) -> None:
+    def _add_services(self) -> None:
         own = EscalationServicer(
             lambda: self.model.current, self.batcher, self.settings, self._stopping
         )
@@ -130,13 +129,12 @@ class Service:
         server = self._server
         escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [
             escalation_pb2.DESCRIPTOR.services_by_name["EscalationService"].full_name,
             open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
         ]
-        for name in names:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health = HealthServicer(names)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 

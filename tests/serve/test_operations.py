@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tiny_bundle import write_tiny_bundle
 
@@ -132,6 +134,57 @@ def test_an_open_reflection_does_not_hold_up_the_end(spawn):
         assert asked.wait(10)
         assert server.stop(signal.SIGTERM) == 0  # within a minute
         done.set()
+
+
+def test_a_health_watcher_who_leaves_takes_nothing_from_another(start, loop):
+    service = start()
+    status = health_pb2.HealthCheckResponse
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        leaving, staying = (watch(health_pb2.HealthCheckRequest()) for _ in range(2))
+        unknown = watch(health_pb2.HealthCheckRequest(service="nonsense"))
+        assert next(leaving).status == next(staying).status == status.SERVING
+        assert next(unknown).status == status.SERVICE_UNKNOWN
+        leaving.cancel()
+        for _ in range(1000):  # the server has heard of it
+            if 'code="CANCELLED",method="/grpc.health' in scrape(service.metrics_port):
+                break
+            time.sleep(0.01)
+        loop.run(service.stop())
+        assert next(staying).status == status.NOT_SERVING
+        with pytest.raises(grpc.RpcError):  # of a service that is none, nothing changed
+            next(unknown)
+
+
+def frame(kind, flags, stream, payload=b""):
+    """A frame of HTTP/2."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def test_a_health_watcher_who_takes_nothing_does_not_hold_up_the_stop(start, loop):
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/grpc.health.v1.Health/Watch",
+        ":authority": "localhost",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    block = b"".join(  # literals, neither compressed nor remembered
+        b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
+        for name, value in headers.items()
+    )
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as watcher:
+        no_window = frame(4, 0, 0, struct.pack(">HI", 4, 0))
+        watcher.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window)
+        watcher.sendall(frame(1, 4, 1, block) + frame(0, 1, 1, b"\0" * 5))
+        received = watcher.makefile("rb")
+        kind = None
+        while kind != 1:  # the headers of the answer, which wait for no window
+            length, kind = int.from_bytes(received.read(3), "big"), received.read(1)[0]
+            received.read(5 + length)
+        loop.run(service.stop(), timeout_s=20)
 
 
 def test_sighup_while_it_starts_does_not_end_it(tiny_bundle, tmp_path):
