@@ -213,21 +213,29 @@ class Batcher:
             self._wake.clear()
             while batch := self._take(loop.time()):
                 self._observe_batch(len(batch))
-                started = loop.time()
                 self._running_load = sum(item.load for item in batch)
-                results = await loop.run_in_executor(self._thread, self._compute, batch)
+                try:
+                    await self._answer(batch)
+                except Exception as error:  # as when no thread can be started
+                    for item in batch:
+                        if not item.future.done():
+                            item.future.set_exception(_failure(error))
                 self._running_load = 0
-                self._paces.append((loop.time() - started) / sum(item.cost for item in batch))
-                self._observe_predictions(
-                    [result for result in results if isinstance(result, Prediction)]
-                )
-                for item, result in zip(batch, results, strict=True):
-                    if item.future.done():  # the caller went away meanwhile
-                        continue
-                    if isinstance(result, Exception):
-                        item.future.set_exception(result)
-                    else:
-                        item.future.set_result(result)
+
+    async def _answer(self, batch: Sequence[Waiting]) -> None:
+        """Compute a batch, and give everybody who waits for it what came of it."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        results = await loop.run_in_executor(self._thread, self._compute, batch)
+        self._paces.append((loop.time() - started) / sum(item.cost for item in batch))
+        self._observe_predictions([result for result in results if isinstance(result, Prediction)])
+        for item, result in zip(batch, results, strict=True):
+            if item.future.done():  # the caller went away meanwhile
+                continue
+            if isinstance(result, Exception):
+                item.future.set_exception(result)
+            else:
+                item.future.set_result(result)
 
     def _take(self, now: float) -> list[Waiting]:
         """Remove the next batch from the queue, and whatever nobody waits for any more.
@@ -257,9 +265,9 @@ class Batcher:
         items = [item.utterance for item in batch]
         try:
             return list(self._label(items))
-        except Exception as error:  # onnxruntime's own exceptions share no base class
+        except BaseException as error:  # a panic of the tokenizer's is no Exception
             if len(items) == 1:
-                return [error]
+                return [error if isinstance(error, Exception) else _failure(error)]
             return [result for item in batch for result in self._compute([item])]
 
     def _label(self, items: Sequence[Utterance]) -> list[Prediction]:
@@ -268,3 +276,8 @@ class Batcher:
             [item.context for item in items],
             batch_size=self._max_batch,
         )
+
+
+def _failure(error: BaseException) -> RuntimeError:
+    """Return what stands for an error: with its place, without its message, that may quote."""
+    return RuntimeError("the model failed").with_traceback(error.__traceback__)

@@ -350,3 +350,50 @@ def test_what_nobody_foresaw_is_internal_and_tells_no_text(start, capfd):
         assert dict(caught.value.trailing_metadata())["x-request-id"]
         service.model.current = whole
         assert stub.Predict(predict()).prediction.level == 1
+
+
+class Panic(BaseException):
+    """What a library in Rust raises when it breaks: no `Exception`."""
+
+
+def test_a_panic_of_the_model_spoils_no_other_call(start, gate, classifier, caplog, capfd):
+    class Panicking:
+        def predict_batch(self, turns, *args, **kwargs):
+            if any("secret" in turn.text for turn in turns):
+                raise Panic(turns[0].text)
+            return gate.predict_batch(turns, *args, **kwargs)
+
+    service = start(max_load=1_000)
+    service.model.current = Panicking()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        calls = [stub.Predict.future(predict("the"))]
+        assert gate.entered.wait(10)
+        calls += [stub.Predict.future(predict(text)) for text in ("late", "secret", "again")]
+        waiting(service, 3)
+        gate.open()
+        triggers = [call.result(10).prediction.triggers for call in (*calls[:2], calls[3])]
+        assert triggers == [[], ["delay"], ["unresolved"]]
+        assert calls[2].code() is CODE.INTERNAL
+        assert stub.Predict(predict(), timeout=10).prediction.triggers == ["delay"]
+    assert service.batcher._running_load == 0
+    assert "secret" not in calls[2].details() + caplog.text + capfd.readouterr().err
+    assert "unforeseen error" in caplog.text
+
+
+def test_a_model_without_a_thread_fails_its_calls_until_it_has_one(start, monkeypatch):
+    service, begin = start(), threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("model"):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Predict(predict(), timeout=10)
+        assert caught.value.code() is CODE.INTERNAL
+        assert stub.Predict(predict(), timeout=10).prediction.triggers == ["delay"]

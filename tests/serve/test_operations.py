@@ -276,6 +276,36 @@ def test_a_tokenizer_that_encodes_nothing_does_not_end_the_watch(
     raise AssertionError("the whole bundle was never loaded")
 
 
+def test_a_panic_while_a_bundle_is_opened_does_not_end_the_watch(
+    start, bundle_dir, monkeypatch, caplog
+):
+    class Panic(BaseException):
+        """What a library in Rust raises when it breaks: no `Exception`."""
+
+    def panic(*_, **__):
+        raise Panic(MARK)
+
+    service = start(model=bundle_dir, watch_s=0.05)
+    manifest = json.loads((bundle_dir / "manifest.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(EscalationClassifier, "from_pretrained", panic)
+        (bundle_dir / "manifest.json").write_text(json.dumps({**manifest, "name": "first"}))
+        for _ in range(1000):
+            if "new bundle refused" in caplog.text:
+                break
+            time.sleep(0.01)
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert client.predict("late").model_version.startswith("tiny@")
+        (bundle_dir / "manifest.json").write_text(json.dumps({**manifest, "name": "second"}))
+        for _ in range(1000):
+            if service.model.current.bundle.manifest.name == "second":
+                break
+            time.sleep(0.01)
+        assert client.predict("late").model_version.startswith("second@")
+    refused = [record for record in caplog.records if record.msg == "new bundle refused"]
+    assert {MARK in str(record.fields) for record in refused} == {False}
+
+
 def test_a_bundle_that_changes_while_it_is_opened_is_refused(
     start, loop, bundle_dir, tmp_path, monkeypatch
 ):
