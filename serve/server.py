@@ -55,6 +55,7 @@ class Service:
         """
         settings = self.settings
         self._tokens = Tokens(settings.token_file) if settings.token_file else None
+        self._refused = ""
         credentials = server_credentials(settings)
         self._metrics = Metrics()
         self.model = Model(settings.model, settings.threads, self._metrics)
@@ -118,7 +119,7 @@ class Service:
 
     async def reload(self) -> None:
         """Read everything again that may change while serving."""
-        self._refresh_tokens()
+        self._refresh_tokens(told=True)
         await self.model.reload()
 
     def _add_services(self) -> None:
@@ -143,14 +144,18 @@ class Service:
             await asyncio.sleep(1)
             self._refresh_tokens()
 
-    def _refresh_tokens(self) -> None:
+    def _refresh_tokens(self, *, told: bool = False) -> None:
         if self._tokens is None:
             return
+        refused = ""
         try:
-            if self._tokens.refresh():
+            if self._tokens.refresh(force=told):
                 log(logging.INFO, "tokens read again")
         except ConfigError as error:  # names the file, no token
-            log(logging.ERROR, "new tokens refused", reason=str(error))
+            refused = str(error)
+            if told or refused != self._refused:  # not every second
+                log(logging.ERROR, "new tokens refused", reason=refused)
+        self._refused = refused
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
