@@ -5,6 +5,7 @@ The kernel spreads connections over them (SO_REUSEPORT).
 """
 
 import contextlib
+import logging
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from types import FrameType
 
 from serve.config import Settings
 from serve.errors import ConfigError
+from serve.logs import log
 
 PAUSE_S = 1.0
 """Time before a worker that ended by itself is started again."""
@@ -23,9 +25,9 @@ PAUSE_S = 1.0
 def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
     """Run workers until SIGTERM or SIGINT, and pass SIGHUP on.
 
-    A worker that crashes or is killed is started again. One that cannot start at all ends the
-    others too, for what is wrong is wrong for each. Workers follow their parent by standard
-    input: were it killed, they would see the end of it, and drain.
+    A worker that crashes or is killed is started again, as soon as the machine can. One that
+    cannot start at all ends the others too, for what is wrong is wrong for each. Workers follow
+    their parent by standard input: were it killed, they would see the end of it, and drain.
 
     Args:
         settings: What `arguments` say.
@@ -60,9 +62,14 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
                     tell(signal.SIGTERM)
                     break
                 time.sleep(PAUSE_S)
-                workers[index] = _begin(settings, arguments, port, index)
+                try:
+                    workers[index] = _begin(settings, arguments, port, index)
+                except OSError as error:  # too little memory, say; the next round tries again
+                    log(logging.ERROR, "a worker could not be started", reason=str(error))
         tell(signal.SIGTERM)  # one that began while the signal came has not heard of it
-        return max(worker.wait() for worker in workers)
+        codes = [worker.wait() for worker in workers]
+        # One that was told before it listened to signals ended by the signal, as it should.
+        return max(0 if -code in (signal.SIGTERM, signal.SIGINT) else code for code in codes)
 
 
 def _begin(

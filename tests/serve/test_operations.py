@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -359,6 +360,10 @@ def test_a_watched_token_file_is_read_again(start, tmp_path):
     raise AssertionError("the new token was never accepted")
 
 
+def children(process):
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
 def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
     command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
@@ -369,9 +374,8 @@ def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
         assert len({line["metrics_port"] for line in lines}) == 2
         load = Load(f"127.0.0.1:{port}", clients=8)
         load.until(40)
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        assert len(children) == 2
-        os.kill(int(children[0]), signal.SIGKILL)
+        assert len(children(parent)) == 2
+        os.kill(int(children(parent)[0]), signal.SIGKILL)
         while json.loads(parent.stderr.readline())["event"] != "serving":
             pass
         load.until(len(load.answers) + 40)
@@ -383,6 +387,43 @@ def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
     finally:
         parent.kill()
         parent.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+def test_a_worker_that_cannot_be_started_again_is_tried_again(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(2):
+            assert json.loads(parent.stderr.readline())["event"] == "serving"
+        soft, hard = resource.prlimit(parent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (0, hard))
+        os.kill(int(children(parent)[0]), signal.SIGKILL)
+        said = json.loads(parent.stderr.readline())
+        assert said["event"] == "a worker could not be started"
+        assert "Too many open files" in said["reason"]
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        while json.loads(parent.stderr.readline())["event"] != "serving":
+            pass
+        parent.send_signal(signal.SIGTERM)
+        parent.communicate(timeout=60)
+        assert parent.returncode == 0
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+def test_workers_told_to_stop_while_they_start_end_well(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        while len(children(parent)) < 2:
+            time.sleep(0.005)
+        parent.send_signal(signal.SIGTERM)
+        parent.communicate(timeout=60)
+        assert parent.returncode == 0
 
 
 def test_workers_end_with_a_parent_that_is_killed(tiny_bundle):
