@@ -53,14 +53,14 @@ class Waiting:
     Attributes:
         utterance: What to label.
         deadline: When its caller stops waiting, in the event loop's time.
-        future: Where its prediction goes.
+        future: Where its prediction goes, or the error at which the model failed.
         cost: Time that it takes the model, in characters.
         load: What it adds to the load: its cost, or nothing as a part of a large call.
     """
 
     utterance: Utterance
     deadline: float
-    future: asyncio.Future[Prediction]
+    future: asyncio.Future[Prediction | Exception]
     cost: int
     load: int
 
@@ -138,7 +138,19 @@ class Batcher:
         Raises:
             BusyError: The queue is full, or too many large calls are; nothing was queued.
             ExpiredError: The deadline passed before the work began.
+            Exception: The model failed at one of them.
         """
+        predictions = []
+        for result in await self.predict_each(utterances, deadline):
+            if isinstance(result, Exception):
+                raise result
+            predictions.append(result)
+        return predictions
+
+    async def predict_each(
+        self, utterances: Sequence[Utterance], deadline: float = math.inf
+    ) -> list[Prediction | Exception]:
+        """As `predict`, but with the error at which the model failed in place of a prediction."""
         self.admit()
         batches = list(self._batches(utterances))
         if len(batches) > 1:
@@ -147,25 +159,29 @@ class Batcher:
 
     async def _predict_large(
         self, batches: Sequence[Sequence[Utterance]], deadline: float
-    ) -> list[Prediction]:
+    ) -> list[Prediction | Exception]:
         """Label one batch at a turn."""
         if len(self._large) >= MAX_LARGE_CALLS:
             raise BusyError(self.depth, self._retry_after(min(self._large)))
-        predictions: list[Prediction] = []
+        results: list[Prediction | Exception] = []
         cost = sum(cost_of(utterance) for batch in batches for utterance in batch)
         self._large.append(cost)
         try:
             for batch in batches:
                 async with self._turn:  # first come, first served
-                    predictions += await self._queue(batch, deadline, large=True)
+                    results += await self._queue(batch, deadline, large=True)
         finally:
             self._large.remove(cost)
-        return predictions
+        return results
 
     async def _queue(
         self, utterances: Sequence[Utterance], deadline: float, *, large: bool = False
-    ) -> list[Prediction]:
-        """Let utterances wait, and return their predictions."""
+    ) -> list[Prediction | Exception]:
+        """Let utterances wait, and return what comes of each.
+
+        Raises:
+            ExpiredError: The deadline passed before the work began.
+        """
         loop = asyncio.get_running_loop()
         items = []
         for utterance in utterances:
@@ -219,7 +235,7 @@ class Batcher:
                 except Exception as error:  # as when no thread can be started
                     for item in batch:
                         if not item.future.done():
-                            item.future.set_exception(_failure(error))
+                            item.future.set_result(_failure(error))
                 self._running_load = 0
 
     async def _answer(self, batch: Sequence[Waiting]) -> None:
@@ -230,11 +246,7 @@ class Batcher:
         self._paces.append((loop.time() - started) / sum(item.cost for item in batch))
         self._observe_predictions([result for result in results if isinstance(result, Prediction)])
         for item, result in zip(batch, results, strict=True):
-            if item.future.done():  # the caller went away meanwhile
-                continue
-            if isinstance(result, Exception):
-                item.future.set_exception(result)
-            else:
+            if not item.future.done():  # the caller went away meanwhile
                 item.future.set_result(result)
 
     def _take(self, now: float) -> list[Waiting]:
