@@ -1,6 +1,7 @@
 """Stopping, reloading, workers, metrics, logs: real processes, real signals."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -582,6 +583,15 @@ def test_a_call_becomes_a_span_of_the_callers_trace(start):
     assert span.name == "deesc.v1.EscalationService/Predict"
     assert f"{span.context.trace_id:x}" == parent.split("-")[1].lstrip("0")
     assert f"{span.parent.span_id:x}" == parent.split("-")[2]
+
+
+def test_it_serves_where_no_priority_may_be_set(start, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with EscalationClient(f"127.0.0.1:{start().port}") as client:
+        assert client.predict("late").level == 1
 
 
 def test_too_many_calls_of_one_connection_wait_their_turn(start, gate):
