@@ -6,6 +6,7 @@ python -m serve.server --help
 import asyncio
 import contextlib
 import logging
+import selectors
 import signal
 import sys
 
@@ -201,6 +202,21 @@ async def run(settings: Settings) -> None:
     await service.stop()
 
 
+def _check_stdin() -> None:
+    """Raise an error unless the end of standard input can be waited for.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(sys.stdin, selectors.EVENT_READ)
+    except (OSError, ValueError):
+        raise ConfigError(
+            "--stop-with-stdin waits for the end of a pipe, and standard input is a file or closed"
+        ) from None
+
+
 def main() -> None:
     """Run the server; what it cannot start with becomes one line and exit code 1."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # or it would end a server that starts
@@ -208,6 +224,8 @@ def main() -> None:
     set_up(settings.log_level)
     sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python
     try:
+        if settings.stop_with_stdin:
+            _check_stdin()
         if settings.workers > 1:
             raise SystemExit(run_workers(settings, sys.argv[1:]))
         asyncio.run(run(settings))

@@ -6,6 +6,7 @@ The kernel spreads connections over them (SO_REUSEPORT).
 
 import contextlib
 import logging
+import selectors
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ PAUSE_S = 1.0
 
 
 def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
-    """Run workers until SIGTERM or SIGINT, and pass SIGHUP on.
+    """Run workers until SIGTERM, SIGINT or, if so set, the end of input; pass SIGHUP on.
 
     A worker that crashes or is killed is started again, as soon as the machine can. One that
     cannot start at all ends the others too, for what is wrong is wrong for each. Workers follow
@@ -48,13 +49,14 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         for worker in workers:
             worker.send_signal(number)
 
-    with _reserved_port(settings) as port:
+    with _reserved_port(settings) as port, selectors.DefaultSelector() as stdin:
+        if settings.stop_with_stdin:
+            stdin.register(sys.stdin, selectors.EVENT_READ)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, tell)
         workers += [_begin(settings, arguments, port, n) for n in range(settings.workers)]
         first = list(workers)
-        while not told:
-            time.sleep(0.1)
+        while not told and not stdin.select(0.1):
             for index, worker in enumerate(workers):
                 if told or worker.poll() is None:
                     continue

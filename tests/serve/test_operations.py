@@ -448,6 +448,42 @@ def test_what_it_cannot_start_with_is_one_line(workers, tmp_path):
     assert lines == {f"error: no bundle at {tmp_path / 'nothing'}: the folder does not exist"}
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_stops_with_standard_input(workers, tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", str(workers)]
+    command += ["--stop-with-stdin"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            for _ in range(workers):
+                assert json.loads(server.stderr.readline())["event"] == "serving"
+            assert server.poll() is None
+            _, rest = server.communicate(timeout=30)  # closes its input
+        finally:
+            server.kill()
+    assert server.returncode == 0
+    assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stdin", [os.devnull, __file__, None])
+def test_a_standard_input_without_an_end_to_wait_for_is_refused(workers, stdin, tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--port", "0"]
+    command += ["--metrics-port", "0", "--workers", str(workers), "--stop-with-stdin"]
+    close = ["sh", "-c", 'exec "$@" <&-', "sh"] if stdin is None else []
+    with Path(stdin or os.devnull).open() as source:
+        result = subprocess.run(
+            [*close, *command], stdin=source, capture_output=True, text=True, timeout=60
+        )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: --stop-with-stdin waits for the end of a pipe, and standard input is a file or"
+        " closed\n"
+    )
+
+
 def test_a_port_that_is_taken_is_said(shared, tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle)]
     for taken, said in (
