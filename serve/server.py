@@ -32,7 +32,11 @@ from serve.tls import server_credentials
 from serve.workers import run_workers
 
 LULL_S = 0.3
-"""Time between the last answer and the end of the connections; below what refused callers wait."""
+"""Time between the last answer and the end of the connections."""
+
+PATIENCE_S = 0.4
+"""Longest wait for that answer before other clients are sent to another server; with `LULL_S` below
+what refused callers wait."""
 
 
 class Service:
@@ -107,16 +111,27 @@ class Service:
         self._health.stop()
         for task in self._watches:
             task.cancel()
-        # New calls are refused by hand for a moment: gRPC answers what comes while it closes with
-        # CANCELLED, which no client tries again. It is told to close when nothing comes any more.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._calls.quiet(), self.settings.drain_s)
+        # New calls are refused by hand at first: gRPC answers what comes while it closes with
+        # CANCELLED, which no client tries again. It is told to close when nothing comes any more,
+        # and before those refused come again: clients connect anew only when it closes.
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self.settings.drain_s
+        await self._quiet(min(self.settings.drain_s, PATIENCE_S))
         await asyncio.sleep(LULL_S)
+        closing = asyncio.create_task(self._server.stop(self.settings.drain_s))
+        await self._quiet(ends - loop.time())
+        await asyncio.wait((closing,), timeout=LULL_S)  # unless a health watch is open
         await self._server.stop(None)
+        await closing
         self._calls.close()
         await self.batcher.close()
         await asyncio.to_thread(self._metrics.close)
         log(logging.INFO, "stopped")
+
+    async def _quiet(self, longest_s: float) -> None:
+        """Wait until every call has been answered, but no longer than told."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._calls.quiet(), longest_s)
 
     async def reload(self) -> None:
         """Read everything again that may change while serving."""

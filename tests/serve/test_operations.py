@@ -221,6 +221,29 @@ def test_a_restart_under_load_loses_nothing_and_answers_nothing_twice(spawn):
     assert len(served) == len(set(served)) == len(load.answers)
 
 
+def test_a_long_call_keeps_nobody_at_a_server_that_stops(start, loop, gate):
+    old = start(reuse_port=True, drain_s=60.0)
+    address = f"127.0.0.1:{old.port}"
+    with (
+        EscalationClient(address) as other,
+        EscalationClient(address, timeout_s=60) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        assert other.predict("late").level == 1
+        old.model.current = gate
+        long = threads.submit(client.predict, "again")
+        assert gate.entered.wait(10)
+        start(reuse_port=True, port=old.port)
+        stopping = threads.submit(loop.run, old.stop())
+        while not old._stopping.done():
+            time.sleep(0.01)
+        assert other.predict("late").level == 1  # of the new one: the gate is shut
+        assert not long.done()
+        gate.open()
+        assert long.result(20).level == 2
+        stopping.result(20)
+
+
 def test_sighup_loads_the_new_bundle_without_dropping_a_request(spawn, tmp_path):
     folder = write_tiny_bundle(tmp_path / "bundle")
     server = spawn("--model", folder)
