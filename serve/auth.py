@@ -28,20 +28,25 @@ class Tokens:
             ConfigError: It cannot be read or holds no token.
         """
         self._path = path
-        self._digests = self._read()
         self._seen = self._signature()
+        self._digests = self._read()
 
-    def refresh(self) -> bool:
-        """Read the file again if it changed; return whether it did.
+    def refresh(self, *, force: bool = False) -> bool:
+        """Read the file again if it changed since it was read; return whether it was.
+
+        Args:
+            force: Read it whether it changed or not.
 
         Raises:
             ConfigError: It cannot be read or holds no token; the tokens before stay.
         """
-        signature = self._signature()
-        if signature == self._seen:
+        if self._path.is_fifo():  # it has said all, and who reads would wait for more
             return False
-        self._seen = signature
+        signature = self._signature()
+        if not force and signature == self._seen:
+            return False
         self._digests = self._read()
+        self._seen = signature
         return True
 
     def check(self, method: str, metadata: Metadata) -> None:

@@ -53,14 +53,14 @@ class Waiting:
     Attributes:
         utterance: What to label.
         deadline: When its caller stops waiting, in the event loop's time.
-        future: Where its prediction goes.
+        future: Where its prediction goes, or the error at which the model failed.
         cost: Time that it takes the model, in characters.
         load: What it adds to the load: its cost, or nothing as a part of a large call.
     """
 
     utterance: Utterance
     deadline: float
-    future: asyncio.Future[Prediction]
+    future: asyncio.Future[Prediction | Exception]
     cost: int
     load: int
 
@@ -138,7 +138,19 @@ class Batcher:
         Raises:
             BusyError: The queue is full, or too many large calls are; nothing was queued.
             ExpiredError: The deadline passed before the work began.
+            Exception: The model failed at one of them.
         """
+        predictions = []
+        for result in await self.predict_each(utterances, deadline):
+            if isinstance(result, Exception):
+                raise result
+            predictions.append(result)
+        return predictions
+
+    async def predict_each(
+        self, utterances: Sequence[Utterance], deadline: float = math.inf
+    ) -> list[Prediction | Exception]:
+        """As `predict`, but with the error at which the model failed in place of a prediction."""
         self.admit()
         batches = list(self._batches(utterances))
         if len(batches) > 1:
@@ -147,25 +159,29 @@ class Batcher:
 
     async def _predict_large(
         self, batches: Sequence[Sequence[Utterance]], deadline: float
-    ) -> list[Prediction]:
+    ) -> list[Prediction | Exception]:
         """Label one batch at a turn."""
         if len(self._large) >= MAX_LARGE_CALLS:
             raise BusyError(self.depth, self._retry_after(min(self._large)))
-        predictions: list[Prediction] = []
+        results: list[Prediction | Exception] = []
         cost = sum(cost_of(utterance) for batch in batches for utterance in batch)
         self._large.append(cost)
         try:
             for batch in batches:
                 async with self._turn:  # first come, first served
-                    predictions += await self._queue(batch, deadline, large=True)
+                    results += await self._queue(batch, deadline, large=True)
         finally:
             self._large.remove(cost)
-        return predictions
+        return results
 
     async def _queue(
         self, utterances: Sequence[Utterance], deadline: float, *, large: bool = False
-    ) -> list[Prediction]:
-        """Let utterances wait, and return their predictions."""
+    ) -> list[Prediction | Exception]:
+        """Let utterances wait, and return what comes of each.
+
+        Raises:
+            ExpiredError: The deadline passed before the work began.
+        """
         loop = asyncio.get_running_loop()
         items = []
         for utterance in utterances:
@@ -213,21 +229,25 @@ class Batcher:
             self._wake.clear()
             while batch := self._take(loop.time()):
                 self._observe_batch(len(batch))
-                started = loop.time()
                 self._running_load = sum(item.load for item in batch)
-                results = await loop.run_in_executor(self._thread, self._compute, batch)
+                try:
+                    await self._answer(batch)
+                except Exception as error:  # as when no thread can be started
+                    for item in batch:
+                        if not item.future.done():
+                            item.future.set_result(_failure(error))
                 self._running_load = 0
-                self._paces.append((loop.time() - started) / sum(item.cost for item in batch))
-                self._observe_predictions(
-                    [result for result in results if isinstance(result, Prediction)]
-                )
-                for item, result in zip(batch, results, strict=True):
-                    if item.future.done():  # the caller went away meanwhile
-                        continue
-                    if isinstance(result, Exception):
-                        item.future.set_exception(result)
-                    else:
-                        item.future.set_result(result)
+
+    async def _answer(self, batch: Sequence[Waiting]) -> None:
+        """Compute a batch, and give everybody who waits for it what came of it."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        results = await loop.run_in_executor(self._thread, self._compute, batch)
+        self._paces.append((loop.time() - started) / sum(item.cost for item in batch))
+        self._observe_predictions([result for result in results if isinstance(result, Prediction)])
+        for item, result in zip(batch, results, strict=True):
+            if not item.future.done():  # the caller went away meanwhile
+                item.future.set_result(result)
 
     def _take(self, now: float) -> list[Waiting]:
         """Remove the next batch from the queue, and whatever nobody waits for any more.
@@ -257,9 +277,9 @@ class Batcher:
         items = [item.utterance for item in batch]
         try:
             return list(self._label(items))
-        except Exception as error:  # onnxruntime's own exceptions share no base class
+        except BaseException as error:  # a panic of the tokenizer's is no Exception
             if len(items) == 1:
-                return [error]
+                return [error if isinstance(error, Exception) else _failure(error)]
             return [result for item in batch for result in self._compute([item])]
 
     def _label(self, items: Sequence[Utterance]) -> list[Prediction]:
@@ -268,3 +288,8 @@ class Batcher:
             [item.context for item in items],
             batch_size=self._max_batch,
         )
+
+
+def _failure(error: BaseException) -> RuntimeError:
+    """Return what stands for an error: with its place, without its message, that may quote."""
+    return RuntimeError("the model failed").with_traceback(error.__traceback__)

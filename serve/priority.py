@@ -1,5 +1,6 @@
 """Which threads give way: the model's, to the event loop that accepts, refuses and answers."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -14,8 +15,10 @@ def yield_to_calls() -> None:
 
     A forward pass takes every core for as long as it lasts. Without this, calls that come
     meanwhile wait for the kernel to interrupt it, and pile up in memory when there are many.
-    Linux keeps a priority for each thread; elsewhere this does nothing.
+    Linux keeps a priority for each thread; elsewhere, and where a sandbox forbids it, this does
+    nothing.
     """
     if sys.platform == "linux":
-        niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        with contextlib.suppress(OSError):
+            niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

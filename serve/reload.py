@@ -76,7 +76,13 @@ class Model:
         Raises:
             BundleError: It cannot be used, or changed meanwhile.
         """
-        classifier = EscalationClassifier.from_pretrained(self._path, threads=self._threads)
+        try:
+            classifier = EscalationClassifier.from_pretrained(self._path, threads=self._threads)
+        except Exception:
+            raise
+        except BaseException as error:  # a panic of the tokenizer's
+            refusal = BundleError(f"{self._path} cannot be opened: {type(error).__name__}")
+            raise refusal.with_traceback(error.__traceback__) from None
         if read_bundle(self._path).manifest != classifier.bundle.manifest:
             raise BundleError(f"{self._path} changed while it was opened; load it once it is whole")
         return classifier

@@ -6,12 +6,12 @@ python -m serve.server --help
 import asyncio
 import contextlib
 import logging
+import selectors
 import signal
 import sys
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from deesc_model import DeescError
@@ -21,6 +21,7 @@ from serve.batching import Batcher
 from serve.config import MOST, Settings, parse
 from serve.errors import ConfigError
 from serve.generated import open_inference_pb2, open_inference_pb2_grpc
+from serve.health import HealthServicer
 from serve.inference_protocol import InferenceServicer
 from serve.interceptor import CallInterceptor
 from serve.logs import log, set_up
@@ -31,7 +32,11 @@ from serve.tls import server_credentials
 from serve.workers import run_workers
 
 LULL_S = 0.3
-"""Time between the last answer and the end of the connections; below what refused callers wait."""
+"""Time between the last answer and the end of the connections."""
+
+PATIENCE_S = 0.4
+"""Longest wait for that answer before other clients are sent to another server; with `LULL_S` below
+what refused callers wait."""
 
 
 class Service:
@@ -55,6 +60,7 @@ class Service:
         """
         settings = self.settings
         self._tokens = Tokens(settings.token_file) if settings.token_file else None
+        self._refused = ""
         credentials = server_credentials(settings)
         self._metrics = Metrics()
         self.model = Model(settings.model, settings.threads, self._metrics)
@@ -71,8 +77,7 @@ class Service:
             self._metrics, self._tokens, self._stopping, self.batcher.admit
         )
         self._server = grpc.aio.server(interceptors=[self._calls], options=_options(settings))
-        self._health = HealthServicer()
-        await self._add_services()
+        self._add_services()
         address = f"{settings.host}:{settings.port}"
         if ":" in settings.host:
             address = f"[{settings.host}]:{settings.port}"
@@ -103,26 +108,37 @@ class Service:
             return
         self._stopping.set_result(None)
         log(logging.INFO, "stopping")
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         for task in self._watches:
             task.cancel()
-        # New calls are refused by hand for a moment: gRPC answers what comes while it closes with
-        # CANCELLED, which no client tries again. It is told to close when nothing comes any more.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._calls.quiet(), self.settings.drain_s)
+        # New calls are refused by hand at first: gRPC answers what comes while it closes with
+        # CANCELLED, which no client tries again. It is told to close when nothing comes any more,
+        # and before those refused come again: clients connect anew only when it closes.
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self.settings.drain_s
+        await self._quiet(min(self.settings.drain_s, PATIENCE_S))
         await asyncio.sleep(LULL_S)
+        closing = asyncio.create_task(self._server.stop(self.settings.drain_s))
+        await self._quiet(ends - loop.time())
+        await asyncio.wait((closing,), timeout=LULL_S)  # unless a health watch is open
         await self._server.stop(None)
+        await closing
         self._calls.close()
         await self.batcher.close()
         await asyncio.to_thread(self._metrics.close)
         log(logging.INFO, "stopped")
 
+    async def _quiet(self, longest_s: float) -> None:
+        """Wait until every call has been answered, but no longer than told."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._calls.quiet(), longest_s)
+
     async def reload(self) -> None:
         """Read everything again that may change while serving."""
-        self._refresh_tokens()
+        self._refresh_tokens(told=True)
         await self.model.reload()
 
-    async def _add_services(self) -> None:
+    def _add_services(self) -> None:
         own = EscalationServicer(
             lambda: self.model.current, self.batcher, self.settings, self._stopping
         )
@@ -130,13 +146,12 @@ class Service:
         server = self._server
         escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [
             escalation_pb2.DESCRIPTOR.services_by_name["EscalationService"].full_name,
             open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
         ]
-        for name in names:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health = HealthServicer(names)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 
@@ -145,14 +160,18 @@ class Service:
             await asyncio.sleep(1)
             self._refresh_tokens()
 
-    def _refresh_tokens(self) -> None:
+    def _refresh_tokens(self, *, told: bool = False) -> None:
         if self._tokens is None:
             return
+        refused = ""
         try:
-            if self._tokens.refresh():
+            if self._tokens.refresh(force=told):
                 log(logging.INFO, "tokens read again")
         except ConfigError as error:  # names the file, no token
-            log(logging.ERROR, "new tokens refused", reason=str(error))
+            refused = str(error)
+            if told or refused != self._refused:  # not every second
+                log(logging.ERROR, "new tokens refused", reason=refused)
+        self._refused = refused
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -198,6 +217,21 @@ async def run(settings: Settings) -> None:
     await service.stop()
 
 
+def _check_stdin() -> None:
+    """Raise an error unless the end of standard input can be waited for.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(sys.stdin, selectors.EVENT_READ)
+    except (OSError, ValueError):
+        raise ConfigError(
+            "--stop-with-stdin waits for the end of a pipe, and standard input is a file or closed"
+        ) from None
+
+
 def main() -> None:
     """Run the server; what it cannot start with becomes one line and exit code 1."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # or it would end a server that starts
@@ -205,6 +239,8 @@ def main() -> None:
     set_up(settings.log_level)
     sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python
     try:
+        if settings.stop_with_stdin:
+            _check_stdin()
         if settings.workers > 1:
             raise SystemExit(run_workers(settings, sys.argv[1:]))
         asyncio.run(run(settings))

@@ -1,12 +1,13 @@
 """`deesc.v1.EscalationService`. Errors are raised; the interceptor makes them statuses."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypedDict
 
 import grpc
 
-from deesc_model import SIGNALS, TRIGGERS, DeescError, EscalationClassifier, Level, Prediction, Turn
+from deesc_model import SIGNALS, TRIGGERS, EscalationClassifier, Level, Prediction, Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
 from deesc_model.messages import prediction_message
@@ -20,6 +21,8 @@ from serve.errors import (
     status_code,
     status_message,
 )
+from serve.interceptor import REQUEST_ID
+from serve.logs import log
 from serve.requests import (
     Utterance,
     check_count,
@@ -70,8 +73,9 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
             for index, item in enumerate(request.requests)
         ]
         good = [item for item in read if isinstance(item, Utterance)]
-        answers = iter(await self._batcher.predict(good, deadline_of(context)))
+        answers = iter(await self._batcher.predict_each(good, deadline_of(context)))
         results = [next(answers) if isinstance(item, Utterance) else item for item in read]
+        _tell_faults(results, context)
         return pb.PredictBatchResponse(
             results=[pb.BatchResult(**_either(result)) for result in results]
         )
@@ -93,15 +97,16 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
     ) -> AsyncIterator[pb.MonitorConversationResponse]:
         """Answer every turn at once; a turn that cannot be labelled does not end the stream."""
         before: Sequence[Turn] = ()
-        answer: Prediction | DeescError
+        answer: Prediction | Exception
         async for request in _until(self._stopping, requests):
             try:
                 turn = read_turn(request.turn, "turn", self._settings)
                 utterance = Utterance(turn, before)
                 (answer,) = await self._batcher.predict([utterance], deadline_of(context))
                 before = newest_turns([*before, turn], self._reach)
-            except DeescError as error:
+            except Exception as error:  # whatever it is, the next turn may do better
                 answer = error
+                _tell_faults([error], context)
             yield pb.MonitorConversationResponse(**_either(answer))
 
     async def GetModelInfo(
@@ -143,7 +148,22 @@ class _Either(TypedDict, total=False):
     error: pb.ItemError
 
 
-def _either(result: Prediction | DeescError) -> _Either:
+def _tell_faults(results: Sequence[object], context: grpc.aio.ServicerContext) -> None:
+    """Log the first error of a call that nobody foresaw, and how many utterances have one."""
+    errors = [result for result in results if isinstance(result, Exception)]
+    faults = [error for error in errors if status_code(error) is grpc.StatusCode.INTERNAL]
+    if faults:
+        request_id = dict(context.trailing_metadata())[REQUEST_ID]
+        log(
+            logging.ERROR,
+            "unforeseen error",
+            error=faults[0],
+            request_id=request_id,
+            utterances=len(faults),
+        )
+
+
+def _either(result: Prediction | Exception) -> _Either:
     if isinstance(result, Prediction):
         return {"prediction": prediction_message(result)}
     number, _ = status_code(result).value

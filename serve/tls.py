@@ -37,6 +37,7 @@ class CertificateFiles:
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
         self.certificate, self.key, self.client_ca = certificate, key, client_ca
         self._used: tuple[bytes, bytes, bytes | None] | None = None
+        self._refused = ""
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Read the files and check that they fit each other.
@@ -45,7 +46,7 @@ class CertificateFiles:
             ConfigError: They do not, or one cannot be read.
         """
         try:
-            self._used = found = self._contents()
+            found = self._contents()
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
                 self.certificate, self.key
             )
@@ -53,7 +54,7 @@ class CertificateFiles:
                 ssl.create_default_context(cafile=self.client_ca)
         except OSError as error:  # ssl's errors are OSErrors too
             raise ConfigError(f"the TLS files cannot be used: {error}") from None
-        chain, key, client_ca = found
+        self._used = chain, key, client_ca = found
         return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -62,13 +63,15 @@ class CertificateFiles:
         Files that cannot be used, as in the middle of a change, leave the old ones in use.
         """
         try:
-            if self._contents() == self._used:
-                return None
-            configuration = self.read()
+            configuration = None if self._contents() == self._used else self.read()
         except (ConfigError, OSError) as error:  # names files and reasons, no contents
-            log(logging.ERROR, "new certificates refused", reason=str(error))
+            if str(error) != self._refused:  # not at every handshake
+                log(logging.ERROR, "new certificates refused", reason=str(error))
+            self._refused = str(error)
             return None
-        log(logging.INFO, "certificates read again")
+        self._refused = ""
+        if configuration is not None:
+            log(logging.INFO, "certificates read again")
         return configuration
 
     def _contents(self) -> tuple[bytes, bytes, bytes | None]:

@@ -5,6 +5,8 @@ The kernel spreads connections over them (SO_REUSEPORT).
 """
 
 import contextlib
+import logging
+import selectors
 import signal
 import socket
 import subprocess
@@ -15,17 +17,18 @@ from types import FrameType
 
 from serve.config import Settings
 from serve.errors import ConfigError
+from serve.logs import log
 
 PAUSE_S = 1.0
 """Time before a worker that ended by itself is started again."""
 
 
 def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
-    """Run workers until SIGTERM or SIGINT, and pass SIGHUP on.
+    """Run workers until SIGTERM, SIGINT or, if so set, the end of input; pass SIGHUP on.
 
-    A worker that crashes or is killed is started again. One that cannot start at all ends the
-    others too, for what is wrong is wrong for each. Workers follow their parent by standard
-    input: were it killed, they would see the end of it, and drain.
+    A worker that crashes or is killed is started again, as soon as the machine can. One that
+    cannot start at all ends the others too, for what is wrong is wrong for each. Workers follow
+    their parent by standard input: were it killed, they would see the end of it, and drain.
 
     Args:
         settings: What `arguments` say.
@@ -46,13 +49,14 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         for worker in workers:
             worker.send_signal(number)
 
-    with _reserved_port(settings) as port:
+    with _reserved_port(settings) as port, selectors.DefaultSelector() as stdin:
+        if settings.stop_with_stdin:
+            stdin.register(sys.stdin, selectors.EVENT_READ)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, tell)
         workers += [_begin(settings, arguments, port, n) for n in range(settings.workers)]
         first = list(workers)
-        while not told:
-            time.sleep(0.1)
+        while not told and not stdin.select(0.1):
             for index, worker in enumerate(workers):
                 if told or worker.poll() is None:
                     continue
@@ -60,9 +64,14 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
                     tell(signal.SIGTERM)
                     break
                 time.sleep(PAUSE_S)
-                workers[index] = _begin(settings, arguments, port, index)
+                try:
+                    workers[index] = _begin(settings, arguments, port, index)
+                except OSError as error:  # too little memory, say; the next round tries again
+                    log(logging.ERROR, "a worker could not be started", reason=str(error))
         tell(signal.SIGTERM)  # one that began while the signal came has not heard of it
-        return max(worker.wait() for worker in workers)
+        codes = [worker.wait() for worker in workers]
+        # One that was told before it listened to signals ended by the signal, as it should.
+        return max(0 if -code in (signal.SIGTERM, signal.SIGINT) else code for code in codes)
 
 
 def _begin(

@@ -350,3 +350,117 @@ def test_what_nobody_foresaw_is_internal_and_tells_no_text(start, capfd):
         assert dict(caught.value.trailing_metadata())["x-request-id"]
         service.model.current = whole
         assert stub.Predict(predict()).prediction.level == 1
+
+
+class Faulty:
+    """A classifier that breaks at furious texts."""
+
+    def __init__(self, classifier):
+        self._classifier = classifier
+
+    def __getattr__(self, name):
+        return getattr(self._classifier, name)
+
+    def predict_batch(self, turns, *args, **kwargs):
+        if any("furious" in turn.text for turn in turns):
+            raise RuntimeError(f"cannot read {turns[0].text}")
+        return self._classifier.predict_batch(turns, *args, **kwargs)
+
+
+@pytest.fixture
+def faulty(start, classifier):
+    service = start()
+    service.model.current = Faulty(classifier)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        yield pb_grpc.EscalationServiceStub(channel)
+
+
+def faults(caplog):
+    """Return which calls had how many, by the log."""
+    return [
+        (record.fields["request_id"], record.fields["utterances"])
+        for record in caplog.records
+        if record.getMessage() == "unforeseen error"
+    ]
+
+
+@pytest.mark.parametrize("repeats", [1, 40])  # one batch, and a large call of several
+def test_a_fault_at_one_text_of_a_batch_is_that_texts_error(faulty, repeats, caplog):
+    texts = ["late", "furious", "", "again"] * repeats
+    requests = [predict(text) for text in texts]
+    reply, call = faulty.PredictBatch.with_call(
+        pb.PredictBatchRequest(requests=requests), metadata=(("x-request-id", "mine"),)
+    )
+    codes = [CODE.OK, CODE.INTERNAL, CODE.INVALID_ARGUMENT, CODE.OK]
+    assert [result.error.code for result in reply.results] == [
+        code.value[0] for code in codes * repeats
+    ]
+    assert "internal error; the server's log" in reply.results[1].error.message
+    assert [result.prediction.triggers for result in reply.results[::4]] == [["delay"]] * repeats
+    assert dict(call.trailing_metadata())["x-request-id"] == "mine"
+    assert faults(caplog) == [("mine", repeats)]
+
+
+def test_a_fault_at_one_turn_does_not_end_the_conversation(faulty, caplog):
+    turns = [
+        pb.MonitorConversationRequest(turn=pb.Turn(text=text))
+        for text in ("late", "furious", "again")
+    ]
+    answers = list(faulty.MonitorConversation(iter(turns), metadata=(("x-request-id", "mine"),)))
+    assert [answer.error.code for answer in answers] == [0, CODE.INTERNAL.value[0], 0]
+    assert answers[2].prediction.triggers == ["delay", "unresolved"]  # not with "furious" before
+    assert faults(caplog) == [("mine", 1)]
+
+
+def test_a_fault_fails_a_call_that_has_one_answer_for_all(faulty):
+    turns = [pb.Turn(text=text) for text in ("late", "furious")]
+    with pytest.raises(grpc.RpcError) as caught:
+        faulty.PredictConversation(pb.PredictConversationRequest(turns=turns))
+    assert caught.value.code() is CODE.INTERNAL
+
+
+class Panic(BaseException):
+    """What a library in Rust raises when it breaks: no `Exception`."""
+
+
+def test_a_panic_of_the_model_spoils_no_other_call(start, gate, classifier, caplog, capfd):
+    class Panicking:
+        def predict_batch(self, turns, *args, **kwargs):
+            if any("secret" in turn.text for turn in turns):
+                raise Panic(turns[0].text)
+            return gate.predict_batch(turns, *args, **kwargs)
+
+    service = start(max_load=1_000)
+    service.model.current = Panicking()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        calls = [stub.Predict.future(predict("the"))]
+        assert gate.entered.wait(10)
+        calls += [stub.Predict.future(predict(text)) for text in ("late", "secret", "again")]
+        waiting(service, 3)
+        gate.open()
+        triggers = [call.result(10).prediction.triggers for call in (*calls[:2], calls[3])]
+        assert triggers == [[], ["delay"], ["unresolved"]]
+        assert calls[2].code() is CODE.INTERNAL
+        assert stub.Predict(predict(), timeout=10).prediction.triggers == ["delay"]
+    assert service.batcher._running_load == 0
+    assert "secret" not in calls[2].details() + caplog.text + capfd.readouterr().err
+    assert "unforeseen error" in caplog.text
+
+
+def test_a_model_without_a_thread_fails_its_calls_until_it_has_one(start, monkeypatch):
+    service, begin = start(), threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("model"):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Predict(predict(), timeout=10)
+        assert caught.value.code() is CODE.INTERNAL
+        assert stub.Predict(predict(), timeout=10).prediction.triggers == ["delay"]

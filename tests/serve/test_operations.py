@@ -1,12 +1,15 @@
 """Stopping, reloading, workers, metrics, logs: real processes, real signals."""
 
 import contextlib
+import errno
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tiny_bundle import write_tiny_bundle
 
@@ -84,10 +88,7 @@ def test_sigterm_answers_every_accepted_call_then_ends(spawn):
         calls = [
             stub.PredictBatch.future(pb.PredictBatchRequest(requests=requests)) for _ in range(2)
         ]
-        for _ in range(1000):  # the work has begun
-            if "deesc_batch_size_count 0.0" not in scrape(server.metrics_port):
-                break
-            time.sleep(0.01)
+        stub.GetModelInfo(pb.GetModelInfoRequest())  # answered: those before it are accepted
         assert server.stop(signal.SIGTERM) == 0
         for call in calls:
             assert len(call.result(30).results) == 100
@@ -134,6 +135,57 @@ def test_an_open_reflection_does_not_hold_up_the_end(spawn):
         done.set()
 
 
+def test_a_health_watcher_who_leaves_takes_nothing_from_another(start, loop):
+    service = start()
+    status = health_pb2.HealthCheckResponse
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        leaving, staying = (watch(health_pb2.HealthCheckRequest()) for _ in range(2))
+        unknown = watch(health_pb2.HealthCheckRequest(service="nonsense"))
+        assert next(leaving).status == next(staying).status == status.SERVING
+        assert next(unknown).status == status.SERVICE_UNKNOWN
+        leaving.cancel()
+        for _ in range(1000):  # the server has heard of it
+            if 'code="CANCELLED",method="/grpc.health' in scrape(service.metrics_port):
+                break
+            time.sleep(0.01)
+        loop.run(service.stop())
+        assert next(staying).status == status.NOT_SERVING
+        with pytest.raises(grpc.RpcError):  # of a service that is none, nothing changed
+            next(unknown)
+
+
+def frame(kind, flags, stream, payload=b""):
+    """A frame of HTTP/2."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def test_a_health_watcher_who_takes_nothing_does_not_hold_up_the_stop(start, loop):
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/grpc.health.v1.Health/Watch",
+        ":authority": "localhost",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    block = b"".join(  # literals, neither compressed nor remembered
+        b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
+        for name, value in headers.items()
+    )
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as watcher:
+        no_window = frame(4, 0, 0, struct.pack(">HI", 4, 0))
+        watcher.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window)
+        watcher.sendall(frame(1, 4, 1, block) + frame(0, 1, 1, b"\0" * 5))
+        received = watcher.makefile("rb")
+        kind = None
+        while kind != 1:  # the headers of the answer, which wait for no window
+            length, kind = int.from_bytes(received.read(3), "big"), received.read(1)[0]
+            received.read(5 + length)
+        loop.run(service.stop(), timeout_s=20)
+
+
 def test_sighup_while_it_starts_does_not_end_it(tiny_bundle, tmp_path):
     # A named pipe: the server waits at it for its tokens until they are written.
     tokens = tmp_path / "tokens"
@@ -167,6 +219,29 @@ def test_a_restart_under_load_loses_nothing_and_answers_nothing_twice(spawn):
         if line["event"] == "call" and line["code"] == "OK"
     ]
     assert len(served) == len(set(served)) == len(load.answers)
+
+
+def test_a_long_call_keeps_nobody_at_a_server_that_stops(start, loop, gate):
+    old = start(reuse_port=True, drain_s=60.0)
+    address = f"127.0.0.1:{old.port}"
+    with (
+        EscalationClient(address) as other,
+        EscalationClient(address, timeout_s=60) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        assert other.predict("late").level == 1
+        old.model.current = gate
+        long = threads.submit(client.predict, "again")
+        assert gate.entered.wait(10)
+        start(reuse_port=True, port=old.port)
+        stopping = threads.submit(loop.run, old.stop())
+        while not old._stopping.done():
+            time.sleep(0.01)
+        assert other.predict("late").level == 1  # of the new one: the gate is shut
+        assert not long.done()
+        gate.open()
+        assert long.result(20).level == 2
+        stopping.result(20)
 
 
 def test_sighup_loads_the_new_bundle_without_dropping_a_request(spawn, tmp_path):
@@ -223,6 +298,36 @@ def test_a_tokenizer_that_encodes_nothing_does_not_end_the_watch(
     raise AssertionError("the whole bundle was never loaded")
 
 
+def test_a_panic_while_a_bundle_is_opened_does_not_end_the_watch(
+    start, bundle_dir, monkeypatch, caplog
+):
+    class Panic(BaseException):
+        """What a library in Rust raises when it breaks: no `Exception`."""
+
+    def panic(*_, **__):
+        raise Panic(MARK)
+
+    service = start(model=bundle_dir, watch_s=0.05)
+    manifest = json.loads((bundle_dir / "manifest.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(EscalationClassifier, "from_pretrained", panic)
+        (bundle_dir / "manifest.json").write_text(json.dumps({**manifest, "name": "first"}))
+        for _ in range(1000):
+            if "new bundle refused" in caplog.text:
+                break
+            time.sleep(0.01)
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert client.predict("late").model_version.startswith("tiny@")
+        (bundle_dir / "manifest.json").write_text(json.dumps({**manifest, "name": "second"}))
+        for _ in range(1000):
+            if service.model.current.bundle.manifest.name == "second":
+                break
+            time.sleep(0.01)
+        assert client.predict("late").model_version.startswith("second@")
+    refused = [record for record in caplog.records if record.msg == "new bundle refused"]
+    assert {MARK in str(record.fields) for record in refused} == {False}
+
+
 def test_a_bundle_that_changes_while_it_is_opened_is_refused(
     start, loop, bundle_dir, tmp_path, monkeypatch
 ):
@@ -276,6 +381,10 @@ def test_a_watched_token_file_is_read_again(start, tmp_path):
     raise AssertionError("the new token was never accepted")
 
 
+def children(process):
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
 def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
     command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
@@ -286,9 +395,8 @@ def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
         assert len({line["metrics_port"] for line in lines}) == 2
         load = Load(f"127.0.0.1:{port}", clients=8)
         load.until(40)
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        assert len(children) == 2
-        os.kill(int(children[0]), signal.SIGKILL)
+        assert len(children(parent)) == 2
+        os.kill(int(children(parent)[0]), signal.SIGKILL)
         while json.loads(parent.stderr.readline())["event"] != "serving":
             pass
         load.until(len(load.answers) + 40)
@@ -300,6 +408,43 @@ def test_workers_share_a_port_and_one_that_dies_is_replaced(tiny_bundle):
     finally:
         parent.kill()
         parent.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+def test_a_worker_that_cannot_be_started_again_is_tried_again(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(2):
+            assert json.loads(parent.stderr.readline())["event"] == "serving"
+        soft, hard = resource.prlimit(parent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (0, hard))
+        os.kill(int(children(parent)[0]), signal.SIGKILL)
+        said = json.loads(parent.stderr.readline())
+        assert said["event"] == "a worker could not be started"
+        assert "Too many open files" in said["reason"]
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        while json.loads(parent.stderr.readline())["event"] != "serving":
+            pass
+        parent.send_signal(signal.SIGTERM)
+        parent.communicate(timeout=60)
+        assert parent.returncode == 0
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+def test_workers_told_to_stop_while_they_start_end_well(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        while len(children(parent)) < 2:
+            time.sleep(0.005)
+        parent.send_signal(signal.SIGTERM)
+        parent.communicate(timeout=60)
+        assert parent.returncode == 0
 
 
 def test_workers_end_with_a_parent_that_is_killed(tiny_bundle):
@@ -321,6 +466,42 @@ def test_what_it_cannot_start_with_is_one_line(workers, tmp_path):
     assert result.returncode == 1
     lines = set(result.stderr.splitlines())
     assert lines == {f"error: no bundle at {tmp_path / 'nothing'}: the folder does not exist"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_stops_with_standard_input(workers, tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", str(workers)]
+    command += ["--stop-with-stdin"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            for _ in range(workers):
+                assert json.loads(server.stderr.readline())["event"] == "serving"
+            assert server.poll() is None
+            _, rest = server.communicate(timeout=30)  # closes its input
+        finally:
+            server.kill()
+    assert server.returncode == 0
+    assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stdin", [os.devnull, __file__, None])
+def test_a_standard_input_without_an_end_to_wait_for_is_refused(workers, stdin, tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--port", "0"]
+    command += ["--metrics-port", "0", "--workers", str(workers), "--stop-with-stdin"]
+    close = ["sh", "-c", 'exec "$@" <&-', "sh"] if stdin is None else []
+    with Path(stdin or os.devnull).open() as source:
+        result = subprocess.run(
+            [*close, *command], stdin=source, capture_output=True, text=True, timeout=60
+        )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: --stop-with-stdin waits for the end of a pipe, and standard input is a file or"
+        " closed\n"
+    )
 
 
 def test_a_port_that_is_taken_is_said(shared, tiny_bundle):
@@ -458,6 +639,15 @@ def test_a_call_becomes_a_span_of_the_callers_trace(start):
     assert span.name == "deesc.v1.EscalationService/Predict"
     assert f"{span.context.trace_id:x}" == parent.split("-")[1].lstrip("0")
     assert f"{span.parent.span_id:x}" == parent.split("-")[2]
+
+
+def test_it_serves_where_no_priority_may_be_set(start, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with EscalationClient(f"127.0.0.1:{start().port}") as client:
+        assert client.predict("late").level == 1
 
 
 def test_too_many_calls_of_one_connection_wait_their_turn(start, gate):

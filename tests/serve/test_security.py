@@ -1,7 +1,11 @@
 """Who may call, over what: real certificates, real handshakes."""
 
 import datetime
+import errno
 import os
+import ssl
+import threading
+import time
 from dataclasses import fields
 
 import grpc
@@ -162,6 +166,76 @@ def test_a_token_is_asked_for_and_can_be_changed(start, loop, tmp_path):
     assert predict(service.port, token="second-token") == ("delay",)
     with pytest.raises(ServiceError, match="UNAUTHENTICATED"):
         predict(service.port, token="first-token")
+
+
+def rewrite(path, text):
+    """Write a file of the same length so that it does not look changed."""
+    before = path.stat()
+    assert before.st_size == len(text)
+    path.write_bytes(text)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def refusals(caplog, event):
+    return [record.getMessage() for record in caplog.records].count(event)
+
+
+def test_tokens_that_could_not_be_read_once_are_read_later(start, tmp_path, caplog):
+    path = tmp_path / "tokens"
+    path.write_text("first\n")
+    service = start(token_file=path)
+    path.write_bytes(b"\xff" * 7)
+    time.sleep(3.5)  # it is looked at every second
+    assert refusals(caplog, "new tokens refused") == 1
+    assert predict(service.port, token="first") == ("delay",)
+    rewrite(path, b"second\n")
+    for _ in range(50):
+        try:
+            assert predict(service.port, token="second") == ("delay",)
+            break
+        except ServiceError:
+            time.sleep(0.1)
+    else:
+        raise AssertionError("the new token was never accepted")
+    assert refusals(caplog, "new tokens refused") == 1
+
+
+def test_a_reload_reads_tokens_that_do_not_look_changed(start, loop, tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text("first\n")
+    service = start(token_file=path)
+    rewrite(path, b"other\n")
+    loop.run(service.reload())
+    assert predict(service.port, token="other") == ("delay",)
+    with pytest.raises(ServiceError, match="UNAUTHENTICATED"):
+        predict(service.port, token="first")
+
+
+def test_tokens_of_a_pipe_are_read_once(start, loop, tmp_path):
+    path = tmp_path / "tokens"
+    os.mkfifo(path)
+    threading.Thread(target=path.write_text, args=("first\n",), daemon=True).start()
+    service = start(token_file=path)
+    loop.run(service.reload(), timeout_s=20)
+    time.sleep(1.5)  # it is looked at every second
+    assert predict(service.port, token="first") == ("delay",)
+
+
+def test_certificates_that_could_not_be_loaded_once_are_loaded_later(
+    start, files, authority, monkeypatch, caplog
+):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    port = start(**files).port
+    second = Authority("second authority")
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", refuse)
+        write(files, second)
+        for _ in range(2):
+            assert predict(port, trusting(authority)) == ("delay",)
+    assert refusals(caplog, "new certificates refused") == 1
+    assert predict(port, trusting(second)) == ("delay",)
 
 
 def test_health_needs_no_token_but_everything_else_does(start, tmp_path):
