@@ -290,6 +290,7 @@ def test_a_paragraph_in_a_box_that_begins_with_from_is_no_new_mail():
         ("<html><head><title>t</title><body>late</body>", "late"),
         ("<table><tr><td>Order</td><td>7714</td></tr></table>", "Order\n7714"),
         ("<p>new</p><blockquote><p>old</p></blockquote>", "new"),
+        ("<p>hi</p><![foo[x]]><p>late</p><![if !mso]>again<![endif]>", "hi\nlate\nagain"),
     ],
 )
 def test_html_is_read_as_a_reader_sees_it(markup, text):
