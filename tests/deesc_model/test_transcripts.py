@@ -98,6 +98,13 @@ def test_an_export_of_several_tickets_is_several_conversations():
     assert [turn.speaker for turn in second.turns] == ["customer", "agent"]
 
 
+def test_conversations_without_an_id_in_one_file_are_told_apart():
+    talk = {"entries": [{"text": "late", "role": "CUSTOMER"}]}
+    silent = {"entries": [{"text": " ", "role": "CUSTOMER"}]}
+    source = "\n".join(map(json.dumps, (talk, silent, {**talk, "name": "x/c7"}, talk)))
+    assert [item.conversation_id for item in parse(source)] == ["talk-1", "c7", "talk-2"]
+
+
 def test_a_call_carries_loudness_interruptions_and_speed():
     (conversation,) = read_transcript(FIXTURES / "contact_lens_voice.json")
     assert conversation.spoken[2].metadata == {
