@@ -200,6 +200,24 @@ def test_where_roles_speak_other_colons_are_words():
     ]
 
 
+@pytest.mark.parametrize(
+    "field",
+    ["Customer ID: 7714", "Support ticket: 77", "Customer number: 12", "Agent name : Dana"],
+)
+def test_what_is_told_of_a_role_is_no_speaker(field):
+    dialogue = "Robin: It is late.\nDana: I am sorry."
+    (conversation,) = parse(f"{field}\nCustomer Name: Robin\nAgent ID: 9\n{dialogue}", "Robin")
+    assert conversation.turns == (
+        Turn("customer", "It is late."),
+        Turn("agent", "I am sorry."),
+    )
+    assert conversation.left_out == {"lines before the first speaker": 3}
+    (conversation,) = parse(f"Customer: It is late.\n{field}\nAgent: I am sorry.")
+    assert [turn.text for turn in conversation.turns] == [f"It is late.\n{field}", "I am sorry."]
+    with pytest.raises(InvalidInputError, match="it fits no format"):
+        parse(f"Invoice of March\n{field}")
+
+
 MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\n\n"
 
 
