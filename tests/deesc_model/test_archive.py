@@ -468,6 +468,22 @@ def test_a_finished_archive_goes_on_with_what_came_after_it(tiny_bundle, tmp_pat
     assert len(list((out / "_skipped").iterdir())) == 1
 
 
+def test_an_input_that_changes_how_conversations_are_called_is_not_gone_on_with(
+    tiny_bundle, tmp_path
+):
+    folder, out = put(tmp_path / "in", GOOD), tmp_path / "out"
+    command = ("score", folder, "--parts", out, "--part-rows", 2, "--model", tiny_bundle)
+    deesc(*command, check=0)
+    before = contents(out)
+    put(folder / "later", {"b.txt": GOOD["b.txt"]})
+    said = deesc(*command, check=1).stderr
+    assert f"a conversation without an id in {folder / 'b.txt'} was called 'b', among" in said
+    assert f"it is '{folder / 'b'}'); name another folder" in said
+    assert contents(out) == before
+    (folder / "later" / "b.txt").rename(folder / "later" / "c.txt")
+    deesc(*command, check=0)
+
+
 def test_another_table_is_not_gone_on_with(tiny_bundle, tmp_path):
     pytest.importorskip("pyarrow")
     rows = [{"text": "late", "n": 1}, {"text": "fine", "n": 2}]
