@@ -201,6 +201,25 @@ def test_files_patterns_and_folders_become_one_folder_of_parts(tiny_bundle, tmp_
     assert sizes == [2, 2, 2, 1]
 
 
+def test_linked_folders_are_read_once(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    for name in ("in/day=2", "elsewhere/deeper", "in/z"):
+        Path(name).mkdir(parents=True)
+        write_jsonl(Path(name, "a.jsonl"), [{"text": "late", "from": name}])
+    Path("in/day=1").symlink_to(tmp_path / "elsewhere")
+    Path("in/day=3").symlink_to("day=2")  # is in it itself
+    Path("elsewhere/up").symlink_to(tmp_path / "in")  # a circle
+    result = deesc("score", "in", "--model", tiny_bundle, check=0)
+    rows = read_jsonl(result.stdout)
+    assert [(row["from"], row.get("day")) for row in rows] == [
+        *(("elsewhere/deeper", "1"), ("in/day=2", "2"), ("in/z", None))
+    ]
+    for option, out in (("-o", "elsewhere/out.jsonl"), ("--parts", "elsewhere/deeper/new")):
+        result = deesc("score", "in", option, out, "--model", tiny_bundle, check=1)
+        assert f"{out} and in/day=1 lie in one another" in result.stderr
+
+
 def test_several_files_may_become_one(tiny_bundle, tmp_path):
     for name in "ba":
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": "late", "file": name}])
