@@ -242,11 +242,15 @@ def _files(path: Place) -> Iterator[Place]:
             path.stat()  # a missing one is better said now than when its turn comes
         yield path
     else:
-        matches = matching(path)
-        if not matches:
+        # A pattern with ** fits folders and, once more, what is in them; some may hold no files.
+        fitting = {
+            file
+            for match in matching(path)
+            for file in (within(match) if match.is_dir() else _files(match))
+        }
+        if not fitting:
             raise InvalidInputError(f"no file fits {path}")
-        # A pattern with ** fits folders and, once more, what is in them.
-        yield from _sorted({file for match in matches for file in _files(match)})
+        yield from _sorted(fitting)
 
 
 def _sorted(files: Iterable[Place]) -> list[Place]:

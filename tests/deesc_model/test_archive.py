@@ -201,6 +201,14 @@ def test_files_patterns_and_folders_become_one_folder_of_parts(tiny_bundle, tmp_
     assert sizes == [2, 2, 2, 1]
 
 
+def test_a_pattern_may_fit_a_folder_without_files(tmp_path):
+    (tmp_path / "a1" / "_tmp").mkdir(parents=True)
+    path = write_jsonl(tmp_path / "a2.jsonl", talks(1))
+    assert [source.file for source in find_sources([tmp_path / "a*"])] == [path]
+    with pytest.raises(InvalidInputError, match="a1 holds no files"):
+        find_sources([tmp_path / "a1", path])
+
+
 def test_linked_folders_are_read_once(tiny_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
@@ -652,6 +660,7 @@ def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
         (("in/*.jsonl", "-o", "in/b.jsonl"), "in/b.jsonl fits in/*.jsonl, so the next run would"),
         (("i?", "-o", "in/b.jsonl"), "in/b.jsonl fits i?"),
         (("in/*.csv",), "no file fits in/*.csv"),
+        (("emp*",), "no file fits emp*"),
         (("empty",), "empty holds no files"),
         (("in", "nowhere.jsonl"), "No such file or directory: 'nowhere.jsonl'"),
         (("in", "-"), "cannot be read together with files"),
