@@ -1,6 +1,7 @@
 """One conversation after the public schema of every format: each reads as the same turns."""
 
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,23 @@ def test_a_mail_with_broken_bytes_names_message_and_charset():
         parse("", "a@x.example", raw=raw)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("charset", ["utf-8", "windows-1252"])
+def test_a_mail_in_a_file_with_a_byte_order_mark_is_read(encoding, charset):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    raw = f"{mark}{MAIL.format(charset)}café\n".encode(encoding)
+    (conversation,) = parse("", "a@x.example", raw=raw)
+    assert conversation.turns == (Turn("customer", "café"),)
+    assert conversation.metadata["subject"] == "s"
+    head = MAIL.format(charset).replace("\n\n", "\nContent-Transfer-Encoding: base64\n\n")
+    raw = f"{mark}{head}{b64encode('café'.encode(charset)).decode()}\n".encode(encoding)
+    assert parse("", "a@x.example", raw=raw)[0].turns == (Turn("customer", "café"),)
+    raw = f"{mark}{MAIL.format('é')}café\n".encode(encoding)
+    assert parse("", "a@x.example", raw=raw)[0].turns == (Turn("customer", "café"),)
+    box = f"{mark}From a@x.example Mon Mar  2 09:00:00 2026\n{MAIL.format(charset)}café\n"
+    assert parse("", "a@x.example", raw=box.encode(encoding))[0].turns[0].text == "café"
+
+
 def mail_of(*parts, kind="mixed"):
     """A mail of parts, each a content type and a body."""
     bodies = "".join(f"--b{kind}\nContent-Type: {content}\n\n{body}\n" for content, body in parts)
@@ -277,6 +295,16 @@ def mail_of(*parts, kind="mixed"):
         ([("text/plain", "before"), ("image/png", "x"), ("text/plain", "after")], "before\nafter"),
         ([mail_of(("text/plain", " "), ("text/html", "<p>late</p>"), kind="alternative")], "late"),
         ([mail_of(("text/html", "<p>a</p>"), ("text/plain", "b"), kind="alternative")], "b"),
+        (
+            [
+                mail_of(
+                    ("text/html; charset=klingon", "<p>a</p>"),
+                    ("text/plain", "b"),
+                    kind="alternative",
+                )
+            ],
+            "b",
+        ),
         ([("text/html", "<p>see below</p>"), ("message/rfc822", "\nold")], "see below"),
         ([("text/plain\nContent-Disposition: attachment", "log"), ("text/plain", "hi")], "hi"),
     ],
