@@ -357,6 +357,24 @@ def test_words_below_the_name_of_their_speaker_are_that_speakers():
     assert parse(source)[0].turns == (Turn("agent", "hi"), Turn("customer", "late"))
 
 
+def test_captions_may_have_one_digit_of_hours():
+    times = "0:00:01,000 --> 0:00:02,500"
+    (conversation,) = parse(f"1\n{times}\nCustomer: late\n")
+    assert conversation.turns == (Turn("customer", "late"),)
+    assert conversation.spoken[0].metadata == {"begin_ms": 1000, "end_ms": 2500}
+
+
+def test_words_after_an_empty_line_of_a_cue_are_kept_in_subrip():
+    cue = "00:00:01,000 --> 00:00:02,000\nCustomer: late\n\n\nagain\n\n7\n\n"
+    source = f"1\n{cue}2\n{cue.replace('Customer', 'Agent')}"
+    assert parse(source)[0].turns == (
+        Turn("customer", "late again 7"),
+        Turn("agent", "late again 7"),
+    )
+    note = "WEBVTT\n\n00:01.000 --> 00:02.000\n<v Customer>late\n\nNOTE again\n"
+    assert parse(note)[0].turns == (Turn("customer", "late"),)
+
+
 def test_phrases_without_index_or_time_stay_in_order_and_without_sentiment():
     phrases = [
         {"text": "first", "participantPurpose": "external", "startTimeMs": 5},
