@@ -191,3 +191,19 @@ def test_a_bundle_that_cannot_be_used_ends_the_start(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--port=99999", "--port must be from 0 to 65535"),
+        ("--port=-1", "--port must be from 0 to 65535"),
+        ("--threads=0", "--threads must be 1 or more"),
+    ],
+)
+def test_a_number_that_cannot_be_is_wrong_usage(option, said):
+    command = [sys.executable, "-m", "explorer", option]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
