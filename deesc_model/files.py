@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import BinaryIO, Final, Literal, Protocol, TextIO
 from deesc_model.errors import InvalidInputError
 
 _GZIP: Final = b"\x1f\x8b"
+_LONGEST_BEGIN: Final = 255 - len(".12345678.partial")
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -101,10 +103,12 @@ def check_writable(path: Path) -> None:
     Raises:
         InvalidInputError: The path is a folder, or its folder is missing or read-only.
     """
-    target = Path(os.path.realpath(path))
+    target = _target(path)
     if target.is_dir():
         raise InvalidInputError(f"{str(path)!r} is a folder; name a file in it")
-    if not target.exists() and not os.access(target.parent, os.W_OK):
+    if _is_device(target):
+        return
+    if not os.access(target.parent, os.W_OK):  # also if the file is there: it is replaced
         raise InvalidInputError(f"cannot write {path}: {target.parent} is missing or read-only")
 
 
@@ -168,7 +172,8 @@ def open_binary(out: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
     """Open a file that gets its name only once it is complete and on the disk.
 
     Until then its content is in a file of its own beside it, ``NAME.….partial``, which stays
-    after a kill. Devices and pipes are written to directly, links are followed.
+    after a kill. Devices and pipes are written to directly, links are followed. A file that is
+    replaced leaves its mode to the new one.
 
     Args:
         out: The file.
@@ -177,21 +182,24 @@ def open_binary(out: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: The disk is full or the like; the error names the file.
     """
-    target = Path(os.path.realpath(out))
+    target = _target(out)
     with _named_when_full(out):
-        if target.exists() and not is_regular(target):
+        if _is_device(target):
             with target.open("wb") as device:
                 yield device
             return
         check_writable(target)
-        descriptor, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)
+        begin = os.fsencode(target.name)[:_LONGEST_BEGIN].decode("utf-8", "ignore")
+        descriptor, name = tempfile.mkstemp(".partial", f"{begin}.", target.parent)
         partial = Path(name)
         try:
             with open(descriptor, "wb") as stream:  # noqa: PTH123
                 yield stream
                 stream.flush()
                 os.fsync(descriptor)
-            partial.chmod(0o666 & ~_umask())
+            partial.chmod(
+                stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+            )
             partial.replace(target)
         except BaseException:
             if not (keep and partial.exists() and partial.stat().st_size):
@@ -200,6 +208,16 @@ def open_binary(out: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
                 print(f"rows done so far are in {partial}", file=sys.stderr)
             raise
         _sync_folder(target.parent)
+
+
+def _target(out: Path) -> Path:
+    """Return the file that a path leads to by links; a pipe as /dev/stdout has no other name."""
+    return out if _is_device(out) else Path(os.path.realpath(out))
+
+
+def _is_device(path: Path) -> bool:
+    """Return whether something is there, but neither an ordinary file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 @contextlib.contextmanager

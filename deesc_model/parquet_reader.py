@@ -14,7 +14,7 @@ import numpy as np
 from deesc_model.arrow import pa, pc, pq
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import InputFile
-from deesc_model.records import NumberedRow
+from deesc_model.records import NumberedRow, storable_text
 
 BATCH: Final = 64
 """Rows that are read at a time; few, as they may be of a megabyte each."""
@@ -62,7 +62,8 @@ def open_parquet(
 
     Args:
         file: The file.
-        fields: Columns that are added where the file has none of the name, the same in each row.
+        fields: Columns that are added where the file has none of the name, the same in each row;
+            what UTF-8 cannot hold is as `storable_text` has it.
         raw: The file's bytes, of one that is not on the disk.
 
     Yields:
@@ -73,6 +74,7 @@ def open_parquet(
         InvalidInputError: The file is damaged or no Parquet file, has no column ``text`` or has
             a column twice.
     """
+    fields = _storable(fields)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(file.open("rb") if raw is None else pa.BufferReader(raw))
         with _readable(file):
@@ -128,10 +130,17 @@ def parquet_schema(file: InputFile, fields: Mapping[str, str | None]) -> pa.Sche
     with _readable(file), file.open("rb") as stream:
         schema = pq.read_schema(stream)
     _check_names(file, schema.names)
-    for name in fields:
+    for name in _storable(fields):
         if name not in schema.names:
             schema = schema.append(pa.field(name, pa.string()))
     return schema
+
+
+def _storable(fields: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {
+        storable_text(name): None if value is None else storable_text(value)
+        for name, value in fields.items()
+    }
 
 
 def _with_fields(batch: pa.RecordBatch, fields: Mapping[str, str | None]) -> pa.RecordBatch:
@@ -208,4 +217,10 @@ def _plain(scalar: pa.Scalar) -> Any:  # noqa: PLR0911
         return value if math.isfinite(value) else None
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return scalar.as_py()
-    return scalar.cast(pa.string()).as_py()
+    try:
+        return scalar.cast(pa.string()).as_py()
+    except pa.ArrowInvalid:
+        if not pa.types.is_timestamp(kind):
+            raise
+        # Arrow knows no such zone; the time is stored in that of UTC.
+        return scalar.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.string()).as_py()

@@ -49,6 +49,10 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, help="threads of one forward pass")
     options = parser.parse_args()
+    if not 0 <= options.port <= 65535:
+        parser.error("--port must be from 0 to 65535")
+    if options.threads is not None and options.threads < 1:
+        parser.error("--threads must be 1 or more")
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -88,11 +88,17 @@ class Acts:
         return replace(there, turn=desk.turn), ""
 
     def check(
-        self, desk: Desk, level: int | None, triggers: Sequence[str], signals: Sequence[str]
+        self,
+        desk: Desk,
+        level: int | None,
+        triggers: Sequence[str],
+        signals: Sequence[str],
+        mark: str,
     ) -> Outcome:
-        """Take a person's labels of the turn that is looked at."""
+        """Take a person's labels of the turn that is looked at; `mark` is its `Desk.mark`."""
         if not desk.session.turns or level is None:
             raise InvalidInputError("there is no turn yet")
+        _refuse_another(desk, mark)
         labels = Labels(
             level,
             tuple(name for name in TRIGGERS if name in triggers),
@@ -101,9 +107,18 @@ class Acts:
         session = desk.session.check(desk.turn, labels)
         return desk.put(session), f"turn {desk.turn + 1} is checked"
 
-    def check_rest(self, desk: Desk) -> Outcome:
-        """Take the model's labels of the turns that nobody checked."""
+    def check_rest(self, desk: Desk, mark: str) -> Outcome:
+        """Take the model's labels of the turns that nobody checked; `mark` as for `check`."""
+        _refuse_another(desk, mark)
         return desk.put(desk.session.check_rest()), "all turns are checked"
+
+
+def _refuse_another(desk: Desk, mark: str) -> None:
+    """Refuse what was said of a turn that is not looked at any more: the page lags behind."""
+    if mark != desk.mark:
+        raise InvalidInputError(
+            "the page still showed the turn before, so nothing was taken over; look again"
+        )
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Final, Self
 
 from deesc_model import EscalationClassifier, EscalationPolicy, InvalidInputError, Step
@@ -46,6 +47,12 @@ class Desk:
     def names(self) -> list[str]:
         """What the conversations are called, numbered."""
         return [f"{n}: {session.name}" for n, session in enumerate(self.sessions, start=1)]
+
+    @property
+    def mark(self) -> str:
+        """What tells the turn that is looked at from any other, in any conversation."""
+        there = (self.chosen, self.session.name, self.session.turns[: self.turn + 1])
+        return sha256(repr(there).encode()).hexdigest()
 
     def steps(self) -> list[Step]:
         """Return what is known and advised after each turn in view."""

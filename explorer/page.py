@@ -103,6 +103,8 @@ class Page:
             self.level = gr.Radio(levels, label="Level")
             self.triggers = gr.CheckboxGroup(_named(TRIGGERS), label="Triggers")
             self.signals = gr.CheckboxGroup(_named(SIGNALS), label="Signals")
+            # What the browser sends with a click is what it showed then; the desk may be further.
+            self.mark = gr.Textbox(self._first.mark, visible="hidden")
             with gr.Row():
                 self.check = gr.Button("These labels are right", variant="primary")
                 self.check_rest = gr.Button("All other turns are right as they are")
@@ -131,8 +133,8 @@ class Page:
         on(self.conversation.input, acts.view, self.conversation)
         on(self.turn.input, acts.look, self.turn)
         on(self.explain.click, acts.explain_all)
-        on(self.check.click, acts.check, self.level, self.triggers, self.signals)
-        on(self.check_rest.click, acts.check_rest)
+        on(self.check.click, acts.check, self.level, self.triggers, self.signals, self.mark)
+        on(self.check_rest.click, acts.check_rest, self.mark)
         self.download.click(
             self._save,
             [self.desk, self.domain, self.arc],
@@ -178,6 +180,7 @@ class Page:
         return [
             self.desk, self.message, self.policy, self.conversation, self.curve, self.turns,
             self.closer_part, self.turn, self.closer, self.level, self.triggers, self.signals,
+            self.mark,
         ]  # fmt: skip
 
     def _refused(self, problem: str) -> list[Any]:
@@ -199,7 +202,7 @@ class Page:
             gr.Column(visible=bool(steps)),
         ]
         if not steps:
-            return [*top, gr.Dropdown([], value=None), "", None, [], []]
+            return [*top, gr.Dropdown([], value=None), "", None, [], [], desk.mark]
         numbered = [
             (f"{number + 1} {turn.speaker}: {turn.text[:60]}", number)
             for number, turn in enumerate(session.turns)
@@ -212,6 +215,7 @@ class Page:
             labels.level,
             list(labels.triggers),
             list(labels.signals),
+            desk.mark,
         ]
 
     def _read_pasted(self, desk: Desk, text: str, named: str, customers: str) -> Outcome:

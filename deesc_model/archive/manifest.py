@@ -33,6 +33,8 @@ def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
         {
             "file": source.name,
             "fields": dict(source.fields),
+            # Another input of the same name changes how a transcript's conversations are called.
+            **({"called": source.called} if source.file_format is None else {}),
             **identity(source.file),
         }
         for source in sources
@@ -148,9 +150,16 @@ def _changed_inputs(
 ) -> list[str]:
     if [item["file"] for item in before] != [item["file"] for item in now]:
         return [f"the inputs were {_named(before)}, now {_named(now)}"]
-    return [
-        f"{new['file']} has changed" for old, new in zip(before, now, strict=True) if old != new
-    ]
+    return [_change(old, new) for old, new in zip(before, now, strict=True) if old != new]
+
+
+def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if {**before, "called": now.get("called")} != now:
+        return f"{now['file']} has changed"
+    return (
+        f"a conversation without an id in {now['file']} was called {before.get('called')!r}, among"
+        f" the inputs of now it is {now['called']!r}"
+    )
 
 
 def _named(inputs: Sequence[Mapping[str, Any]]) -> str:

@@ -119,12 +119,22 @@ def fits(file: Place, pattern: Place) -> bool:
 
 
 def _within(folder: Path) -> Iterator[Path]:
+    """Yield what `within` returns; links are followed last, and no folder is walked twice."""
+
     def refuse(error: OSError) -> None:  # a folder that may not be read is not an empty one
         raise error
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        yield from (Path(parent, name) for name in files if not name.startswith((".", "_")))
+    walked: set[str] = set()
+    ways = [folder]
+    for way in ways:
+        for parent, folders, files in os.walk(way, onerror=refuse):
+            if (real := os.path.realpath(parent)) in walked:
+                folders.clear()
+                continue
+            walked.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+            ways += (link for name in folders if (link := Path(parent, name)).is_symlink())
+            yield from (Path(parent, name) for name in files if not name.startswith((".", "_")))
 
 
 def _whole_name(file: Place) -> tuple[str, ...]:

@@ -211,7 +211,17 @@ def refuse_inside(written: Place, given: Sequence[Place], sources: Sequence[Sour
         InvalidInputError: It is in a folder that is read or fits a pattern, or a file that is read
             is in it.
     """
-    for path in (*given, *(source.file for source in sources)):
+    files = [source.file for source in sources]
+    walked = {path for path in given if isinstance(path, Path) and path.is_dir()}
+    parents = {file.parent for file in files if isinstance(file, Path)}
+    # A folder that is walked may hold links to others elsewhere.
+    below = {
+        folder
+        for parent in parents
+        for folder in (parent, *parent.parents)
+        if walked & {*folder.parents}
+    }
+    for path in (*given, *sorted(below), *files):
         if lie_in_one_another(written, path):
             raise InvalidInputError(f"{written} and {path} lie in one another; write it elsewhere")
     for path in given:
@@ -232,11 +242,15 @@ def _files(path: Place) -> Iterator[Place]:
             path.stat()  # a missing one is better said now than when its turn comes
         yield path
     else:
-        matches = matching(path)
-        if not matches:
+        # A pattern with ** fits folders and, once more, what is in them; some may hold no files.
+        fitting = {
+            file
+            for match in matching(path)
+            for file in (within(match) if match.is_dir() else _files(match))
+        }
+        if not fitting:
             raise InvalidInputError(f"no file fits {path}")
-        # A pattern with ** fits folders and, once more, what is in them.
-        yield from _sorted({file for match in matches for file in _files(match)})
+        yield from _sorted(fitting)
 
 
 def _sorted(files: Iterable[Place]) -> list[Place]:

@@ -11,7 +11,7 @@ from deesc_model.transcripts.dialogue import names_that_speak, speaker_and_text
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
 
-_TIME: Final = r"(?:\d{2,4}:)?\d{2}:\d{2}[.,]\d{3}"
+_TIME: Final = r"(?:\d{1,4}:)?\d{2}:\d{2}[.,]\d{3}"
 _TIMING: Final = re.compile(rf"^\s*({_TIME})\s+-->\s+({_TIME})")
 _VOICE: Final = re.compile(r"<v(?:\.[^\s<>]{0,100})?\s([^<>]{1,200})>")
 _TAG: Final = re.compile(
@@ -37,10 +37,12 @@ class _Piece:
 def fits(document: Document) -> bool:
     """Look for the word WEBVTT, or for a number and a line of times."""
     lines = [line for line in document.lines()[:20] if line.strip()]
-    return bool(lines) and (
-        re.match(r"WEBVTT(\s|$)", lines[0]) is not None
-        or any(_TIMING.match(line) for line in lines[:2])
-    )
+    return _is_vtt(lines) or any(_TIMING.match(line) for line in lines[:2])
+
+
+def _is_vtt(lines: list[str]) -> bool:
+    first = next((line for line in lines if line.strip()), "")
+    return re.match(r"WEBVTT(\s|$)", first) is not None
 
 
 def read(document: Document) -> list[Transcript]:
@@ -84,6 +86,7 @@ def _cues(lines: list[str]) -> list[tuple[int, int, int, list[str]]]:
     """Return line number, begin, end and text of each cue; notes and styles are passed over."""
     cues = []
     index = 0
+    is_vtt = _is_vtt(lines)
     while index < len(lines):
         timing = _TIMING.match(lines[index])
         if not timing:
@@ -92,9 +95,23 @@ def _cues(lines: list[str]) -> list[tuple[int, int, int, list[str]]]:
             index += 1
             continue
         start = index + 1
-        index = next((k for k in range(start, len(lines)) if not lines[k].strip()), len(lines))
+        index = _empty(lines, start) if is_vtt else _end_in_subrip(lines, start)
         cues.append((start + 1, _ms(timing[1]), _ms(timing[2]), lines[start:index]))
     return cues
+
+
+def _empty(lines: list[str], start: int) -> int:
+    return next((k for k in range(start, len(lines)) if not lines[k].strip()), len(lines))
+
+
+def _end_in_subrip(lines: list[str], start: int) -> int:
+    """Return where a cue ends; one of SubRip goes on after an empty line unless times follow."""
+    end = _empty(lines, start)
+    while True:
+        more = next((k for k in range(end, len(lines)) if lines[k].strip()), len(lines))
+        if more == len(lines) or any("-->" in line for line in lines[more : more + 2]):
+            return end
+        end = _empty(lines, more)
 
 
 def _pieces(line: int, begin_ms: int, end_ms: int, text: list[str]) -> list[_Piece]:

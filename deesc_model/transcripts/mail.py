@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from codecs import BOM_UTF8
 from email import message_from_bytes
 from email.errors import MessageError
 from email.header import decode_header, make_header
@@ -10,7 +11,7 @@ from email.utils import mktime_tz, parseaddr, parsedate_tz
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
-from deesc_model.transcripts.document import Document
+from deesc_model.transcripts.document import UTF16_MARKS, Document
 from deesc_model.transcripts.markup import html_to_text
 from deesc_model.transcripts.quotations import cut_quotations
 
@@ -41,7 +42,14 @@ def read(document: Document) -> list[Transcript]:
 
 
 def _transcript(document: Document) -> Transcript:
-    mails = [message_from_bytes(part) for part in _split(document.raw)]
+    raw = document.raw
+    marked = raw.startswith((BOM_UTF8, *UTF16_MARKS))
+    if marked:
+        raw = document.text.encode("utf-8", "surrogateescape")
+    mails = [message_from_bytes(part) for part in _split(raw)]
+    if marked:
+        for mail in mails:
+            _say_utf8(mail)
     dates = [_seconds(mail) for mail in mails]
     order = range(len(mails))
     if None not in dates:
@@ -69,6 +77,16 @@ def _split(raw: bytes) -> list[bytes]:
         return [raw]
     parts = _SEPARATOR.split(raw)
     return [_ESCAPED_FROM.sub(rb"\1", part) for part in parts if part.strip()]
+
+
+def _say_utf8(mail: Mail) -> None:
+    """Let plain parts say what the mark of their file says, which was converted as a whole."""
+    for part in mail.walk():
+        encoding = str(part.get("Content-Transfer-Encoding", "8bit")).strip().lower()
+        if part.get_content_maintype() == "text" and encoding in ("7bit", "8bit", "binary"):
+            kind = part.get_content_type()
+            del part["Content-Type"]
+            part["Content-Type"] = f"{kind}; charset=utf-8"
 
 
 def _message(mail: Mail, place: str) -> Message:
@@ -100,9 +118,10 @@ def _body(part: Mail, place: str) -> str:
     members = [member for member in part.get_payload() if isinstance(member, Mail)]
     if kind == "multipart/alternative":
         members.sort(key=lambda member: member.get_content_type() != "text/plain")
-    texts = (_body(member, place) for member in members)
-    said = [text for text in texts if text.strip()]
-    return "\n".join(said[:1] if kind == "multipart/alternative" else said)
+    said = (text for member in members if (text := _body(member, place)).strip())
+    if kind == "multipart/alternative":  # those after it need not even be text
+        return next(said, "")
+    return "\n".join(said)
 
 
 def _decoded(part: Mail, place: str) -> str:

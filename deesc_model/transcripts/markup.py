@@ -34,6 +34,11 @@ class _Reader(HTMLParser):
         if not self._silent:
             self.parts.append(re.sub(r"\s+", " ", data))
 
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """Pass over ``<![…>`` as browsers do; `HTMLParser` raises where it knows no such word."""
+        end = self.rawdata.find(">", i)
+        return end + 1 if end >= 0 else -1
+
 
 def html_to_text(markup: str) -> str:
     """Return the text of an HTML fragment, one line a block; quotations are left out."""

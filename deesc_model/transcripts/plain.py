@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
-from deesc_model.transcripts.dialogue import names_that_speak, speaker_and_text
+from deesc_model.transcripts.dialogue import is_field, names_that_speak, speaker_and_text
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
 
@@ -15,10 +15,10 @@ _HEAD: Final = 20
 def fits(document: Document) -> bool:
     """Look for a speaker in the first line, or for one who names a role in the first few."""
     lines = [line for line in document.lines() if line.strip()][:_HEAD]
-    found = [speaker_and_text(line) for line in lines]
+    names = [found[0] if (found := speaker_and_text(line)) else None for line in lines]
     return not document.objects and any(
-        item is not None and (index == 0 or role_of_name(item[0]) is not None)
-        for index, item in enumerate(found)
+        name is not None and (index == 0 or (role_of_name(name) is not None and not is_field(name)))
+        for index, name in enumerate(names)
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Final
 
 from deesc_model.errors import InvalidInputError
@@ -44,7 +45,8 @@ def assign_speakers(
         transcripts: What a file holds.
         customers: Names of customers, in any case. In a transcript where one of them speaks,
             everybody else is an agent, whatever the file says.
-        called: What a conversation is called for which the file has no id.
+        called: What a conversation is called for which the file has no id; several are numbered,
+            for two of one name would be read as one.
         elsewhere: Whether some of the customers may speak in other files only.
 
     Raises:
@@ -55,12 +57,20 @@ def assign_speakers(
     names = (message.name for item in transcripts for message in item.messages)
     if not elsewhere and (silent := who_is_silent(customers, names)):
         raise InvalidInputError(f"no speaker is called {silent[0]!r}; {_speakers(transcripts)}")
-    if not any(item.messages for item in transcripts):
+    spoken = [item for item in transcripts if item.messages]
+    if not spoken:
         raise InvalidInputError("nobody says anything in it")
-    return [_conversation(item, wanted, called) for item in transcripts if item.messages]
+    nameless = sum(not item.conversation_id for item in spoken)
+    numbered = (f"{called}-{number}" for number in count(1))
+    return [
+        _conversation(
+            item, wanted, item.conversation_id or (next(numbered) if nameless > 1 else called)
+        )
+        for item in spoken
+    ]
 
 
-def _conversation(transcript: Transcript, wanted: set[str], called: str) -> Conversation:
+def _conversation(transcript: Transcript, wanted: set[str], name: str) -> Conversation:
     told = any(_folded(message.name) in wanted for message in transcript.messages)
     spoken = []
     for message in transcript.messages:
@@ -78,12 +88,7 @@ def _conversation(transcript: Transcript, wanted: set[str], called: str) -> Conv
                 _turn(role, message), message.name, message.vendor_sentiment, message.metadata
             )
         )
-    return Conversation(
-        transcript.conversation_id or called,
-        tuple(spoken),
-        transcript.left_out,
-        transcript.metadata,
-    )
+    return Conversation(name, tuple(spoken), transcript.left_out, transcript.metadata)
 
 
 def _turn(role: str, message: Message) -> Turn:

@@ -201,6 +201,33 @@ def test_files_patterns_and_folders_become_one_folder_of_parts(tiny_bundle, tmp_
     assert sizes == [2, 2, 2, 1]
 
 
+def test_a_pattern_may_fit_a_folder_without_files(tmp_path):
+    (tmp_path / "a1" / "_tmp").mkdir(parents=True)
+    path = write_jsonl(tmp_path / "a2.jsonl", talks(1))
+    assert [source.file for source in find_sources([tmp_path / "a*"])] == [path]
+    with pytest.raises(InvalidInputError, match="a1 holds no files"):
+        find_sources([tmp_path / "a1", path])
+
+
+def test_linked_folders_are_read_once(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    for name in ("in/day=2", "elsewhere/deeper", "in/z"):
+        Path(name).mkdir(parents=True)
+        write_jsonl(Path(name, "a.jsonl"), [{"text": "late", "from": name}])
+    Path("in/day=1").symlink_to(tmp_path / "elsewhere")
+    Path("in/day=3").symlink_to("day=2")  # is in it itself
+    Path("elsewhere/up").symlink_to(tmp_path / "in")  # a circle
+    result = deesc("score", "in", "--model", tiny_bundle, check=0)
+    rows = read_jsonl(result.stdout)
+    assert [(row["from"], row.get("day")) for row in rows] == [
+        *(("elsewhere/deeper", "1"), ("in/day=2", "2"), ("in/z", None))
+    ]
+    for option, out in (("-o", "elsewhere/out.jsonl"), ("--parts", "elsewhere/deeper/new")):
+        result = deesc("score", "in", option, out, "--model", tiny_bundle, check=1)
+        assert f"{out} and in/day=1 lie in one another" in result.stderr
+
+
 def test_several_files_may_become_one(tiny_bundle, tmp_path):
     for name in "ba":
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": "late", "file": name}])
@@ -468,6 +495,22 @@ def test_a_finished_archive_goes_on_with_what_came_after_it(tiny_bundle, tmp_pat
     assert len(list((out / "_skipped").iterdir())) == 1
 
 
+def test_an_input_that_changes_how_conversations_are_called_is_not_gone_on_with(
+    tiny_bundle, tmp_path
+):
+    folder, out = put(tmp_path / "in", GOOD), tmp_path / "out"
+    command = ("score", folder, "--parts", out, "--part-rows", 2, "--model", tiny_bundle)
+    deesc(*command, check=0)
+    before = contents(out)
+    put(folder / "later", {"b.txt": GOOD["b.txt"]})
+    said = deesc(*command, check=1).stderr
+    assert f"a conversation without an id in {folder / 'b.txt'} was called 'b', among" in said
+    assert f"it is '{folder / 'b'}'); name another folder" in said
+    assert contents(out) == before
+    (folder / "later" / "b.txt").rename(folder / "later" / "c.txt")
+    deesc(*command, check=0)
+
+
 def test_another_table_is_not_gone_on_with(tiny_bundle, tmp_path):
     pytest.importorskip("pyarrow")
     rows = [{"text": "late", "n": 1}, {"text": "fine", "n": 2}]
@@ -617,6 +660,7 @@ def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
         (("in/*.jsonl", "-o", "in/b.jsonl"), "in/b.jsonl fits in/*.jsonl, so the next run would"),
         (("i?", "-o", "in/b.jsonl"), "in/b.jsonl fits i?"),
         (("in/*.csv",), "no file fits in/*.csv"),
+        (("emp*",), "no file fits emp*"),
         (("empty",), "empty holds no files"),
         (("in", "nowhere.jsonl"), "No such file or directory: 'nowhere.jsonl'"),
         (("in", "-"), "cannot be read together with files"),

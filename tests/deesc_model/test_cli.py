@@ -17,6 +17,7 @@ from command import deesc, read_jsonl, write_jsonl
 from tiny_bundle import write_tiny_bundle
 
 from deesc_model import InvalidInputError, records
+from deesc_model.files import check_writable
 from deesc_model.policy import POLICY_FILE
 from deesc_model.records import PREDICTION_COLUMNS
 from deesc_model.risk import RISK_FILE
@@ -456,6 +457,32 @@ def test_devices_and_links_are_written_through(tiny_bundle, tmp_path):
     assert pipe.is_fifo()
 
 
+def test_pipes_without_a_name_of_their_own_are_written_to(tiny_bundle, tmp_path):
+    path, out = write_jsonl(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    score = f"{sys.executable} -m deesc_model.cli score {path} --format jsonl --model {tiny_bundle}"
+    for way in ("-o /dev/stdout | cat", f"-o >(cat > {out}; echo done)"):  # echo ends the wait
+        command = ["bash", "-c", f"set -o pipefail; {score} {way}"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        rows = out.read_text() if "done" in result.stdout else result.stdout
+        assert len(read_jsonl(rows)) == len(ROWS)
+
+
+def test_a_file_that_is_replaced_leaves_its_mode(tiny_bundle, tmp_path):
+    path, out = write_jsonl(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    out.touch(mode=0o600)
+    deesc("score", path, "-o", out, "--model", tiny_bundle, check=0)
+    assert len(read_jsonl(out.read_text())) == len(ROWS)
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_longest_names_can_be_written(tiny_bundle, tmp_path):
+    path, out = write_jsonl(tmp_path / "in.jsonl", ROWS), tmp_path / f"{'é' * 124}o.jsonl"
+    assert len(os.fsencode(out.name)) == 255
+    deesc("score", path, "-o", out, "--model", tiny_bundle, check=0)
+    assert len(read_jsonl(out.read_text())) == len(ROWS)
+
+
 def test_runs_into_one_file_do_not_mix(tiny_bundle, tmp_path):
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "deesc_model.cli", "score", "-", "-o", out, "--model"]
@@ -479,6 +506,15 @@ def test_an_output_that_cannot_be_is_said_before_the_work(tiny_bundle, tmp_path,
     options = ("-o", tmp_path / out, "--format", "jsonl", "--model", tiny_bundle)
     assert said in deesc("score", path, *options, check=1).stderr
     assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "in.jsonl"]
+
+
+def test_a_file_in_a_folder_that_is_read_only_is_refused_before_the_work(tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    out.touch()
+    check_writable(out)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may all
+    with pytest.raises(InvalidInputError, match="is missing or read-only"):
+        check_writable(out)
 
 
 def test_every_byte_of_a_csv_field_is_kept(tiny_bundle, tmp_path):

@@ -1,8 +1,11 @@
 """Parquet in and out: what the columns were they are still."""
 
+import csv
 import datetime
 import decimal
+import io
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -243,6 +246,42 @@ def test_files_of_one_folder_share_their_columns(tiny_bundle, tmp_path):
     assert "the column 'n' is int64 in" in result.stderr
     assert f"but string in {tmp_path / 'other.parquet'}" in result.stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("target", ["jsonl", "csv", "parquet"])
+def test_folders_whose_names_are_not_utf8_name_fields(tiny_bundle, tmp_path, target):
+    folder = tmp_path / os.fsdecode(b"ville=Orl\xe9ans/pa\xffs=1")
+    try:
+        folder.mkdir(parents=True)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    pq.write_table(pa.table({"text": ["late"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").rename(folder / "a.parquet")
+    out = tmp_path / f"out.{target}"
+    score(tmp_path / "ville*", "-o", out, "--model", tiny_bundle)
+    if target == "parquet":
+        (row,) = pq.read_table(out).to_pylist()
+    elif target == "csv":
+        (row,) = csv.DictReader(io.StringIO(out.read_text("utf-8")))
+    else:
+        (row,) = read_jsonl(out.read_text("utf-8"))
+    assert (row["ville"], row["pa\\udcffs"]) == ("Orl\\udce9ans", "1")
+
+
+def test_times_of_a_zone_that_nobody_knows_are_of_utc(tiny_bundle, tmp_path):
+    path = tmp_path / "in.parquet"
+    times = pa.array([NOON, None], pa.timestamp("us", "Mars/Olympus"))
+    columns = {
+        "text": ["late", "fine"],
+        "at": times,
+        "all": pa.array([[NOON], []], pa.list_(times.type)),
+    }
+    pq.write_table(pa.table(columns), path)
+    first, second = read_jsonl(score(path, "--model", tiny_bundle).stdout)
+    said = "2026-01-31 12:00:00.123456Z"
+    assert (first["at"], first["all"], second["at"]) == (said, [said], None)
+    score(path, "-o", tmp_path / "out.parquet", "--model", tiny_bundle)
+    assert pq.read_table(tmp_path / "out.parquet")["at"].equals(pq.read_table(path)["at"])
 
 
 def test_scoring_twice_replaces_what_the_first_run_added(tiny_bundle, tmp_path, table):

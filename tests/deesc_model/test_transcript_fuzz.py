@@ -40,9 +40,10 @@ CUSTOMERS = {"call.vtt": ("Robin",), "thread.mbox": ("robin@example.com",)}
 CUSTOMERS["message.eml"] = CUSTOMERS["thread.mbox"]
 SCRAPS = (
     *(b"\x00", b"\xff\xfe", b"\xe9", b"\xed\xa0\x80", b"\r", b"\n\n", b"\xe2\x80\xa8", b"\\ud800"),
-    *(b"-->", b"<v ", b"<v X>", b"</v>", b"<blockquote>", b"<!--", b"&#xD800;", b"&#0;", b"WEBVTT"),
-    *(b"Agent:", b"From ", b"On x wrote:", b"> ", b"-- \n", b"=?utf-8?b?!?=", b"99999:00:00.000"),
+    *(b"-->", b"<v ", b"<v X>", b"</v>", b"<blockquote>", b"<!--", b"<![", b"&#xD800;", b"&#0;"),
+    *(b"WEBVTT", b"Agent:", b"From ", b"On x wrote:", b"> ", b"-- \n", b"=?utf-8?b?!?="),
     *(
+        b"99999:00:00.000",
         b"charset=unicode_escape",
         b"charset=idna",
         b"base64",

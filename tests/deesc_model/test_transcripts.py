@@ -1,6 +1,7 @@
 """One conversation after the public schema of every format: each reads as the same turns."""
 
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_an_export_of_several_tickets_is_several_conversations():
     assert [turn.speaker for turn in second.turns] == ["customer", "agent"]
 
 
+def test_conversations_without_an_id_in_one_file_are_told_apart():
+    talk = {"entries": [{"text": "late", "role": "CUSTOMER"}]}
+    silent = {"entries": [{"text": " ", "role": "CUSTOMER"}]}
+    source = "\n".join(map(json.dumps, (talk, silent, {**talk, "name": "x/c7"}, talk)))
+    assert [item.conversation_id for item in parse(source)] == ["talk-1", "c7", "talk-2"]
+
+
 def test_a_call_carries_loudness_interruptions_and_speed():
     (conversation,) = read_transcript(FIXTURES / "contact_lens_voice.json")
     assert conversation.spoken[2].metadata == {
@@ -193,6 +201,24 @@ def test_where_roles_speak_other_colons_are_words():
     ]
 
 
+@pytest.mark.parametrize(
+    "field",
+    ["Customer ID: 7714", "Support ticket: 77", "Customer number: 12", "Agent name : Dana"],
+)
+def test_what_is_told_of_a_role_is_no_speaker(field):
+    dialogue = "Robin: It is late.\nDana: I am sorry."
+    (conversation,) = parse(f"{field}\nCustomer Name: Robin\nAgent ID: 9\n{dialogue}", "Robin")
+    assert conversation.turns == (
+        Turn("customer", "It is late."),
+        Turn("agent", "I am sorry."),
+    )
+    assert conversation.left_out == {"lines before the first speaker": 3}
+    (conversation,) = parse(f"Customer: It is late.\n{field}\nAgent: I am sorry.")
+    assert [turn.text for turn in conversation.turns] == [f"It is late.\n{field}", "I am sorry."]
+    with pytest.raises(InvalidInputError, match="it fits no format"):
+        parse(f"Invoice of March\n{field}")
+
+
 MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\n\n"
 
 
@@ -239,6 +265,23 @@ def test_a_mail_with_broken_bytes_names_message_and_charset():
         parse("", "a@x.example", raw=raw)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("charset", ["utf-8", "windows-1252"])
+def test_a_mail_in_a_file_with_a_byte_order_mark_is_read(encoding, charset):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    raw = f"{mark}{MAIL.format(charset)}café\n".encode(encoding)
+    (conversation,) = parse("", "a@x.example", raw=raw)
+    assert conversation.turns == (Turn("customer", "café"),)
+    assert conversation.metadata["subject"] == "s"
+    head = MAIL.format(charset).replace("\n\n", "\nContent-Transfer-Encoding: base64\n\n")
+    raw = f"{mark}{head}{b64encode('café'.encode(charset)).decode()}\n".encode(encoding)
+    assert parse("", "a@x.example", raw=raw)[0].turns == (Turn("customer", "café"),)
+    raw = f"{mark}{MAIL.format('é')}café\n".encode(encoding)
+    assert parse("", "a@x.example", raw=raw)[0].turns == (Turn("customer", "café"),)
+    box = f"{mark}From a@x.example Mon Mar  2 09:00:00 2026\n{MAIL.format(charset)}café\n"
+    assert parse("", "a@x.example", raw=box.encode(encoding))[0].turns[0].text == "café"
+
+
 def mail_of(*parts, kind="mixed"):
     """A mail of parts, each a content type and a body."""
     bodies = "".join(f"--b{kind}\nContent-Type: {content}\n\n{body}\n" for content, body in parts)
@@ -252,6 +295,16 @@ def mail_of(*parts, kind="mixed"):
         ([("text/plain", "before"), ("image/png", "x"), ("text/plain", "after")], "before\nafter"),
         ([mail_of(("text/plain", " "), ("text/html", "<p>late</p>"), kind="alternative")], "late"),
         ([mail_of(("text/html", "<p>a</p>"), ("text/plain", "b"), kind="alternative")], "b"),
+        (
+            [
+                mail_of(
+                    ("text/html; charset=klingon", "<p>a</p>"),
+                    ("text/plain", "b"),
+                    kind="alternative",
+                )
+            ],
+            "b",
+        ),
         ([("text/html", "<p>see below</p>"), ("message/rfc822", "\nold")], "see below"),
         ([("text/plain\nContent-Disposition: attachment", "log"), ("text/plain", "hi")], "hi"),
     ],
@@ -290,6 +343,7 @@ def test_a_paragraph_in_a_box_that_begins_with_from_is_no_new_mail():
         ("<html><head><title>t</title><body>late</body>", "late"),
         ("<table><tr><td>Order</td><td>7714</td></tr></table>", "Order\n7714"),
         ("<p>new</p><blockquote><p>old</p></blockquote>", "new"),
+        ("<p>hi</p><![foo[x]]><p>late</p><![if !mso]>again<![endif]>", "hi\nlate\nagain"),
     ],
 )
 def test_html_is_read_as_a_reader_sees_it(markup, text):
@@ -301,6 +355,24 @@ def test_words_below_the_name_of_their_speaker_are_that_speakers():
         "WEBVTT\n\n00:01.000 --> 00:02.000\nAgent: hi\n\n00:03.000 --> 00:04.000\nCustomer:\nlate\n"
     )
     assert parse(source)[0].turns == (Turn("agent", "hi"), Turn("customer", "late"))
+
+
+def test_captions_may_have_one_digit_of_hours():
+    times = "0:00:01,000 --> 0:00:02,500"
+    (conversation,) = parse(f"1\n{times}\nCustomer: late\n")
+    assert conversation.turns == (Turn("customer", "late"),)
+    assert conversation.spoken[0].metadata == {"begin_ms": 1000, "end_ms": 2500}
+
+
+def test_words_after_an_empty_line_of_a_cue_are_kept_in_subrip():
+    cue = "00:00:01,000 --> 00:00:02,000\nCustomer: late\n\n\nagain\n\n7\n\n"
+    source = f"1\n{cue}2\n{cue.replace('Customer', 'Agent')}"
+    assert parse(source)[0].turns == (
+        Turn("customer", "late again 7"),
+        Turn("agent", "late again 7"),
+    )
+    note = "WEBVTT\n\n00:01.000 --> 00:02.000\n<v Customer>late\n\nNOTE again\n"
+    assert parse(note)[0].turns == (Turn("customer", "late"),)
 
 
 def test_phrases_without_index_or_time_stay_in_order_and_without_sentiment():

@@ -178,6 +178,38 @@ def test_a_visit(address, browser, notes, tmp_path):  # noqa: PLR0915
     assert [line for line in noted if not allowed.search(line)] == []
 
 
+def test_labels_that_are_still_shown_are_not_taken_for_the_next_turn(address, browser):
+    expect = sync_api.expect
+    expect.set_options(timeout=60_000)
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    talk = "Customer: fine\nCustomer: the\nCustomer: furious"
+    page.get_by_role("textbox", name="Transcript Lines").fill(talk)
+    page.get_by_role("button", name="Read the pasted text").click()
+    expect(page.get_by_role("radio", name="3 angry")).to_be_checked()
+    held = []
+
+    def hold(route):  # the page is told nothing yet of what it asks for
+        held.append(route)
+
+    page.route("**/queue/data*", hold)
+    page.get_by_label("Turn", exact=True).click()
+    with page.expect_response("**/queue/join*"):
+        page.get_by_role("option", name="1 customer").click()
+    with page.expect_response("**/queue/join*"):
+        page.get_by_role("button", name="These labels are right").click()
+    assert held
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/data*")
+    expect(page.get_by_role("alert")).to_contain_text("so nothing was taken over")
+    expect(page.get_by_role("radio", name="0 calm")).to_be_checked()
+    page.get_by_role("button", name="These labels are right").click()
+    expect(page.get_by_text("turn 1 is checked")).to_be_visible()
+    page.close()
+
+
 def test_other_names_for_this_machine_are_refused(address):
     request = urllib.request.Request(address, headers={"Host": "evil.example"})  # noqa: S310
     with pytest.raises(urllib.error.HTTPError) as caught:
@@ -191,3 +223,19 @@ def test_a_bundle_that_cannot_be_used_ends_the_start(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--port=99999", "--port must be from 0 to 65535"),
+        ("--port=-1", "--port must be from 0 to 65535"),
+        ("--threads=0", "--threads must be 1 or more"),
+    ],
+)
+def test_a_number_that_cannot_be_is_wrong_usage(option, said):
+    command = [sys.executable, "-m", "explorer", option]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

@@ -172,7 +172,7 @@ def test_checked_labels_outlast_the_next_transcript(acts):
     desk, _ = acts.read(Desk(model="tiny"), "one.txt", b"Customer: late\nAgent: fine", "", "")
     desk, _ = acts.read(desk, "two.txt", b"Customer: idiot\nAgent: fine", "", "")
     assert desk.names == ["1: two"]
-    desk, _ = acts.check(desk, 4, ["agent_conduct"], ["personal_abuse"])
+    desk, _ = acts.check(desk, 4, ["agent_conduct"], ["personal_abuse"], desk.mark)
     desk, note = acts.read(desk, "three.txt", b"Customer: fine\nAgent: fine", "", "")
     assert (desk.names, desk.chosen) == (["1: two", "2: three"], 1)
     assert note == "three.txt: 1 conversation read, 1 conversation with checked labels kept"
@@ -221,13 +221,28 @@ def test_a_wrong_policy_is_refused_by_name(acts):
 
 def test_labels_are_taken_in_the_order_of_the_vocabulary(acts):
     desk, _ = acts.say(Desk(model="tiny"), "customer", "late")
-    desk, _ = acts.check(desk, 4, ["other", "billing"], ["harm_threat", "churn_threat"])
+    desk, _ = acts.check(desk, 4, ["other", "billing"], ["harm_threat", "churn_threat"], desk.mark)
     assert desk.session.checked[0].triggers == ("billing", "other")
     assert desk.session.checked[0].signals == ("churn_threat", "harm_threat")
     with pytest.raises(InvalidInputError, match="turn 1: personal_abuse and harm_threat come"):
-        acts.check(desk, 3, [], ["harm_threat"])
+        acts.check(desk, 3, [], ["harm_threat"], desk.mark)
     with pytest.raises(InvalidInputError, match="no turn yet"):
-        acts.check(Desk(model="tiny"), 1, [], [])
+        acts.check(Desk(model="tiny"), 1, [], [], Desk(model="tiny").mark)
+
+
+def test_labels_of_what_the_page_showed_before_are_not_taken(acts):
+    first, _ = acts.read(Desk(model="tiny"), "one.txt", b"Customer: late\nCustomer: fine", "", "")
+    for other in (
+        acts.look(first, 1)[0],
+        acts.read(first, "two.txt", b"Customer: late", "", "")[0],
+        acts.say(acts.clear(first)[0], "customer", "late")[0],
+    ):
+        with pytest.raises(InvalidInputError, match="nothing was taken over"):
+            acts.check(other, 1, [], [], first.mark)
+        with pytest.raises(InvalidInputError, match="nothing was taken over"):
+            acts.check_rest(other, first.mark)
+    there, _ = acts.check(first, 1, [], [], acts.look(first, 0)[0].mark)
+    assert list(acts.check_rest(there, there.mark)[0].session.checked) == [0, 1]
 
 
 @pytest.mark.parametrize(
