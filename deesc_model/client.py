@@ -377,7 +377,7 @@ def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
     if token is None:
         return ()
     bare = token.strip()  # a file of one ends with a line break
-    if not bare.isascii() or not bare.isprintable() or not bare:
+    if not (bare.isascii() and bare.isprintable()):
         raise InvalidInputError("token must be printable ASCII")
     return (("authorization", f"Bearer {bare}"),)
 

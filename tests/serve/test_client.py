@@ -294,7 +294,7 @@ def test_a_callers_own_cancellation_stays_one(serve_with):
     asyncio.run(cancelled())
 
 
-@pytest.mark.parametrize("token", ["", " ", "two\nlines", "ü"])
+@pytest.mark.parametrize("token", ["two\nlines", "ü"])
 def test_a_token_that_no_header_can_hold_is_refused(token):
     with pytest.raises(InvalidInputError, match="token must be printable ASCII"):
         EscalationClient("127.0.0.1:1", token=token)
