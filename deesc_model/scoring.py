@@ -1,4 +1,7 @@
-"""From logits to calibrated scores to labels, in numpy; training evaluates with it too."""
+"""From logits to calibrated scores to labels, in arrays: what evaluation works with.
+
+`deesc_model.postprocessing` makes predictions by the same rule.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
