@@ -38,7 +38,7 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         The exit code: 0 if told to stop.
 
     Raises:
-        ConfigError: The port is taken.
+        ConfigError: The port is taken, or the machine can start no process.
     """
     workers: list[subprocess.Popen[bytes]] = []
     told: list[int] = []
@@ -54,7 +54,10 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
             stdin.register(sys.stdin, selectors.EVENT_READ)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, tell)
-        workers += [_begin(settings, arguments, port, n) for n in range(settings.workers)]
+        try:
+            workers += [_begin(settings, arguments, port, n) for n in range(settings.workers)]
+        except OSError as error:
+            raise ConfigError(f"--workers {settings.workers}: cannot start them: {error}") from None
         first = list(workers)
         while not told and not stdin.select(0.1):
             for index, worker in enumerate(workers):

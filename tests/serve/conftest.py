@@ -130,10 +130,11 @@ class Process:
         self.port, self.metrics_port = serving["port"], serving["metrics_port"]
 
     def _read(self) -> None:
-        """Read all the time: a server stops at a pipe that is full."""
+        """Read all the time, and all of it: a server stops at a pipe that is full."""
         assert self.process.stderr is not None
-        for text in self.process.stderr:
-            self._coming.put(text)
+        with self.process.stderr as log:
+            for text in log:
+                self._coming.put(text)
         self._coming.put("")
 
     def wait_for(self, event: str) -> dict[str, Any]:
@@ -152,6 +153,12 @@ class Process:
             self.lines.append(json.loads(text))
         return code
 
+    def end(self) -> None:
+        """End it, whatever it does; its log is closed by the thread that reads it."""
+        self.process.kill()
+        self.process.wait(timeout=60)
+        self._reader.join(timeout=60)
+
 
 @pytest.fixture
 def spawn(tiny_bundle: Path) -> Iterator[Callable[..., Process]]:
@@ -160,8 +167,7 @@ def spawn(tiny_bundle: Path) -> Iterator[Callable[..., Process]]:
 
         def spawn(*arguments: object) -> Process:
             process = Process("--model", tiny_bundle, "--threads", 1, *arguments)
-            stack.enter_context(process.process)  # waits, and closes its pipe
-            stack.callback(process.process.kill)
+            stack.callback(process.end)
             return process
 
         yield spawn

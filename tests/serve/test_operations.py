@@ -468,6 +468,17 @@ def test_what_it_cannot_start_with_is_one_line(workers, tmp_path):
     assert lines == {f"error: no bundle at {tmp_path / 'nothing'}: the folder does not exist"}
 
 
+def test_workers_that_cannot_be_started_are_one_line(tiny_bundle):
+    begin = "import sys; from serve.server import main; sys.executable = '/nowhere/python'; main()"
+    command = [sys.executable, "-c", begin, "--model", tiny_bundle, "--port", "0"]
+    command += ["--workers", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: --workers 2: cannot start them")
+    assert "/nowhere/python" in line
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_it_stops_with_standard_input(workers, tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
