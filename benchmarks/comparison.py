@@ -3,9 +3,10 @@
 import json
 import logging
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,26 @@ class Race:
             for name in names:
                 if (worker := self._start(name)) is not None:
                     workers[name] = stack.enter_context(worker)
-                    self._warm(worker)
                     self.turns[name] = Turns()
+                    self._try(name, partial(self._warm, worker))
             self._rounds(workers)
-            for name, worker in workers.items():
-                self.turns[name].peak_mb = worker.ask("memory")
+            for name in list(self.turns):
+                self._try(name, partial(self._memory, name, workers[name]))
         self._cold_starts()
+
+    def _try(self, name: str, step: Callable[[], object]) -> None:
+        """Take a step; who fails at it is a result, and not the end of the others."""
+        try:
+            step()
+        except (RuntimeError, OSError) as error:
+            self._skip(name, error)
+
+    def _skip(self, name: str, error: Exception) -> None:
+        self.skipped[name] = f"failed: {str(error).strip().splitlines()[-1]:.200}"
+        self.turns.pop(name, None)
+
+    def _memory(self, name: str, worker: Worker) -> None:
+        self.turns[name].peak_mb = worker.ask("memory")
 
     def _start(self, name: str) -> Worker | None:
         if missing := CONTENDERS[name].missing():
@@ -126,8 +141,8 @@ class Race:
             worker = Worker(
                 "benchmarks.worker", folder, name, json.dumps(self._short), log=log_file
             )
-        except RuntimeError as error:  # one that fails is a result, not the end of the others
-            self.skipped[name] = f"failed: {str(error).strip().splitlines()[-1]:.200}"
+        except RuntimeError as error:
+            self._skip(name, error)
             return None
         if "unusable" in worker.hello:
             self.skipped[name] = worker.hello["unusable"]
@@ -142,17 +157,19 @@ class Race:
         worker.ask("together", "mix", 0, 40)
 
     def _rounds(self, workers: Mapping[str, Worker]) -> None:
-        plan, left = self._plan, list(workers)
+        plan, left = self._plan, list(self.turns)
         for number in range(plan.rounds):
             log.info("round %d of %d: %s", number + 1, plan.rounds, ", ".join(left))
-            shift = number % len(left)
+            shift = number % max(1, len(left))
             for name in left[shift:] + left[:shift]:
-                self._turn(self.turns[name], workers[name], number)
-            left = [name for name in left if self._seconds(name) <= plan.patience_s]
+                self._try(name, partial(self._turn, self.turns[name], workers[name], number))
+            left = [name for name in left if self._is_patient(name)]
         for name in left:
             log.info("quality of %s", name)
-            levels = workers[name].ask("levels", "mix")
-            self.turns[name].quality = level_quality(self._rows, levels)
+            self._try(name, partial(self._quality, name, workers[name]))
+
+    def _quality(self, name: str, worker: Worker) -> None:
+        self.turns[name].quality = level_quality(self._rows, worker.ask("levels", "mix"))
 
     def _turn(self, turns: Turns, worker: Worker, number: int) -> None:
         plan, limit = self._plan, self._plan.patience_s
@@ -162,16 +179,18 @@ class Race:
         seconds = worker.ask("together", "mix", number * plan.batch, plan.batch)
         turns.per_s.append(plan.batch / seconds)
 
-    def _seconds(self, name: str) -> float:
-        """Return how long a contender's last turn was."""
+    def _is_patient(self, name: str) -> bool:
+        """Return whether a contender is there for another turn: its last was short enough."""
+        if name not in self.turns:
+            return False
         turns = self.turns[name]
         single = (sum(turns.one_ms[-1]) + sum(turns.short_ms[-1])) / 1000
-        return single + self._plan.batch / turns.per_s[-1]
+        return single + self._plan.batch / turns.per_s[-1] <= self._plan.patience_s
 
     def _cold_starts(self) -> None:
         for number in range(self._plan.cold_starts):
             log.info("cold start %d of %d", number + 1, self._plan.cold_starts)
-            for name, turns in self.turns.items():
+            for name, turns in list(self.turns.items()):
                 if turns.cold_s and turns.cold_s[-1] > self._plan.patience_s:
                     continue
                 worker = self._start(name)
@@ -181,6 +200,8 @@ class Race:
 
     def figures(self) -> dict[str, Any]:
         """Return medians over turns, and medians of ratios to ours in the same turn."""
+        if OURS not in self.turns:
+            raise RuntimeError(f"{OURS}, which the ratios are to, {self.skipped[OURS]}")
         ours = self.turns[OURS].measures()
         found: dict[str, Any] = {}
         for name, entry in CONTENDERS.items():

@@ -180,15 +180,19 @@ class Plain:
         levels = np.empty(len(inputs), dtype=np.int64)
         order = by_length([each if isinstance(each, str) else "".join(each) for each in inputs])
         for chosen in batches(order):
-            found = self._tokenizer.encode_batch([inputs[index] for index in chosen])
-            ids, attention = (
-                np.array([getattr(each, name) for each in found], dtype=np.int64)
-                for name in ("ids", "attention_mask")
-            )
-            arrays = (ids, attention, self._separator.utterance_mask(ids, attention))
-            logits = self._run(dict(zip(self._inputs, arrays, strict=True)))
-            levels[chosen] = logits.argmax(axis=1)
+            levels[chosen] = self.one_pass([inputs[index] for index in chosen])
         return levels.tolist()
+
+    def one_pass(self, inputs: Sequence[Any]) -> np.ndarray:
+        """Return the levels of what goes through the network at once, int64 (batch,)."""
+        found = self._tokenizer.encode_batch(inputs)
+        ids, attention = (
+            np.array([getattr(each, name) for each in found], dtype=np.int64)
+            for name in ("ids", "attention_mask")
+        )
+        arrays = (ids, attention, self._separator.utterance_mask(ids, attention))
+        logits = self._run(dict(zip(self._inputs, arrays, strict=True)))
+        return logits.argmax(axis=1)
 
 
 def by_length(texts: Sequence[str]) -> list[int]:
@@ -218,8 +222,8 @@ def openvino(settings: Settings, network: str, precision: str) -> Contender:
     Args:
         settings: Where the network is.
         network: The bundle that it is of.
-        precision: ``"bf16"``; or ``"int8"``: matrices in int8, and products too where OpenVINO
-            has them for this CPU.
+        precision: ``"bf16"``; or ``"int8"``: matrices in int8, and products too, as OpenVINO
+            rounds the activations of a network in fp32 alone (in bf16 it multiplies them out).
 
     Raises:
         Unusable: OpenVINO has no arithmetic in bf16 for this CPU.
@@ -234,6 +238,7 @@ def openvino(settings: Settings, network: str, precision: str) -> Contender:
         options["INFERENCE_PRECISION_HINT"] = "bf16"
         path = settings.folder / network / "fp32.onnx"
     else:
+        options["INFERENCE_PRECISION_HINT"] = "f32"
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 2**32  # one scale for a token's vector
         path = settings.folder / network / "int8.onnx"
     compiled = core.compile_model(path, "CPU", options)

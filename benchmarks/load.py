@@ -23,7 +23,8 @@ from deesc_model.records import Record, read_records
 CONNECTIONS: Final = 8
 """Connections that an open loop spreads its calls over, as several clients would."""
 
-NO_RETRIES: Final = (("grpc.enable_retries", 0),)
+OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
+"""Every answer counts, and each channel has a connection of its own, as a client has."""
 
 
 @dataclass
@@ -89,7 +90,7 @@ async def closed_loop(
     ends = time.perf_counter() + seconds
 
     async def client(source: Iterator[pb.PredictRequest]) -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", NO_RETRIES) as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", OPTIONS) as channel:
             stub = pb_grpc.EscalationServiceStub(channel)
             while time.perf_counter() < ends:
                 await _call(stub, next(source), tally, 30)
@@ -106,12 +107,7 @@ async def open_loop(
     """Ask `rate` times a second, whatever comes back; arrivals are Poisson."""
     tally, source = Tally(), itertools.cycle(requests)
     arrivals = random.Random(4)  # noqa: S311 - no secret
-    channels = [
-        grpc.aio.insecure_channel(
-            f"127.0.0.1:{port}", (*NO_RETRIES, ("grpc.use_local_subchannel_pool", 1))
-        )
-        for _ in range(CONNECTIONS)
-    ]
+    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", OPTIONS) for _ in range(CONNECTIONS)]
     stubs = itertools.cycle([pb_grpc.EscalationServiceStub(channel) for channel in channels])
     calls: set[asyncio.Task[None]] = set()
     started = due = time.perf_counter()

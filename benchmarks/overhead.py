@@ -2,23 +2,23 @@
 
     python -m benchmarks.overhead FOLDER BUNDLE
 
-The other side reads the same texts with the same session, so the difference is Python: checking
-texts, the rule for context and long texts, calibration, and building predictions.
+The other side reads the same texts with the same session, and lists of them in the same forward
+passes, so the difference is Python: checking texts, the rule for context and long texts, cutting a
+list into passes, calibration, and building predictions.
 """
 
+import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from benchmarks.contenders import BATCH, Deesc, Plain, Settings
 from benchmarks.worker import private_output, serve, text_of
-from deesc_model.network import OUTPUT_NAMES
-from deesc_model.scoring import combine_windows
+from deesc_model.network import OUTPUT_NAMES, _passes
 
 ONE_BAR_MS: Final = 0.15
 """Most that `predict` may add to a text."""
@@ -42,38 +42,53 @@ class Overhead:
         # All outputs, as ours takes them; Plain reads the first.
         self._plain = Plain(settings, bundle, lambda arrays: session.run(OUTPUT_NAMES, arrays)[0])
         self._inputs: tuple[list[Any], list[Any]] = ([], [])
+        self._passes: list[list[Any]] = []
 
     def keep(self, texts: Sequence[dict[str, Any]]) -> int:
-        """Prepare texts for both sides, and return how many."""
+        """Prepare texts for both sides, and return how many: those that fit into one window."""
         found = [text_of(each) for each in texts]
-        self._inputs = (self._ours.prepare(found), self._plain.prepare(found))
-        return len(found)
+        turns, windows = self._ours.prepare(found), []
+        for pair in turns:
+            windows.append(self._ours.classifier._encoder.encode(*pair))
+        whole = [index for index, each in enumerate(windows) if len(each) == 1]
+        plain = self._plain.prepare([found[index] for index in whole])
+        self._inputs = ([turns[index] for index in whole], plain)
+        lengths = [len(windows[index][0].ids) for index in whole]
+        order = sorted(range(len(whole)), key=lengths.__getitem__)
+        self._passes = [[plain[i] for i in each] for each in _passes(order, lengths, BATCH)]
+        return len(whole)
 
     def one_ms(self, calls: int) -> list[tuple[float, float]]:
         """Return milliseconds of single calls, ours and plain, which take turns at going first."""
+        pairs = itertools.islice(itertools.cycle(zip(*self._inputs, strict=True)), calls)
         return [
-            self._pair([index % len(self._inputs[0])], first=index % 2) for index in range(calls)
+            self._pair(partial(self._ours, [ours]), partial(self._plain, [plain]), first=number % 2)
+            for number, (ours, plain) in enumerate(pairs)
         ]
 
     def batch_ms(self, calls: int) -> list[tuple[float, float]]:
         """Return milliseconds of calls with all texts, ours and plain."""
-        everything = range(len(self._inputs[0]))
-        return [self._pair(everything, first=index % 2) for index in range(calls)]
+        ours = partial(self._ours, self._inputs[0])
+        return [self._pair(ours, self._plain_passes, first=number % 2) for number in range(calls)]
 
-    def _pair(self, indices: Sequence[int], first: int) -> tuple[float, float]:
-        sides: tuple[Callable[[Sequence[Any]], Any], ...] = (self._ours, self._plain)
-        spent = [0.0, 0.0]
+    def _plain_passes(self) -> None:
+        for each in self._passes:
+            self._plain.one_pass(each)
+
+    def _pair(
+        self, ours: Callable[[], object], plain: Callable[[], object], first: int
+    ) -> tuple[float, float]:
+        sides, spent = (ours, plain), [0.0, 0.0]
         for side in (first, 1 - first):
-            inputs = [self._inputs[side][index] for index in indices]
             before = time.perf_counter()
-            sides[side](inputs)
+            sides[side]()
             spent[side] = (time.perf_counter() - before) * 1000
         return spent[0], spent[1]
 
     def stages_us(self, calls: int) -> dict[str, float]:
         """Return median microseconds a text of each step of `predict`, without the network."""
         classifier = self._ours.classifier
-        encoder, calibration = classifier._encoder, classifier.bundle.config.calibration
+        encoder = classifier._encoder
         spent: dict[str, list[float]] = {}
 
         def timed(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -86,11 +101,7 @@ class Overhead:
             turn, context = self._inputs[0][index % len(self._inputs[0])]
             windows = timed("encode", encoder.encode, turn, context)
             timed("collate", encoder.collate, windows)
-            logits = classifier._network.logits(windows)
-            if len(windows) > 1:
-                owners = np.zeros(len(windows), dtype=np.int64)
-                logits = timed("windows", combine_windows, logits, owners, 1, calibration)
-            timed("predictions", classifier._postprocessor, logits)
+            timed("predictions", classifier._postprocessor, classifier._network.logits(windows))
         return {name: round(statistics.median(each), 1) for name, each in spent.items()}
 
 

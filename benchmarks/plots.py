@@ -108,7 +108,7 @@ def _scaling(scaling: Figures) -> Figure:
     figure, panels = plt.subplots(2, 2, figsize=(10.5, 7.6), layout="constrained")
     (batch, length), (threads, processes) = panels
     _line(batch, scaling["batch"], "batch_size", {"per_s": "batches of the mix"})
-    _labels(batch, "Batch size", "texts in a pass", "utterances a second")
+    _labels(batch, "Batch size", "most texts in a pass", "utterances a second")
     _line(length, scaling["length"], "words", {"ms": "one text"})
     _labels(length, "Length", "words in the text", "milliseconds")
     length.set_yscale("log")

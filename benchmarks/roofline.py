@@ -23,8 +23,9 @@ from deesc_model.encoding import EncodedInput
 from deesc_model.network import available_cpus
 from training.bundle_network import float_network, matrices
 
-SHAPES: Final = ((1, 36), (1, 128), (32, 36), (32, 128))
-"""Texts and tokens of each at which the network is measured; 36 tokens are some 27 words."""
+SHAPES: Final = ((1, 36), (1, 128), (14, 36), (4, 128))
+"""Texts and tokens of each at which the network is measured; 36 tokens are some 27 words. The last
+two are as much as it takes at once, see `deesc_model.network.PASS_TOKENS`."""
 
 QUERIES: Final = ("self.query.weight", "attn.q.weight")
 """How a BERT and an MPNet call the matrix that each layer's attention has one of."""

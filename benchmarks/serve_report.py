@@ -38,11 +38,11 @@ def _goals(figures: Figures) -> Iterator[Goal]:
     if batching := figures.get("batching"):
         yield Goal("throughput with batching, times without", batching["ratio"], 1.8)
     if overload := figures.get("overload"):
-        refused = overload["at_four_times"].get("RESOURCE_EXHAUSTED", {"p50_ms": 0, "p99_ms": 0})
-        name = "four times capacity: p99 of accepted calls, times that at capacity"
+        name = "four times capacity: p99 of accepted calls, times that at nine tenths of it"
         yield Goal(name, overload["p99_ratio"], 2, at_most=True)
-        yield Goal("its refusals, p50 ms", refused["p50_ms"], 10, at_most=True)
-        yield Goal("its refusals, p99 ms", refused["p99_ms"], 10, at_most=True)
+        if refused := overload["at_four_times"].get("RESOURCE_EXHAUSTED"):
+            yield Goal("its refusals, p50 ms", refused["p50_ms"], 10, at_most=True)
+            yield Goal("its refusals, p99 ms", refused["p99_ms"], 10, at_most=True)
         before, after = overload["memory_mb"]
         yield Goal("its memory, growth in %", 100 * (after / before - 1), 2, at_most=True)
     if soak := figures.get("soak"):
@@ -75,6 +75,6 @@ def _bounds(figures: Figures) -> Iterator[str]:
     if overload := figures.get("overload"):
         yield (
             f"Overload: {4 * overload['capacity_per_s']:.0f} calls a second were offered,"
-            f" {overload['at_four_times']['per_s']:.0f} answered, against"
-            f" {overload['at_capacity']['per_s']:.0f} at capacity."
+            f" {overload['at_four_times']['per_s']:.0f} answered; capacity is"
+            f" {overload['capacity_per_s']:.0f}, as closed loops find it."
         )

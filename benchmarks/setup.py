@@ -15,7 +15,7 @@ from deesc_model.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
 from deesc_model.encoding import INPUT_NAMES
 from deesc_model.errors import DeescError
 from deesc_model.network import OUTPUT_NAMES
-from training.baseline import TfidfBaseline
+from training.baseline import LinearBaseline, TfidfFeatures
 from training.bundle_network import float_network
 from training.corpus import Utterance
 from training.evaluate import gold_labels
@@ -83,10 +83,11 @@ def _write_forms(
 
 def _fit(folder: Path, bundle: Bundle, train: Sequence[Utterance], names: Collection[str]) -> None:
     turns = bundle.config.encoder.context_turns
-    models = {
-        "tfidf": TfidfBaseline(turns),
+    vectorizers = {
+        "tfidf": TfidfFeatures(turns),
         "static": StaticVectors(folder / "fp32.onnx", bundle.path / TOKENIZER_FILE, turns),
     }
     for name in names:
         log.info("fitting %s on %s turns", name, f"{len(train):,}")
-        joblib.dump(models[name].fit(train, gold_labels(train)), folder / f"{name}.joblib")
+        model = LinearBaseline(vectorizers[name]).fit(train, gold_labels(train))
+        joblib.dump(model, folder / f"{name}.joblib")

@@ -1,4 +1,4 @@
-"""Static word vectors and logistic regression: what a model2vec-like classifier is.
+"""Static word vectors for logistic regression: what a model2vec-like classifier reads.
 
 The vectors are the bundle's own input table, weighted by rarity and averaged; there is no
 distillation. It shows what is left without any layer of the transformer.
@@ -13,7 +13,6 @@ from onnx import numpy_helper
 from tokenizers import Tokenizer
 
 from deesc_model.rendering import render_context
-from training.baseline import TfidfBaseline
 from training.corpus import Utterance
 
 RARITY = 1e-3
@@ -23,8 +22,8 @@ Tough-to-Beat Baseline for Sentence Embeddings, 2017."""
 TABLE = "model.encoder.embeddings.word_embeddings.weight"
 
 
-class StaticVectors(TfidfBaseline):
-    """The baseline's regressions on averaged vectors of words instead of counts of n-grams.
+class StaticVectors:
+    """Averaged vectors of words, of utterance and context, and the speaker.
 
     Args:
         network: ONNX file in fp32.
@@ -33,19 +32,23 @@ class StaticVectors(TfidfBaseline):
     """
 
     def __init__(self, network: Path, tokenizer: Path, context_turns: int) -> None:
-        super().__init__(context_turns)
         self._turns = context_turns
         graph = onnx.load(network).graph
         table = next(each for each in graph.initializer if each.name == TABLE)
         self._vectors = numpy_helper.to_array(table).copy()
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
 
-    def _features(self, rows: Sequence[Utterance], *, fit: bool) -> np.ndarray:
+    def fit_transform(self, rows: Sequence[Utterance]) -> np.ndarray:
+        """Learn how rare each token is, and return the features of the same rows."""
+        texts = self._tokens([row.text for row in rows])
+        counts = np.bincount(np.concatenate(texts), minlength=len(self._vectors))
+        self._vectors *= (RARITY / (RARITY + counts / counts.sum()))[:, None]
+        return self.transform(rows)
+
+    def transform(self, rows: Sequence[Utterance]) -> np.ndarray:
+        """Return the features of rows, float32 (rows, 2 × width of a vector + 1)."""
         texts = self._tokens([row.text for row in rows])
         contexts = self._tokens([render_context(row.context, self._turns) for row in rows])
-        if fit:
-            counts = np.bincount(np.concatenate(texts), minlength=len(self._vectors))
-            self._vectors *= (RARITY / (RARITY + counts / counts.sum()))[:, None]
         speakers = np.array([[float(row.speaker == "customer")] for row in rows])
         return np.hstack([self._means(texts), self._means(contexts), speakers])
 

@@ -107,7 +107,7 @@ def main() -> None:
         answer({"unusable": str(error)})
         return
     contender(contender.prepare([text_of(json.loads(text))]))
-    answer({"peak_mb": peak_mb()})
+    answer({})
     serve(Work(contender), answer)
 
 

@@ -1,7 +1,7 @@
 """The baseline that a transformer has to beat: TF-IDF and logistic regression."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Protocol, Self
 
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -9,11 +9,21 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from deesc_model.rendering import render_context
 from deesc_model.scoring import Logits
 from training.corpus import Utterance
-from training.linear_heads import LinearHeads
+from training.linear_heads import Features, LinearHeads
 from training.metrics import Gold
 
 STRENGTH = 4.0
 """Inverse of the L2 penalty."""
+
+
+class Vectorizer(Protocol):
+    """Turns rows into what logistic regression reads, a line each."""
+
+    def fit_transform(self, rows: Sequence[Utterance]) -> Features:
+        """Learn from rows, and return their features."""
+
+    def transform(self, rows: Sequence[Utterance]) -> Features:
+        """Return the features of rows."""
 
 
 class TfidfFeatures:
@@ -52,20 +62,24 @@ class TfidfFeatures:
         return hstack([*parts, speakers], format="csr")
 
 
-class TfidfBaseline:
-    """Reads what the transformer reads, and is given the same calibration and thresholds."""
+class LinearBaseline:
+    """Reads what the transformer reads, and is given the same calibration and thresholds.
+
+    Args:
+        vectorizer: Says what of the rows is read; fitted with the regressions.
+    """
 
     level_head = LinearHeads.level_head
 
-    def __init__(self, context_turns: int) -> None:
-        self._features = TfidfFeatures(context_turns)
+    def __init__(self, vectorizer: Vectorizer) -> None:
+        self._vectorizer = vectorizer
         self._heads = LinearHeads(STRENGTH, balanced=True)
 
     def fit(self, rows: Sequence[Utterance], gold: Gold) -> Self:
         """Learn from rows and their true labels."""
-        self._heads.fit(self._features.fit_transform(rows), gold)
+        self._heads.fit(self._vectorizer.fit_transform(rows), gold)
         return self
 
     def logits(self, rows: Sequence[Utterance]) -> Logits:
         """Return log-probabilities of the levels and log-odds of the other labels."""
-        return self._heads.logits(self._features.transform(rows))
+        return self._heads.logits(self._vectorizer.transform(rows))

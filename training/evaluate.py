@@ -29,7 +29,7 @@ from deesc_model.scoring import (
     calibrated_scores,
     predicted_levels,
 )
-from training.baseline import TfidfBaseline
+from training.baseline import LinearBaseline, TfidfFeatures
 from training.calibration import fit_calibration
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import CORPUS, SPLITS, Utterance, fingerprint
@@ -246,7 +246,7 @@ def slice_masks(views: Sequence[Utterance]) -> dict[str, BoolArray]:
 def fit_baseline(splits: Mapping[str, Sequence[Utterance]], config: Config) -> Answer:
     """Train the baseline on the training split and calibrate it on validation, as the model is."""
     train, validation = splits["train"], both_views(splits["validation"])
-    baseline = TfidfBaseline(config.context_turns).fit(train, gold_labels(train))
+    baseline = LinearBaseline(TfidfFeatures(config.context_turns)).fit(train, gold_labels(train))
     logits, gold = baseline.logits(validation), gold_labels(validation)
     calibration = fit_calibration(
         logits, gold, baseline.level_head, config.error_rate, public_rows(validation)
