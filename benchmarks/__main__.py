@@ -1,7 +1,8 @@
 """Compare the shipped model with what one would use instead, on this machine.
 
     python -m benchmarks                      # everything, into benchmarks/
-    python -m benchmarks --quick --out DIR    # the same in seconds; figures mean little
+    python -m benchmarks --out DIR            # the same, into another folder
+    python -m benchmarks --quick              # in seconds, printed only; figures mean little
     python -m benchmarks --only deesc,tfidf --parts comparison
 
 Linux only: memory is read from /proc. Leave the machine alone meanwhile.
@@ -46,11 +47,14 @@ QUICK_SCALING: Final = scaling.ScalingPlan(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write figures, plots and the section of the README."""
+    """Measure and print; if there is a folder, write figures, plots and its README's section."""
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(options, Path(folder))
+    if options.out is None:
+        print(section_of(figures))
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(figures, indent=1) + "\n"
     (options.out / "figures.json").write_text(text, encoding="utf-8")
@@ -135,8 +139,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", type=_names(CONTENDERS), default=[*CONTENDERS])
     parser.add_argument("--parts", type=_names(PARTS), default=[*PARTS])
     parser.add_argument("--quick", action="store_true", help="seconds; figures mean little")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for figures.json, plots and its README's section; without any option it is"
+        " benchmarks/, else they are only printed",
+    )
     options = parser.parse_args(arguments)
+    if options == parser.parse_args([]):  # a part would replace the figures of the whole
+        options.out = Path(__file__).parent
     if OURS not in options.only:
         options.only.insert(0, OURS)  # the ratios are to it
     return options

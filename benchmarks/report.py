@@ -10,7 +10,7 @@ from benchmarks.section import goal_rows, machine_line
 Figures = Mapping[str, Any]
 
 
-def section_of(figures: Figures, plots: Sequence[Path]) -> str:
+def section_of(figures: Figures, plots: Sequence[Path] = ()) -> str:
     """Return the section: machine, tables, plots.
 
     Args:

@@ -10,13 +10,16 @@ import onnxruntime as ort
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.comparison import level_quality
+from benchmarks.comparison import Plan, Race, Turns, level_quality
+from benchmarks.contenders import Text
 from benchmarks.footprint import closure
 from benchmarks.goals import goals
 from benchmarks.machine import machine
+from benchmarks.processes import ROOT
 from benchmarks.roofline import Work
 from benchmarks.section import marks, write_section
 from benchmarks.serve_report import section_of as server_section
+from benchmarks.static import StaticVectors
 from benchmarks.texts import SHORT, short_turn, texts_of
 from benchmarks.torch_model import write_checkpoint
 from deesc_model import Turn
@@ -157,6 +160,46 @@ def test_a_quick_run_measures_what_is_asked_for_and_says_what_is_missing(tmp_pat
 def test_a_network_that_the_others_cannot_run_is_refused(tiny_bundle, tmp_path):
     with pytest.raises(SystemExit, match=f"{tiny_bundle}: only a BERT or an MPNet"):
         main(["--quick", "--medium", str(tiny_bundle), "--out", str(tmp_path)])
+
+
+def test_a_part_is_printed_and_replaces_no_figures_of_the_whole(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = (ROOT / "benchmarks" / "figures.json").stat()
+    main(["--quick", "--parts", "roofline"])
+    assert "| 1 × 36 |" in capsys.readouterr().out
+    assert (ROOT / "benchmarks" / "figures.json").stat() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_static_vectors_read_words_apart_and_know_how_rare_they_are(bundle, exact):
+    said = ("parcel", "parcel", "parcel", "money")
+    rows = [replace(short_turn(), text=text, context=()) for text in said]
+    read = StaticVectors(exact, bundle.tokenizer_path, context_turns=2)
+    features = read.fit_transform(rows)
+    width = (features.shape[1] - 1) // 2
+    assert not features[:, width:-1].any()  # no context
+    assert (features[:, -1] == 1).all()  # customers
+    np.testing.assert_allclose(np.linalg.norm(features[:, :width], axis=1), 1, atol=1e-4)
+    np.testing.assert_array_equal(features[0], features[1])
+    assert np.abs(features[0] - features[3]).max() > 0.01
+    # In two words the rarer one weighs more, by (.001 + 3/4) / (.001 + 1/4) = 2.99.
+    (mixed,) = read.transform([replace(rows[0], text="parcel money")])
+    raw = StaticVectors(exact, bundle.tokenizer_path, context_turns=2)
+    (parcel, money) = (raw.transform([row])[0, :width] for row in (rows[0], rows[3]))
+    table = [np.linalg.norm(raw._vectors[ids[0]]) for ids in raw._tokens(["parcel", "money"])]
+    expected = parcel * table[0] + money * table[1] * (0.001 + 3 / 4) / (0.001 + 1 / 4)
+    np.testing.assert_allclose(mixed[:width], expected / np.linalg.norm(expected), atol=1e-4)
+
+
+def test_one_that_dies_in_a_turn_is_a_result_and_not_the_end_of_the_others():
+    def dies() -> None:
+        raise RuntimeError("benchmarks.worker ended:\nKilled")
+
+    race = Race(None, Plan(), [], [], Text("customer", "hello", (), "customer: hello", ""))
+    race.turns = {"deesc": Turns(), "pipeline": Turns()}
+    race._try("pipeline", dies)
+    assert race.skipped == {"pipeline": "failed: Killed"}
+    assert set(race.turns) == {"deesc"}
 
 
 def test_who_is_unknown_is_refused_by_name(capsys):
