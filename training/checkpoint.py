@@ -1,4 +1,4 @@
-"""Labels of a checkpoint, before it is exported; apart from `evaluate` because it needs torch."""
+"""Labels of a checkpoint, before it is exported; apart from `candidates` because it needs torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,11 @@ from tqdm import tqdm
 from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.scoring import Logits
 from training.calibration import fit_calibration
+from training.candidates import Answer, Candidate
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import Answer, Candidate, both_views, gold_labels, public_rows
+from training.dataset import both_views, public_rows
+from training.metrics import gold_labels
 from training.model import EscalationModel, load_checkpoint
 from training.predict import WindowLogits, like_lengths, predict_logits
 

@@ -28,7 +28,6 @@ from deesc_model.network import available_cpus
 from training.augmentation import augment
 from training.config import Config, read_config
 from training.corpus import Utterance, fingerprint
-from training.evaluate import gold_labels
 from training.fine_tuning import (
     Example,
     collate,
@@ -38,6 +37,7 @@ from training.fine_tuning import (
     to_dataset,
     use_bf16,
 )
+from training.metrics import gold_labels
 from training.model import (
     EscalationModel,
     freeze_blocks,

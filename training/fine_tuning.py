@@ -33,8 +33,8 @@ from deesc_model.scoring import Calibration, Logits, calibrated_scores
 from training.augmentation import augment
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import both_views, gold_labels
-from training.metrics import Gold, compute_metrics
+from training.dataset import both_views
+from training.metrics import Gold, compute_metrics, gold_labels
 from training.model import (
     EscalationModel,
     LossWeights,

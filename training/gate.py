@@ -18,27 +18,22 @@ from deesc_model.bundle import read_bundle
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
 from deesc_model.scoring import BoolArray
+from training.candidates import Answer, answer_with_bundle, fit_baseline, warn_of_other_data
 from training.config import CHAMPION, Config, add_config_arguments, read_config
 from training.corpus import CORPUS, Utterance, fingerprint
-from training.dataset import data_versions, load_dataset
+from training.dataset import both_views, data_versions, load_dataset
 from training.errors import ErrorTable, newly_wrong
-from training.evaluate import (
+from training.evaluation import (
     SUMMARY,
-    Answer,
-    answer_with_bundle,
-    both_views,
     data_sets,
     evaluate,
-    fit_baseline,
-    gold_labels,
     measure_rows,
     paired_figures,
     slice_masks,
-    warn_of_other_data,
 )
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.latency import latency_ratio
-from training.metrics import Replicates, bootstrap_weights
+from training.metrics import Replicates, bootstrap_weights, gold_labels
 from training.pages.gate_page import gate_page
 from training.paired import significant_losses
 from training.registry import Registry

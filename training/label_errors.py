@@ -27,9 +27,8 @@ from deesc_model.scoring import Scores, predicted_levels
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import SPLITS, Utterance
 from training.dataset import load_dataset
-from training.evaluate import gold_labels
 from training.label_files import TurnToLabel, check_new, write_queue
-from training.metrics import Gold
+from training.metrics import Gold, gold_labels
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
 from training.suspicion import KINDS, error_counts, suspicion
 

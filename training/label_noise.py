@@ -21,8 +21,7 @@ from deesc_model.scoring import BoolArray, FloatArray, Scores
 from training.confident import RANKINGS
 from training.config import add_config_arguments, read_config
 from training.dataset import load_dataset
-from training.evaluate import gold_labels
-from training.metrics import Gold, average_precision
+from training.metrics import Gold, average_precision, gold_labels
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
 from training.suspicion import KINDS, suspicion
 

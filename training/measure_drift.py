@@ -29,8 +29,8 @@ from training.drift import FEWEST_CONVERSATIONS
 from training.drift_features import build_features
 from training.drift_shifts import THRESHOLDS_FILE, DriftThresholds, find_shifts, read_thresholds
 from training.embeddings import embed
-from training.evaluate import gold_labels
 from training.expected_performance import EXPECTED, expected_counts, expected_metrics
+from training.metrics import gold_labels
 from training.scored_files import ScoredFileError, ScoredRows
 
 TAKEN_OUT = (("mild", 0.3), ("mild", 0.6), ("social", 0.5), ("social", 1.0))

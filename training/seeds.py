@@ -23,7 +23,7 @@ from training.config import Config, ConfigError, add_config_arguments, read_conf
 from training.corpus import fingerprint
 from training.dataset import load_dataset
 from training.descriptions import EVALUATED
-from training.evaluate import HEADLINE, data_sets
+from training.evaluation import HEADLINE, data_sets
 from training.processes import refuse_several
 from training.progress import show_progress
 from training.tracking import RUN_ID_FILE, Tracker, settings

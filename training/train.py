@@ -21,19 +21,12 @@ from typing import Any
 from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training.candidates import Candidate, answer_with_network, fit_baseline
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import Utterance, fingerprint
-from training.dataset import data_versions, load_dataset
+from training.dataset import both_views, data_versions, load_dataset, public_rows
 from training.errors import ErrorTable, worst_errors
-from training.evaluate import (
-    Candidate,
-    answer_with_network,
-    both_views,
-    evaluate,
-    fit_baseline,
-    format_report,
-    public_rows,
-)
+from training.evaluation import evaluate
 from training.export import check_replaceable, export_network, write_bundle
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import Picture, close_pictures, save_pictures
@@ -44,6 +37,7 @@ from training.pages.run_page import run_page
 from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
 from training.progress import show_progress
 from training.report_figures import report_figures
+from training.report_tables import format_report
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 from training.unlabelled import load_unlabelled
