@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deesc_model.errors import DeescError, InvalidInputError
+from deesc_model.files import open_output
 from deesc_model.rendering import render_turn
 from deesc_model.types import Turn
 from training.corpus import DataError, Utterance
@@ -322,9 +323,8 @@ def _write(joined: Sequence[JoinedSource], out: Path) -> None:
         for part in joined
         for label, row in part.texts
     )
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(out)
+    with open_output(out, keep=False) as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
