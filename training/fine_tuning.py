@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer
 from torch import nn
 from transformers import (
     EarlyStoppingCallback,
@@ -39,6 +38,7 @@ from training.model import (
     EscalationModel,
     LossWeights,
     freeze_blocks,
+    input_encoder,
     longest_input,
     save_checkpoint,
     set_encoder_dropout,
@@ -373,11 +373,11 @@ def _length(row: Utterance) -> int:
 
 
 def make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEncoder:
-    """Return the encoder that training and the bundle share."""
+    """Return the encoder that reads as much as the configuration says."""
     settings = EncoderSettings(
         config.max_length, config.context_turns, config.context_tokens, config.window_overlap
     )
-    return InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
+    return input_encoder(tokenizer, settings)
 
 
 def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:
