@@ -28,15 +28,8 @@ from deesc_model.network import available_cpus
 from training.augmentation import augment
 from training.config import Config, read_config
 from training.corpus import Utterance, fingerprint
-from training.fine_tuning import (
-    Example,
-    collate,
-    loss_weights,
-    make_encoder,
-    optimise,
-    to_dataset,
-    use_bf16,
-)
+from training.examples import Example, collate, loss_weights, make_encoder, to_dataset
+from training.fine_tuning import optimise, use_bf16
 from training.metrics import gold_labels
 from training.model import (
     EscalationModel,
