@@ -3,16 +3,15 @@
 python -m training.evaluate --bundle models/default --split test
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from deesc_model.bundle import default_bundle_path, read_bundle
-from deesc_model.errors import DeescError
 from deesc_model.files import check_writable, open_output
 from training.candidates import answer_with_bundle, fit_baseline, warn_of_other_data
+from training.command import command_parser, errors_in_one_line
 from training.config import add_config_arguments, read_config
 from training.corpus import SPLITS
 from training.dataset import load_dataset
@@ -20,10 +19,10 @@ from training.evaluation import evaluate
 from training.report_tables import format_report
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("evaluate", __doc__)
     add_config_arguments(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER")
@@ -31,27 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole report")
     options = parser.parse_args(arguments)
-    try:
-        if options.json:
-            check_writable(options.json)
-        config = read_config(options.config, options.overrides)
-        splits = load_dataset(config)
-        if options.checkpoint:
-            from training.checkpoint import answer_with_checkpoint  # noqa: PLC0415 - torch
+    if options.json:
+        check_writable(options.json)
+    config = read_config(options.config, options.overrides)
+    splits = load_dataset(config)
+    if options.checkpoint:
+        from training.checkpoint import answer_with_checkpoint  # noqa: PLC0415 - torch
 
-            model = answer_with_checkpoint(options.checkpoint, splits["validation"], config)
-        else:
-            model = answer_with_bundle(options.bundle, config)
-            warn_of_other_data(read_bundle(options.bundle), splits)
-        report = evaluate(splits[options.split], model, fit_baseline(splits, config), config)
-        print(f"{options.checkpoint or options.bundle}, {options.split} split.\n")
-        print(format_report(report))
-        if options.json:
-            with open_output(options.json) as stream:
-                json.dump(report, stream, indent=1)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        model = answer_with_checkpoint(options.checkpoint, splits["validation"], config)
+    else:
+        model = answer_with_bundle(options.bundle, config)
+        warn_of_other_data(read_bundle(options.bundle), splits)
+    report = evaluate(splits[options.split], model, fit_baseline(splits, config), config)
+    print(f"{options.checkpoint or options.bundle}, {options.split} split.\n")
+    print(format_report(report))
+    if options.json:
+        with open_output(options.json) as stream:
+            json.dump(report, stream, indent=1)
     return 0
 
 
