@@ -16,8 +16,7 @@ from benchmarks.footprint import installed_mb
 from benchmarks.processes import Worker
 from deesc_model.scoring import Calibration, Scores
 from training.corpus import Utterance
-from training.evaluate import gold_labels
-from training.metrics import compute_metrics
+from training.metrics import compute_metrics, gold_labels
 
 log = logging.getLogger("benchmarks")
 

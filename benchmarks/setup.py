@@ -18,8 +18,8 @@ from deesc_model.network import OUTPUT_NAMES
 from training.baseline import LinearBaseline, TfidfFeatures
 from training.bundle_network import float_network
 from training.corpus import Utterance
-from training.evaluate import gold_labels
 from training.export import export_onnx
+from training.metrics import gold_labels
 from training.model import load_checkpoint
 
 log = logging.getLogger("benchmarks")

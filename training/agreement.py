@@ -7,7 +7,6 @@ Each is a JSON Lines file, or a folder of them, with ``level``, ``triggers``, ``
 either ``id`` or ``conversation_id`` and ``turn``. What only one of them holds is left out.
 """
 
-import argparse
 import json
 import re
 import sys
@@ -19,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from training.command import command_parser, errors_in_one_line
 from training.corpus import DataError
 
 
@@ -171,22 +170,18 @@ def _row(name: str, given: Sequence[Sequence[bool]]) -> str:
     return f"| {name} | {first:,} | {second:,} | {f1} |"
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.agreement", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("agreement", __doc__)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--annotators", action="store_true", help="also a table by annotator")
     options = parser.parse_args(arguments)
-    try:
-        first, second = read_labels(options.first), read_labels(options.second)
-        print(compare(first, second))
-        if options.annotators:
-            print("", compare_annotators(first, second), sep="\n")
-    except DeescError as error:
-        print(error, file=sys.stderr)
-        return 1
+    first, second = read_labels(options.first), read_labels(options.second)
+    print(compare(first, second))
+    if options.annotators:
+        print("", compare_annotators(first, second), sep="\n")
     return 0
 
 

@@ -1,27 +1,28 @@
-"""Labels of a checkpoint, before it is exported; apart from `evaluate` because it needs torch."""
+"""Labels of a checkpoint, before it is exported; apart from `candidates` because it needs torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from deesc_model.encoding import EncodedInput, InputEncoder
 from deesc_model.scoring import Logits
 from training.calibration import fit_calibration
+from training.candidates import Answer, Candidate
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import Answer, Candidate, both_views, gold_labels, public_rows
-from training.model import EscalationModel, load_checkpoint
+from training.dataset import both_views, public_rows
+from training.metrics import gold_labels
+from training.model import EscalationModel, input_encoder, load_checkpoint
 from training.predict import WindowLogits, like_lengths, predict_logits
 
 
 def answer_with_checkpoint(folder: Path, validation: Sequence[Utterance], config: Config) -> Answer:
     """Return a checkpoint, calibrated on the validation split, as a model to evaluate."""
     model, tokenizer, settings = load_checkpoint(folder)
-    encoder = InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
+    encoder = input_encoder(tokenizer, settings)
     run = checkpoint_runner(model, encoder, config.evaluation_batch_size)
     views = both_views(validation)
     logits, gold = predict_logits(views, encoder, run, model.level_head), gold_labels(views)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deesc_model.errors import DeescError, InvalidInputError
+from deesc_model.files import open_output
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.rendering import render_turn
 from deesc_model.types import Turn
@@ -166,9 +167,8 @@ def write_corpus(rows: Sequence[Utterance], folder: Path) -> None:
             " file for each domain, DOMAIN.jsonl"
         )
     for domain, members in by_domain.items():
-        partial = folder / f"{domain}.jsonl.partial"
-        partial.write_text("".join(to_json(row) + "\n" for row in members), encoding="utf-8")
-        partial.rename(folder / f"{domain}.jsonl")
+        with open_output(folder / f"{domain}.jsonl", keep=False) as stream:
+            stream.writelines(to_json(row) + "\n" for row in members)
 
 
 def _read_line(line: bytes, file: str, number: int) -> tuple[Utterance | None, list[Fault]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deesc_model.classifier import EscalationClassifier
+from deesc_model.files import open_output
 from deesc_model.labels import Level
 from deesc_model.scoring import BoolArray
 from deesc_model.types import Prediction, Turn
@@ -97,8 +98,6 @@ def predict_rows(
         [Turn(row.speaker, row.text) for row in rows], [row.context for row in rows]
     )
     cache.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    lines = (json.dumps(prediction.to_dict()) + "\n" for prediction in predictions)
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.rename(file)
+    with open_output(file, keep=False) as stream:
+        stream.writelines(json.dumps(prediction.to_dict()) + "\n" for prediction in predictions)
     return predictions

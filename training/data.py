@@ -5,12 +5,11 @@ python -m training.data split      give a split to conversations that have none
 python -m training.data describe   the counts of the data card
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deesc_model.errors import DeescError
+from training.command import command_parser, errors_in_one_line
 from training.corpus import SPLITS, DataError, load_corpus, read_corpus, write_corpus
 from training.data_card import describe
 from training.near_duplicates import find_near_duplicates
@@ -54,19 +53,15 @@ def _describe(folder: Path) -> int:
     return 0
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 good, 1 faults found."""
-    parser = argparse.ArgumentParser(prog="python -m training.data", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("data", __doc__)
     parser.add_argument("command", choices=("check", "split", "describe"))
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     options = parser.parse_args(arguments)
     command = {"check": _check, "split": _split, "describe": _describe}[options.command]
-    try:
-        return command(options.corpus)
-    except DeescError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return command(options.corpus)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Everything that is labelled and here: the corpus, and what public texts the user has."""
+"""Everything that is labelled and here, corpus and public texts, and the views of it."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from deesc_model.scoring import BoolArray
 from training.config import Config
 from training.corpus import (
     CORPUS,
@@ -78,3 +81,18 @@ def load_dataset(config: Config) -> dict[str, list[Utterance]]:
 def count_sources(rows: Iterable[Utterance]) -> Counter[str]:
     """Return how many utterances come from each source, most first."""
     return Counter(dict(Counter(row.source for row in rows).most_common()))
+
+
+def public_rows(rows: Sequence[Utterance]) -> BoolArray:
+    """Return which rows are public texts, not of our corpus, bool (n,)."""
+    return np.array([row.source != CORPUS for row in rows], dtype=bool)
+
+
+def without_context(rows: Sequence[Utterance]) -> list[Utterance]:
+    """Return the same utterances as a caller without history would send them."""
+    return [replace(row, context=()) for row in rows]
+
+
+def both_views(rows: Sequence[Utterance]) -> list[Utterance]:
+    """Return every utterance with its context, then every utterance without."""
+    return [*rows, *without_context(rows)]

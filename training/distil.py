@@ -26,18 +26,12 @@ from deesc_model.encoding import InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.network import available_cpus
 from training.augmentation import augment
+from training.command import errors_in_one_line
 from training.config import Config, read_config
 from training.corpus import Utterance, fingerprint
-from training.evaluate import gold_labels
-from training.fine_tuning import (
-    Example,
-    collate,
-    loss_weights,
-    make_encoder,
-    optimise,
-    to_dataset,
-    use_bf16,
-)
+from training.examples import Example, collate, loss_weights, make_encoder, to_dataset
+from training.fine_tuning import optimise, use_bf16
+from training.metrics import gold_labels
 from training.model import (
     EscalationModel,
     freeze_blocks,
@@ -294,9 +288,10 @@ def _collate(
     }
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = run_parser("python -m training.distil", __doc__)
+    parser = run_parser("distil", __doc__)
     parser.add_argument(
         "--teacher",
         metavar="FOLDER",

@@ -8,7 +8,6 @@ training/drift.toml. The table is printed, figures are written into ``run_dir``,
 to MLflow. Exit codes: 0 no drift, 3 drift, 1 an error, 2 wrong usage.
 """
 
-import argparse
 import json
 import logging
 import math
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from deesc_model.bundle import default_bundle_path, read_bundle
-from deesc_model.errors import DeescError
 from deesc_model.files import check_writable, open_output
 from deesc_model.labels import Level
 from deesc_model.scoring import BoolArray
+from training.command import command_parser, errors_in_one_line
 from training.config import add_config_arguments, read_config
 from training.drift_features import ExpectedDrop, Feature, UnseenWords, build_features, sides
 from training.drift_shifts import (
@@ -203,10 +202,10 @@ def _to_json(report: DriftReport, about: Mapping[str, str]) -> str:
     return json.dumps({**content, "shifts": shifts}, indent=1, ensure_ascii=False)
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.drift", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("drift", __doc__)
     parser.add_argument("--reference", type=Path, required=True, metavar="FILE")
     parser.add_argument("--current", type=Path, required=True, metavar="FILE")
     parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER",
@@ -216,27 +215,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-    try:
-        overrides = ["run_name=drift", "run_dir=runs/drift", *options.overrides]
-        config = read_config(options.config, overrides)
-        thresholds = read_thresholds(options.thresholds)
-        if options.json:
-            check_writable(options.json)
-            if options.json.resolve() in {
-                options.reference.resolve(), options.current.resolve()
-            }:  # fmt: skip
-                raise ScoredFileError(f"--json {options.json} is a file to read; name another one")
-        bundle = read_bundle(options.bundle)
-        rows, files = read_scored([options.reference, options.current], bundle)
-        current = files == 1
-        features = build_features(rows)
-        report = compare(rows, features, current, thresholds)
-        run_dir = Path(config.run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    overrides = ["run_name=drift", "run_dir=runs/drift", *options.overrides]
+    config = read_config(options.config, overrides)
+    thresholds = read_thresholds(options.thresholds)
+    if options.json:
+        check_writable(options.json)
+        if options.json.resolve() in {options.reference.resolve(), options.current.resolve()}:
+            raise ScoredFileError(f"--json {options.json} is a file to read; name another one")
+    bundle = read_bundle(options.bundle)
+    rows, files = read_scored([options.reference, options.current], bundle)
+    current = files == 1
+    features = build_features(rows)
+    report = compare(rows, features, current, thresholds)
+    run_dir = Path(config.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
     about = {
         "reference": str(options.reference),
         "current": str(options.current),

@@ -40,8 +40,8 @@ from deesc_model.scoring import Calibration, calibrated_scores
 from deesc_model.types import Turn
 from training.calibration import fit_calibration
 from training.corpus import Utterance
-from training.evaluate import gold_labels, public_rows
-from training.metrics import compute_metrics
+from training.dataset import public_rows
+from training.metrics import compute_metrics, gold_labels
 from training.model import EscalationModel
 from training.predict import encode_utterance, like_lengths, onnx_runner, predict_logits
 from training.quantization import QUANTIZATIONS, Inputs, quantize

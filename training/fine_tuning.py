@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer
 from torch import nn
 from transformers import (
     EarlyStoppingCallback,
@@ -25,85 +24,31 @@ from transformers import (
     set_seed,
 )
 
-from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from deesc_model.errors import DeescError
-from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.network import available_cpus
 from deesc_model.scoring import Calibration, Logits, calibrated_scores
 from training.augmentation import augment
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import both_views, gold_labels
-from training.metrics import Gold, compute_metrics
+from training.dataset import both_views
+from training.examples import Example, collate, loss_weights, make_encoder, to_dataset, view_shares
+from training.metrics import Gold, compute_metrics, gold_labels
 from training.model import (
     EscalationModel,
-    LossWeights,
     freeze_blocks,
     longest_input,
     save_checkpoint,
     set_encoder_dropout,
 )
-from training.predict import PASS_TOKENS, encode_utterance
+from training.predict import PASS_TOKENS
 from training.processes import cpus_of_each, is_first, part_ways, process_count, wait_for_all
 from training.sampling import EpochSampler, is_plain
 from training.tracking import Tracker
 from training.vocabulary import trim, vocabulary_texts
 from training.warm_start import mix_weights, starting_model
 
-LARGEST_WEIGHT = 10.0
-"""No class or label counts more than this, however rare."""
-
 EPOCH_METRICS = ("level_macro_f1", "level_qwk", "trigger_macro_ap", "signal_macro_ap")
 """Measured on validation after each epoch; the first and the third select the checkpoint."""
-
-Example = dict[str, Any]
-
-
-def loss_weights(gold: Gold, config: Config) -> LossWeights:
-    """Return weights that let rare levels and labels count for more."""
-    counts = np.bincount(gold.levels, minlength=len(Level)).astype(float)
-    inverse = (counts.sum() / np.maximum(counts, 1.0)) ** config.imbalance_power
-    level_weights = np.minimum(inverse / (inverse @ counts / counts.sum()), LARGEST_WEIGHT)
-
-    def positive(truth: np.ndarray) -> tuple[float, ...]:
-        odds = (~truth).sum(axis=0) / np.maximum(truth.sum(axis=0), 1)
-        return tuple(np.minimum(odds**config.imbalance_power, LARGEST_WEIGHT).tolist())
-
-    return LossWeights(
-        levels=tuple(level_weights.tolist()),
-        triggers=positive(gold.triggers),
-        signals=positive(gold.signals),
-        trigger_loss=config.trigger_loss_weight,
-        signal_loss=config.signal_loss_weight,
-    )
-
-
-def collate(examples: Sequence[Example], encoder: InputEncoder) -> dict[str, torch.Tensor]:
-    """Return the model's inputs and targets as tensors."""
-    windows = [EncodedInput(tuple(row["ids"]), row["utterance_length"]) for row in examples]
-    batch = {name: torch.from_numpy(array) for name, array in encoder.collate(windows).items()}
-    return batch | {
-        "levels": torch.tensor([row["level"] for row in examples]),
-        "trigger_targets": torch.tensor([row["triggers"] for row in examples]),
-        "signal_targets": torch.tensor([row["signals"] for row in examples]),
-    }
-
-
-def to_dataset(rows: Sequence[Utterance], encoder: InputEncoder) -> Dataset:
-    """Return token ids and targets as a `datasets.Dataset`.
-
-    Of a text longer than the model reads, training sees the first window.
-    """
-    windows = [encode_utterance(row, encoder)[0] for row in rows]
-    return Dataset.from_dict(
-        {
-            "ids": [list(window.ids) for window in windows],
-            "utterance_length": [window.utterance_length for window in windows],
-            "level": [row.level for row in rows],
-            "triggers": [[float(name in row.triggers) for name in TRIGGERS] for row in rows],
-            "signals": [[float(name in row.signals) for name in SIGNALS] for row in rows],
-        }
-    )
 
 
 class _Trainer(Trainer):
@@ -169,16 +114,6 @@ class _CurveCallback(TrainerCallback):
             for name, value in (logs or {}).items()
         }
         self._tracker.log_figures(figures, state.global_step)
-
-
-def view_shares(context_dropout: float, augmentation: float) -> list[float]:
-    """Return how often a text is shown: as it is with context, without; changed with, without."""
-    return [
-        (1 - context_dropout) * (1 - augmentation),
-        context_dropout * (1 - augmentation),
-        (1 - context_dropout) * augmentation,
-        context_dropout * augmentation,
-    ]
 
 
 def fine_tune(
@@ -370,14 +305,6 @@ def use_bf16(precision: str) -> bool:
 def _length(row: Utterance) -> int:
     """Order of evaluation: like lengths together waste no padding."""
     return len(row.text)
-
-
-def make_encoder(tokenizer: PreTrainedTokenizerBase, config: Config) -> InputEncoder:
-    """Return the encoder that training and the bundle share."""
-    settings = EncoderSettings(
-        config.max_length, config.context_turns, config.context_tokens, config.window_overlap
-    )
-    return InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
 
 
 def _optimizer(model: EscalationModel, config: Config) -> torch.optim.Optimizer:

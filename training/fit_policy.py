@@ -8,7 +8,6 @@ fitted on validation to the budget of false alarms. The figures are printed, wri
 ``run_dir`` and logged to MLflow.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -28,6 +27,7 @@ from deesc_model.monitor import ConversationState, follow_conversation
 from deesc_model.policy import POLICY_FILE, EscalationPolicy
 from deesc_model.risk import FEATURES, RISK_FILE, RiskFeatures, RiskModel
 from deesc_model.scoring import BoolArray, FloatArray
+from training.command import command_parser, errors_in_one_line
 from training.config import add_config_arguments, read_config
 from training.corpus import SPLITS, fingerprint, load_corpus
 from training.courses import Course, build_courses, predict_rows
@@ -285,10 +285,10 @@ def format_rules(reports: Mapping[str, AlarmReport]) -> str:
     return "\n".join(lines)
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.fit_policy", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("fit_policy", __doc__)
     parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER")
     parser.add_argument("--budget", type=float, default=5.0, help="false alarms in 100")
     parser.add_argument("--cache", type=Path, default=Path("runs/predictions"), metavar="FOLDER")
@@ -297,17 +297,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-    try:
-        overrides = ["run_name=policy", "run_dir=runs/policy", *options.overrides]
-        config = read_config(options.config, overrides)
-        rows = load_corpus(Path(config.corpus))
-        classifier = EscalationClassifier.from_pretrained(options.bundle)
-        courses = build_courses(rows, predict_rows(rows, classifier, options.cache))
-        train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
-        risk = fit_risk(train, validation, classifier.model_version)
-    except DeescError as error:
-        print(error, file=sys.stderr)
-        return 1
+    overrides = ["run_name=policy", "run_dir=runs/policy", *options.overrides]
+    config = read_config(options.config, overrides)
+    rows = load_corpus(Path(config.corpus))
+    classifier = EscalationClassifier.from_pretrained(options.bundle)
+    courses = build_courses(rows, predict_rows(rows, classifier, options.cache))
+    train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
+    risk = fit_risk(train, validation, classifier.model_version)
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / RUN_ID_FILE).unlink(missing_ok=True)

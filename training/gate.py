@@ -3,11 +3,10 @@
 python -m training.gate --challenger runs/default/bundle
 """
 
-import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,30 +14,25 @@ from typing import Any
 import numpy as np
 
 from deesc_model.bundle import read_bundle
-from deesc_model.errors import DeescError
 from deesc_model.files import open_output
 from deesc_model.scoring import BoolArray
+from training.candidates import Answer, answer_with_bundle, fit_baseline, warn_of_other_data
+from training.command import command_parser, errors_in_one_line
 from training.config import CHAMPION, Config, add_config_arguments, read_config
 from training.corpus import CORPUS, Utterance, fingerprint
-from training.dataset import data_versions, load_dataset
+from training.dataset import both_views, data_versions, load_dataset
 from training.errors import ErrorTable, newly_wrong
-from training.evaluate import (
+from training.evaluation import (
     SUMMARY,
-    Answer,
-    answer_with_bundle,
-    both_views,
     data_sets,
     evaluate,
-    fit_baseline,
-    gold_labels,
     measure_rows,
     paired_figures,
     slice_masks,
-    warn_of_other_data,
 )
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.latency import latency_ratio
-from training.metrics import Replicates, bootstrap_weights
+from training.metrics import Replicates, bootstrap_weights, gold_labels
 from training.pages.gate_page import gate_page
 from training.paired import significant_losses
 from training.registry import Registry
@@ -240,32 +234,20 @@ def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | No
     return bool(verdict["passed"])
 
 
-def exit_code(command: Callable[[], bool]) -> int:
-    """Run what a gate decides: 0 passed, 3 refused, 1 for an error, which is printed."""
-    try:
-        return 0 if command() else REFUSED
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.gate", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("gate", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--challenger", type=Path, help="a bundle; bundle_dir, if not given")
     parser.add_argument("--champion", type=Path, help="a bundle; the registry's, if not given")
     parser.add_argument("--gates", type=Path, default=DEFAULT_GATES, metavar="FILE")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-
-    def command() -> bool:
-        config = read_config(options.config, options.overrides)
-        challenger = options.challenger or Path(config.bundle_dir)
-        return run_gate(challenger, read_gates(options.gates), config, options.champion)
-
-    return exit_code(command)
+    config = read_config(options.config, options.overrides)
+    challenger = options.challenger or Path(config.bundle_dir)
+    passed = run_gate(challenger, read_gates(options.gates), config, options.champion)
+    return 0 if passed else REFUSED
 
 
 if __name__ == "__main__":

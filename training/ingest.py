@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deesc_model.errors import DeescError
 from deesc_model.inputs import INPUT_FORMATS
+from training.command import command_parser, errors_in_one_line
 from training.corpus import DataError, load_corpus
 from training.incoming import NewTurn, Rejected, read_file, read_mapping
 from training.ingested import (
@@ -189,8 +189,7 @@ def write(intake: Intake, out: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training.ingest", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("ingest", __doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--format", choices=("parquet", *INPUT_FORMATS), help="default: by content")
@@ -245,15 +244,12 @@ def _take_in(options: argparse.Namespace) -> Intake:
     return intake
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 1 if nothing was written."""
     options = _parser().parse_args(arguments)
-    try:
-        intake = _take_in(options)
-        write(intake, options.out)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    intake = _take_in(options)
+    write(intake, options.out)
     for row in intake.rejected:
         if row.line is None:
             print(row, file=sys.stderr)

@@ -11,7 +11,6 @@ Columns ``suspected`` and ``suggested_…`` say what is doubted. Fill ``level``,
 disagrees, they would flatter models.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +19,15 @@ from typing import Final
 
 import numpy as np
 
-from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.rendering import render_turn
 from deesc_model.scoring import Scores, predicted_levels
+from training.command import command_parser, errors_in_one_line
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import SPLITS, Utterance
 from training.dataset import load_dataset
-from training.evaluate import gold_labels
 from training.label_files import TurnToLabel, check_new, write_queue
-from training.metrics import Gold
+from training.metrics import Gold, gold_labels
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
 from training.suspicion import KINDS, error_counts, suspicion
 
@@ -182,10 +180,10 @@ def _print_counts(counts: Mapping[str, float], gold: Gold) -> None:
         print(f"{kind}: confident learning takes {count:,.0f} of {sizes[kind]:,} labels for wrong")
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.label_errors", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("label_errors", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="a .csv or .jsonl file")
     parser.add_argument(
@@ -195,14 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=("train", "validation"))
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args(arguments)
-    try:
-        check_new(options.out, overwrite=options.overwrite)
-        config = read_config(options.config, options.overrides)
-        suspects = label_errors(config, options.split, options.top, options.folds)
-        write_queue(suspects, options.out, Suspect, overwrite=options.overwrite)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    check_new(options.out, overwrite=options.overwrite)
+    config = read_config(options.config, options.overrides)
+    suspects = label_errors(config, options.split, options.top, options.folds)
+    write_queue(suspects, options.out, Suspect, overwrite=options.overwrite)
     print(f"{len(suspects)} utterances to read again are in {options.out}")
     return 0
 

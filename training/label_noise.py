@@ -15,14 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from deesc_model.errors import DeescError
 from deesc_model.labels import Level
 from deesc_model.scoring import BoolArray, FloatArray, Scores
+from training.command import command_parser, errors_in_one_line
 from training.confident import RANKINGS
 from training.config import add_config_arguments, read_config
 from training.dataset import load_dataset
-from training.evaluate import gold_labels
-from training.metrics import Gold, average_precision
+from training.metrics import Gold, average_precision, gold_labels
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
 from training.suspicion import KINDS, suspicion
 
@@ -115,10 +114,10 @@ def _share(most: float) -> Callable[[str], float]:
     return parse
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.label_noise", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("label_noise", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--rate", type=_share(0.5), default=0.03, help="share of labels made wrong")
     parser.add_argument(
@@ -129,16 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args(arguments)
-    try:
-        config = read_config(options.config, options.overrides)
-        rows = [row for members in load_dataset(config).values() for row in members]
-        customers = np.array([row.speaker == "customer" for row in rows])
-        noise = add_noise(gold_labels(rows), customers, options.rate, options.far, config.seed)
-        folds = conversation_folds(rows, options.folds, config.seed)
-        scores = out_of_fold(features_of(rows, config), noise.gold, folds)
-    except DeescError as error:
-        print(error, file=sys.stderr)
-        return 1
+    config = read_config(options.config, options.overrides)
+    rows = [row for members in load_dataset(config).values() for row in members]
+    customers = np.array([row.speaker == "customer" for row in rows])
+    noise = add_noise(gold_labels(rows), customers, options.rate, options.far, config.seed)
+    folds = conversation_folds(rows, options.folds, config.seed)
+    scores = out_of_fold(features_of(rows, config), noise.gold, folds)
     print("\n".join(_table(noise, scores)))
     return 0
 

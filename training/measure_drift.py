@@ -8,7 +8,6 @@ is drift of a known size. At last the metrics that the scores let expect are hel
 that the labels give.
 """
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,10 +17,10 @@ import numpy as np
 
 from deesc_model.bundle import default_bundle_path
 from deesc_model.classifier import EscalationClassifier
-from deesc_model.errors import DeescError
 from deesc_model.labels import Level
 from deesc_model.scoring import BoolArray, Scores
 from deesc_model.types import Turn
+from training.command import command_parser, errors_in_one_line
 from training.config import add_config_arguments, read_config
 from training.corpus import CHANNELS, Utterance, load_corpus, select_split
 from training.courses import predict_rows
@@ -29,8 +28,8 @@ from training.drift import FEWEST_CONVERSATIONS
 from training.drift_features import build_features
 from training.drift_shifts import THRESHOLDS_FILE, DriftThresholds, find_shifts, read_thresholds
 from training.embeddings import embed
-from training.evaluate import gold_labels
 from training.expected_performance import EXPECTED, expected_counts, expected_metrics
+from training.metrics import gold_labels
 from training.scored_files import ScoredFileError, ScoredRows
 
 TAKEN_OUT = (("mild", 0.3), ("mild", 0.6), ("social", 0.5), ("social", 1.0))
@@ -105,10 +104,10 @@ def _kinds(rows: ScoredRows, labelled: Sequence[Utterance]) -> dict[str, BoolArr
     return {"mild": hottest < Level.FRUSTRATED, "social": social}
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.measure_drift", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("measure_drift", __doc__)
     parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER")
     parser.add_argument("--halvings", type=int, default=200)
     parser.add_argument("--thresholds", type=Path, default=THRESHOLDS_FILE, metavar="FILE")
@@ -117,16 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.halvings < 1:
         parser.error("--halvings must be 1 or more")
-    try:
-        config = read_config(options.config, options.overrides)
-        thresholds = read_thresholds(options.thresholds)
-        chosen = select_split(load_corpus(Path(config.corpus)), "test", config.max_conversations)
-        rows = _label(chosen, EscalationClassifier.from_pretrained(options.bundle), options.cache)
-        if rows.conversation_count < 4 * FEWEST_CONVERSATIONS:
-            raise ScoredFileError(f"needs {4 * FEWEST_CONVERSATIONS} conversations or more")
-    except DeescError as error:
-        print(error, file=sys.stderr)
-        return 1
+    config = read_config(options.config, options.overrides)
+    thresholds = read_thresholds(options.thresholds)
+    chosen = select_split(load_corpus(Path(config.corpus)), "test", config.max_conversations)
+    rows = _label(chosen, EscalationClassifier.from_pretrained(options.bundle), options.cache)
+    if rows.conversation_count < 4 * FEWEST_CONVERSATIONS:
+        raise ScoredFileError(f"needs {4 * FEWEST_CONVERSATIONS} conversations or more")
     kinds = _kinds(rows, chosen)
     print(f"{len(chosen):,} utterances, {rows.conversation_count:,} conversations\n")
     print("| taken out of the current half | drift found | 95 % interval | most often |")

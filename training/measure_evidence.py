@@ -6,7 +6,6 @@ For customers' turns of the test split and each trigger and signal predicted of 
 top words are left out together, and as many random ones.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ import numpy as np
 
 from deesc_model.bundle import default_bundle_path
 from deesc_model.classifier import EscalationClassifier
-from deesc_model.errors import DeescError
 from deesc_model.evidence import FRUSTRATION, find_evidence, score_of, split_words, without
 from deesc_model.scoring import FloatArray
 from deesc_model.types import Turn
+from training.command import command_parser, errors_in_one_line
 from training.corpus import Utterance, load_corpus, select_split
 
 TOP = 3
@@ -59,28 +58,23 @@ def measure_faithfulness(
     return {key: np.array(values) for key, values in drops.items()}
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.measure_evidence")
-    parser.description = __doc__
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("measure_evidence", __doc__)
     parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="FOLDER")
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"), metavar="FOLDER")
     parser.add_argument("--turns", type=int, default=100, help="how many are drawn")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(arguments)
-    try:
-        classifier = EscalationClassifier.from_pretrained(options.bundle)
-        rows = [
-            row
-            for row in select_split(load_corpus(options.corpus), "test")
-            if row.speaker == "customer"
-            and row.level > 0
-            and FEWEST_WORDS <= len(split_words(row.text)) <= MOST_WORDS
-        ]
-    except DeescError as error:
-        print(error, file=sys.stderr)
-        return 1
+    classifier = EscalationClassifier.from_pretrained(options.bundle)
+    rows = [
+        row
+        for row in select_split(load_corpus(options.corpus), "test")
+        if row.speaker == "customer"
+        and row.level > 0
+        and FEWEST_WORDS <= len(split_words(row.text)) <= MOST_WORDS
+    ]
     sample = random.Random(options.seed).sample(rows, min(options.turns, len(rows)))  # noqa: S311
     print("| score | explained | without top words | without random ones | top fell more | noise |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")

@@ -22,6 +22,7 @@ from deesc_model.scoring import (
     predicted_levels,
     uncertain_levels,
 )
+from training.corpus import Utterance
 
 BINS = 15
 LEVELS = len(Level)
@@ -44,6 +45,15 @@ class Gold:
     levels: IntArray
     triggers: BoolArray
     signals: BoolArray
+
+
+def gold_labels(rows: Sequence[Utterance]) -> Gold:
+    """Return the true labels as arrays."""
+    return Gold(
+        levels=np.array([row.level for row in rows], dtype=np.int64),
+        triggers=np.array([[name in row.triggers for name in TRIGGERS] for row in rows]),
+        signals=np.array([[name in row.signals for name in SIGNALS] for row in rows]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors.torch import load_model, save_model
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -22,7 +23,7 @@ from transformers import (
 )
 
 from deesc_model.bundle import MANIFEST_FILE
-from deesc_model.encoding import EncoderSettings
+from deesc_model.encoding import EncoderSettings, InputEncoder
 from deesc_model.errors import DeescError
 from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.scoring import LEVEL_HEADS
@@ -318,6 +319,11 @@ def set_encoder_dropout(model: EscalationModel, dropout: float) -> None:
     for module in model.encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
+
+
+def input_encoder(tokenizer: PreTrainedTokenizerBase, settings: EncoderSettings) -> InputEncoder:
+    """Return the encoder that training and the bundle share."""
+    return InputEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), settings)
 
 
 def save_checkpoint(

@@ -7,7 +7,7 @@ from typing import Any
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from training.corpus import CORPUS, Utterance
 from training.dataset import count_sources
-from training.evaluate import format_report
+from training.report_tables import format_report
 
 
 def model_card(
@@ -20,7 +20,7 @@ def model_card(
     """Return the card as Markdown.
 
     Args:
-        report: What `training.evaluate.evaluate` returned for the test split.
+        report: What `training.evaluation.evaluate` returned for the test split.
         origin: The manifest's name, base_model, training_run, git_commit, data_fingerprint.
         weights: Precision of the exported weights.
         splits: The utterances of each split.

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 
 from deesc_model.classifier import EscalationClassifier
-from deesc_model.errors import DeescError
 from deesc_model.labels import SPEAKERS
 from deesc_model.rendering import render_turn
 from deesc_model.types import Prediction, Turn
 from training.assembly import Place, assemble, origin
+from training.command import command_parser, errors_in_one_line
 from training.corpus import DataError, Utterance, load_corpus, write_corpus
 from training.embeddings import embed
 from training.ingested import IngestedTurn, load_ingested
@@ -218,10 +218,7 @@ def _whole_number(least: int) -> Callable[[str], int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m training.queue", description=__doc__, formatter_class=raw
-    )
+    parser = command_parser("queue", __doc__)
     commands = parser.add_subparsers(required=True)
     choosing = commands.add_parser("choose", help="write a file of turns to label")
     choosing.set_defaults(command=_choose)
@@ -254,14 +251,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return int(options.command(options))
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return int(options.command(options))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.evaluate import HEADLINE, SLICE_METRICS
+from training.evaluation import HEADLINE
+from training.report_tables import SLICE_METRICS
 
 
 def report_figures(report: Mapping[str, Any], prefix: str) -> dict[str, float]:
@@ -13,7 +14,7 @@ def report_figures(report: Mapping[str, Any], prefix: str) -> dict[str, float]:
     the headline figures alone, and of each slice `SLICE_METRICS`. The report has them all.
 
     Args:
-        report: What `training.evaluate.evaluate` returned, or what its ``public`` holds.
+        report: What `training.evaluation.evaluate` returned, or what its ``public`` holds.
         prefix: Of the names: ``"test"`` or ``"test_public"``.
     """
     figures: dict[str, float] = {}

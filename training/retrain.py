@@ -5,7 +5,6 @@ python -m training.retrain --config training/configs/student.toml     distil ins
 python -m training.retrain --resume          go on after a kill
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from pathlib import Path
 from deesc_model.bundle import read_bundle
 from deesc_model.errors import DeescError
 from training import data
+from training.command import command_parser, errors_in_one_line
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import DataError
 from training.distil import distil
-from training.gate import exit_code, run_gate
+from training.gate import REFUSED, run_gate
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.processes import process_count
 from training.progress import show_progress
@@ -58,21 +58,18 @@ def retrain(config: Config, gates: Gates, *, resume: bool = False) -> bool:
     return True
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.retrain", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("retrain", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--gates", type=Path, default=DEFAULT_GATES, metavar="FILE")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     options = parser.parse_args(arguments)
     show_progress()
-
-    def command() -> bool:
-        config = read_config(options.config, options.overrides)
-        return retrain(config, read_gates(options.gates), resume=options.resume)
-
-    return exit_code(command)
+    config = read_config(options.config, options.overrides)
+    passed = retrain(config, read_gates(options.gates), resume=options.resume)
+    return 0 if passed else REFUSED
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.descriptions import EVALUATED
-from training.evaluate import HEADLINE, figure_cell
+from training.evaluation import HEADLINE
+from training.report_tables import figure_cell
 
 PAGE = "report/report.html"
 """Where a run keeps its page, among its artifacts."""
@@ -14,7 +15,7 @@ def run_note(report: Mapping[str, Any], model_version: str) -> str:
     """Return Markdown.
 
     Args:
-        report: What `training.evaluate.evaluate` returned for the test split.
+        report: What `training.evaluation.evaluate` returned for the test split.
         model_version: What was trained.
     """
     lines = [

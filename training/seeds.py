@@ -8,7 +8,6 @@ headline figure. Seeds count up from the configuration's. A run and its bundle a
 ``run_dir/seeds/SEED``; no bundle is registered.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,12 @@ import numpy as np
 
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training.command import command_parser, errors_in_one_line
 from training.config import Config, ConfigError, add_config_arguments, read_config
 from training.corpus import fingerprint
 from training.dataset import load_dataset
 from training.descriptions import EVALUATED
-from training.evaluate import HEADLINE, data_sets
+from training.evaluation import HEADLINE, data_sets
 from training.processes import refuse_several
 from training.progress import show_progress
 from training.tracking import RUN_ID_FILE, Tracker, settings
@@ -167,21 +167,17 @@ def _write_done(folder: Path, state: Mapping[str, object], done: Mapping[int, Fi
         json.dump({"state": state, "seeds": done}, stream, indent=1)
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.seeds", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("seeds", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3, help="how many; 3, if not given")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished runs")
     options = parser.parse_args(arguments)
     show_progress()
-    try:
-        config = read_config(options.config, options.overrides)
-        done = train_seeds(config, options.seeds, resume=options.resume)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    config = read_config(options.config, options.overrides)
+    done = train_seeds(config, options.seeds, resume=options.resume)
     print(format_seeds(done))
     return 0
 

@@ -8,7 +8,6 @@ turns before it are known, ``context``: a list of ``"SPEAKER: what was said"``, 
 stands in data/sources.toml says where the originals are published and how the ids follow from them.
 """
 
-import argparse
 import gzip
 import hashlib
 import json
@@ -20,9 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deesc_model.errors import DeescError, InvalidInputError
+from deesc_model.errors import InvalidInputError
+from deesc_model.files import open_output
 from deesc_model.rendering import render_turn
 from deesc_model.types import Turn
+from training.command import command_parser, errors_in_one_line
 from training.corpus import DataError, Utterance
 
 log = logging.getLogger("training")
@@ -322,27 +323,22 @@ def _write(joined: Sequence[JoinedSource], out: Path) -> None:
         for part in joined
         for label, row in part.texts
     )
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(out)
+    with open_output(out, keep=False) as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 1 if a text is not the labelled one."""
-    parser = argparse.ArgumentParser(prog="python -m training.sources", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("sources", __doc__)
     parser.add_argument("--sources", type=Path, default=Path("data/raw"), metavar="FOLDER")
     parser.add_argument("--annotations", type=Path, default=ANNOTATIONS)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write labels with their texts")
     options = parser.parse_args(arguments)
-    try:
-        about = read_about()
-        joined = join_sources(options.sources, about, options.annotations)
-        if options.out:
-            _write(joined, options.out)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    about = read_about()
+    joined = join_sources(options.sources, about, options.annotations)
+    if options.out:
+        _write(joined, options.out)
     print(report(joined, about))
     return 1 if any(part.changed for part in joined) else 0
 

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from deesc_model.encoding import EncodedInput, InputEncoder
+from deesc_model.files import open_binary
 from training.model import EscalationModel
 from training.predict import like_lengths
 
@@ -119,8 +120,6 @@ def remembered(file: Path, key: str, compute: Callable[[], Answers]) -> Answers:
                 log.info("what a teacher answers is in %s", file)
                 return Answers(content["logits"], content["states"])
     answers = compute()
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as stream:
+    with open_binary(file) as stream:
         np.savez(stream, key=np.array(key), logits=answers.logits, states=answers.states)
-    partial.replace(file)
     return answers

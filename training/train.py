@@ -21,19 +21,13 @@ from typing import Any
 from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training.candidates import Candidate, answer_with_network, fit_baseline
+from training.command import command_parser, errors_in_one_line
 from training.config import Config, add_config_arguments, read_config
 from training.corpus import Utterance, fingerprint
-from training.dataset import data_versions, load_dataset
+from training.dataset import both_views, data_versions, load_dataset, public_rows
 from training.errors import ErrorTable, worst_errors
-from training.evaluate import (
-    Candidate,
-    answer_with_network,
-    both_views,
-    evaluate,
-    fit_baseline,
-    format_report,
-    public_rows,
-)
+from training.evaluation import evaluate
 from training.export import check_replaceable, export_network, write_bundle
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import Picture, close_pictures, save_pictures
@@ -44,6 +38,7 @@ from training.pages.run_page import run_page
 from training.processes import is_first, lost_another, part_ways, process_count, wait_for_all
 from training.progress import show_progress
 from training.report_figures import report_figures
+from training.report_tables import format_report
 from training.run_note import PAGE, run_note
 from training.tracking import RUN_ID_FILE, Tracker
 from training.unlabelled import load_unlabelled
@@ -281,9 +276,10 @@ def _draw(
     return pictures
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = run_parser("python -m training.train", __doc__).parse_args(arguments)
+    options = run_parser("train", __doc__).parse_args(arguments)
 
     def make() -> dict[str, Any] | None:
         config = read_config(options.config, options.overrides)
@@ -292,23 +288,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return print_report(make)
 
 
-def run_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+def run_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser of the options that every command that makes a bundle has."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(name, description)
     add_config_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run")
     return parser
 
 
 def print_report(make: Callable[[], dict[str, Any] | None]) -> int:
-    """Make a report and print it if there is one, or what went wrong; return the exit code."""
+    """Make a report and print it if there is one; return the exit code.
+
+    That another process was lost is said in a line; other errors are for `errors_in_one_line`.
+    """
     show_progress(logging.INFO if is_first() else logging.WARNING)
     try:
         report = make()
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
     except RuntimeError as error:
         if not lost_another(error):
             raise

@@ -13,7 +13,6 @@ Source: Optuna (Akiba et al., 2019), with its tree-structured Parzen estimator (
 "Algorithms for Hyper-Parameter Optimization", 2011).
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -27,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training.command import command_parser, errors_in_one_line
 from training.config import (
     Config,
     ConfigError,
@@ -224,23 +224,19 @@ def _write_best(config: Config, path: Path) -> None:
             stream.write(f"{key} = {json.dumps(value, ensure_ascii=False)}\n")
 
 
+@errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.tune", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("tune", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--search", type=Path, default=DEFAULT_SEARCH, metavar="FILE")
     parser.add_argument("--trials", type=int, default=20, help="how many in all; default 20")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished study")
     options = parser.parse_args(arguments)
     show_progress()
-    try:
-        config = read_config(options.config, options.overrides)
-        search = read_search(options.search, config)
-        study = tune(config, search, options.trials, resume=options.resume)
-    except (DeescError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    config = read_config(options.config, options.overrides)
+    search = read_search(options.search, config)
+    study = tune(config, search, options.trials, resume=options.resume)
     print(format_trials(study))
     return 0
 

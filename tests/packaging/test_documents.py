@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluate import summary_table
+from training.report_tables import summary_table
 
 pytestmark = pytest.mark.long
 

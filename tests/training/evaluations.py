@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 
 from deesc_model.scoring import Calibration, Logits
+from training.candidates import Candidate
 from training.config import Config
 from training.corpus import Utterance
-from training.evaluate import Candidate, evaluate, gold_labels
+from training.evaluation import evaluate
+from training.metrics import gold_labels
 
 
 def answer(wrong=frozenset(), sure=4.0):

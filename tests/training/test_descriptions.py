@@ -9,7 +9,7 @@ from evaluations import answer
 from test_metrics import random_case
 
 from training.descriptions import EVALUATED, PROBED, describe, metric_table
-from training.evaluate import HEADLINE
+from training.evaluation import HEADLINE
 from training.metrics import compute_metrics
 from training.report_figures import report_figures
 from training.robustness import PROBE_NAMES

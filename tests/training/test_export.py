@@ -14,8 +14,8 @@ from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from training import export
 from training.checkpoint import checkpoint_runner
 from training.corpus import load_corpus, select_split
+from training.dataset import both_views
 from training.embeddings import embed_windows
-from training.evaluate import both_views
 from training.export import (
     ExportError,
     check_parity,

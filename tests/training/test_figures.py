@@ -9,7 +9,6 @@ from conversations import utterance
 from evaluations import answer, measured
 
 from deesc_model.scoring import Scores
-from training.evaluate import gold_labels
 from training.figures.confusion import confusion_picture
 from training.figures.course import ALL, course_picture, course_points
 from training.figures.coverage import coverage_picture
@@ -18,6 +17,7 @@ from training.figures.picture import close_pictures, save_pictures, to_svg
 from training.figures.ranking import ranking_picture
 from training.figures.reliability import score_bins, share_interval
 from training.figures.slices import slices_picture
+from training.metrics import gold_labels
 
 
 def rows_of(levels, **changes):

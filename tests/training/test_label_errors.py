@@ -13,11 +13,11 @@ from whole_runs import config_file
 from deesc_model.errors import DeescError
 from deesc_model.labels import TRIGGERS
 from training import label_errors, label_noise
-from training.evaluate import gold_labels
 from training.label_errors import Doubt, Suspect, make_suspect
 from training.label_files import read_labelled, write_queue
 from training.label_noise import add_noise, found_at
 from training.linear_heads import LinearHeads
+from training.metrics import gold_labels
 from training.out_of_fold import conversation_folds, features_of, out_of_fold
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:sklearn")

@@ -16,7 +16,8 @@ from deesc_model.encoding import EncoderSettings
 from deesc_model.errors import DeescError, MissingExtraError
 from training import base_model as base
 from training.config import Config
-from training.fine_tuning import last_checkpoint, loss_weights, remove_cut_checkpoints
+from training.examples import loss_weights
+from training.fine_tuning import last_checkpoint, remove_cut_checkpoints
 from training.metrics import Gold
 from training.model import (
     LabelAttention,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from training.fine_tuning import view_shares
+from training.examples import view_shares
 from training.sampling import EpochSampler, is_plain
 
 

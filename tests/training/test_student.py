@@ -14,7 +14,7 @@ from deesc_model.encoding import EncodedInput, EncoderSettings
 from deesc_model.errors import DeescError
 from training.config import Config
 from training.distil import choose_views
-from training.fine_tuning import make_encoder
+from training.examples import make_encoder
 from training.model import LossWeights, load_checkpoint, new_model, save_checkpoint
 from training.sampling import is_plain
 from training.student import DistillationWeights, binary_divergence, divergence, make_student

@@ -5,7 +5,6 @@ from typing import Any
 
 from deesc_model.scoring import Calibration, Scores, predicted_levels
 from training.corpus import Utterance
-from training.evaluate import gold_labels
 from training.figures.confusion import confusion_picture
 from training.figures.course import course_picture
 from training.figures.coverage import coverage_picture
@@ -13,6 +12,7 @@ from training.figures.picture import Picture, drawing
 from training.figures.ranking import ranking_picture
 from training.figures.reliability import reliability_picture
 from training.figures.slices import slices_picture
+from training.metrics import gold_labels
 
 
 def draw_pictures(
@@ -27,7 +27,7 @@ def draw_pictures(
         rows: n test rows, of the corpus or of public texts.
         scores: Their calibrated scores.
         calibration: Thresholds, and the score from which a level is certain.
-        part: What was measured on these rows: the report of `training.evaluate.evaluate`, or
+        part: What was measured on these rows: the report of `training.evaluation.evaluate`, or
             what its ``public`` holds.
     """
     gold = gold_labels(rows)

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.descriptions import EVALUATED
-from training.evaluate import SLICE_METRICS, figure_cell
 from training.figures.picture import BLUE, GREY, Picture
 from training.figures.whiskers import Dots, draw_whiskers
+from training.report_tables import SLICE_METRICS, figure_cell
 
 
 def slices_picture(part: Mapping[str, Any]) -> Picture | None:
     """Draw model and baseline on every slice with their intervals; None without slices.
 
     Args:
-        part: The report of `training.evaluate.evaluate`, or what its ``public`` holds.
+        part: The report of `training.evaluation.evaluate`, or what its ``public`` holds.
     """
     slices = part["slices"]
     if not slices:

@@ -10,7 +10,7 @@ from deesc_model.report.markup import escaped, label, table
 from training.dataset import DataVersion
 from training.descriptions import EVALUATED, Metric
 from training.errors import ErrorTable
-from training.evaluate import HEADLINE
+from training.evaluation import HEADLINE
 from training.figures.picture import Picture, to_svg
 
 _STYLE = STYLE + Path(__file__).with_name("style.css").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def shares_in_words(part: Mapping[str, Any], other: str) -> str:
     """Return sentences like “3.0 in 100 utterances …” as a list.
 
     Args:
-        part: Figures of one data set, of the form that `training.evaluate.evaluate` returns.
+        part: Figures of one data set, of the form that `training.evaluation.evaluate` returns.
         other: What stands in the baseline's place.
     """
     items = []

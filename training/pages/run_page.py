@@ -9,7 +9,7 @@ from training.config import Config
 from training.dataset import DataVersion
 from training.descriptions import PROBED
 from training.errors import ErrorTable
-from training.evaluate import data_sets
+from training.evaluation import data_sets
 from training.figures.picture import Picture
 from training.pages.parts import (
     DATA_SETS,
@@ -37,7 +37,7 @@ def run_page(
     """Return one HTML page that needs no other file and asks nobody for anything.
 
     Args:
-        report: What `training.evaluate.evaluate` returned for the test split.
+        report: What `training.evaluation.evaluate` returned for the test split.
         pictures: By data set, ``"corpus"`` and perhaps ``"public"``, what was drawn of it.
         worst: What `training.errors.worst_errors` returned.
         origin: Facts about the model: base model, commit, fingerprint and the like.
