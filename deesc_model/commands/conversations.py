@@ -25,7 +25,7 @@ from deesc_model.commands.options import (
 )
 from deesc_model.companion import ConversationCompanion
 from deesc_model.errors import InvalidInputError
-from deesc_model.evidence import FRUSTRATION, explain_turns, find_evidence
+from deesc_model.evidence import explain_turns, explained_labels, find_evidence
 from deesc_model.files import check_writable, open_output, refuse_same_file, utf8_stdout
 from deesc_model.inputs import INPUT_FORMATS, read_conversations
 from deesc_model.labels import SPEAKERS
@@ -107,7 +107,7 @@ def why(
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     turn = Turn("customer", text)
     prediction = classifier.predict(turn)
-    labels = (FRUSTRATION, *prediction.triggers, *prediction.signals)
+    labels = explained_labels(prediction, calm=True)  # whoever asks for one text wants an answer
     utf8_stdout()
     for found in find_evidence(classifier, turn, labels=labels):
         words = ", ".join(f"{word.text} {word.effect:+.2f}" for word in found.top(5))
