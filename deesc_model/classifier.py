@@ -9,11 +9,11 @@ import numpy as np
 
 from deesc_model.bundle import Bundle, default_bundle_path, read_bundle
 from deesc_model.encoding import InputEncoder
-from deesc_model.errors import InvalidInputError
 from deesc_model.network import Network
 from deesc_model.postprocessing import Postprocessor
+from deesc_model.rendering import turns_before
 from deesc_model.scoring import combine_windows
-from deesc_model.types import Prediction, Turn, as_list, as_turn
+from deesc_model.types import Prediction, Turn, as_batch, as_list
 
 
 class EscalationClassifier:
@@ -119,28 +119,17 @@ class EscalationClassifier:
                 `contexts` has another length than `utterances`.
             ValueError: `batch_size` is below 1.
         """
-        texts = as_list(utterances, "utterances")
-        before = [()] * len(texts) if contexts is None else as_list(contexts, "contexts")
-        if len(before) != len(texts):
-            raise InvalidInputError(
-                f"{len(texts)} utterances but {len(before)} contexts; give one each"
-            )
-        if not texts:
+        batch = as_batch(utterances, contexts)
+        if not batch:
             return []
-        turns, told = [], []
-        for index, (utterance, context) in enumerate(zip(texts, before, strict=True)):
-            try:
-                turn, earlier = _as_turns(utterance, context)
-            except InvalidInputError as error:
-                raise InvalidInputError(f"utterance {index}: {error}") from None
-            turns.append(turn)
-            told.append(earlier)
+        turns = [turn for turn, _ in batch]
+        told = [context for _, context in batch]
         encoded = self._encoder.encode_many(turns, told, parallel=self._network.threads > 1)
         windows = [window for each in encoded for window in each]
         logits = self._network.logits(windows, batch_size=batch_size)
-        if len(windows) > len(texts):
-            owners = np.repeat(np.arange(len(texts)), [len(each) for each in encoded])
-            logits = combine_windows(logits, owners, len(texts), self._calibration)
+        if len(windows) > len(turns):
+            owners = np.repeat(np.arange(len(turns)), [len(each) for each in encoded])
+            logits = combine_windows(logits, owners, len(turns), self._calibration)
         return self._postprocessor(logits)
 
     def predict_conversation(
@@ -157,14 +146,5 @@ class EscalationClassifier:
         """
         reach = self.bundle.config.encoder.context_turns
         told = as_list(turns, "turns")
-        contexts = [told[max(0, index - reach) : index] for index in range(len(told))]
+        contexts = [turns_before(told, index, reach) for index in range(len(told))]
         return self.predict_batch(told, contexts, batch_size=batch_size)
-
-
-def _as_turns(utterance: str | Turn, context: Sequence[str | Turn]) -> tuple[Turn, list[Turn]]:
-    """Check an utterance and the turns before it."""
-    turn = as_turn(utterance)
-    try:
-        return turn, [as_turn(item) for item in as_list(context, "context")]
-    except InvalidInputError as error:
-        raise InvalidInputError(f"in its context: {error}") from None

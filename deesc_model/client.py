@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from deesc_model.errors import DeescError, InvalidInputError, MissingExtraError, ServiceError
-from deesc_model.types import Prediction, Turn, as_list, as_turn
+from deesc_model.types import Prediction, Turn, as_batch, as_list, as_turn
 
 try:
     import grpc
@@ -388,18 +388,7 @@ def _turns(values: object, name: str) -> list[Turn]:
 
 def _batches(utterances: object, contexts: object) -> Iterator[pb.PredictBatchRequest]:
     """Check every text before the first call, then make the calls' requests."""
-    texts = as_list(utterances, "utterances")
-    before = [()] * len(texts) if contexts is None else as_list(contexts, "contexts")
-    if len(before) != len(texts):
-        raise InvalidInputError(
-            f"{len(texts)} utterances but {len(before)} contexts; give one each"
-        )
-    requests: list[pb.PredictRequest] = []
-    for index, (text, context) in enumerate(zip(texts, before, strict=True)):
-        try:
-            requests.append(predict_request(as_turn(text), _turns(context, "context")))
-        except InvalidInputError as error:
-            raise InvalidInputError(f"utterance {index}: {error}") from None
+    requests = [predict_request(turn, context) for turn, context in as_batch(utterances, contexts)]
     batch: list[pb.PredictRequest] = []
     size = 0
     for request in requests:

@@ -8,6 +8,7 @@ from typing import Final
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.rendering import turns_before
 from deesc_model.types import Prediction, Turn
 
 FRUSTRATION: Final = "frustration"
@@ -125,6 +126,38 @@ def find_evidence(
     return found
 
 
+def explained_labels(prediction: Prediction, *, calm: bool = False) -> tuple[str, ...]:
+    """Return what of a prediction is explained: frustration, triggers and signals.
+
+    Args:
+        prediction: What the text was labelled with.
+        calm: Whether the frustration is also explained if there is none.
+    """
+    frustration = (FRUSTRATION,) if calm or prediction.level > Level.CALM else ()
+    return (*frustration, *prediction.triggers, *prediction.signals)
+
+
+def explain_turn(
+    classifier: EscalationClassifier, turns: Sequence[Turn], index: int, prediction: Prediction
+) -> tuple[Evidence, ...]:
+    """Explain what a turn was labelled with; one that is calm without labels gives nothing.
+
+    Args:
+        classifier: The model that made the prediction.
+        turns: The conversation, oldest turn first.
+        index: Which of them, from 0.
+        prediction: What it was labelled with.
+
+    Raises:
+        InvalidInputError: It is to be explained and has more than `MOST_WORDS` words.
+    """
+    labels = explained_labels(prediction)
+    if not labels:
+        return ()
+    context = turns_before(turns, index, classifier.bundle.config.encoder.context_turns)
+    return tuple(find_evidence(classifier, turns[index], context, labels))
+
+
 def explain_turns(
     classifier: EscalationClassifier, turns: Sequence[Turn], predictions: Sequence[Prediction]
 ) -> Iterator[tuple[Evidence, ...]]:
@@ -142,13 +175,9 @@ def explain_turns(
         For each turn the evidence for its frustration if it is not calm, its triggers and its
         signals; nothing for an agent's turn and for one of more than `MOST_WORDS` words.
     """
-    reach = classifier.bundle.config.encoder.context_turns
     for index, (turn, prediction) in enumerate(zip(turns, predictions, strict=True)):
-        frustration = (FRUSTRATION,) if prediction.level > Level.CALM else ()
-        labels = (*frustration, *prediction.triggers, *prediction.signals)
-        if turn.speaker == "customer" and labels and len(split_words(turn.text)) <= MOST_WORDS:
-            context = turns[max(0, index - reach) : index]
-            yield tuple(find_evidence(classifier, turn, context, labels))
+        if turn.speaker == "customer" and len(split_words(turn.text)) <= MOST_WORDS:
+            yield explain_turn(classifier, turns, index, prediction)
         else:
             yield ()
 

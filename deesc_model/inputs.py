@@ -26,6 +26,7 @@ from deesc_model.records import (
     in_context,
     read_rows,
 )
+from deesc_model.rendering import turns_before
 from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
 from deesc_model.transcripts.detection import (
     TRANSCRIPT_FORMATS,
@@ -217,7 +218,7 @@ def transcript_records(
                 line=index + 1,
                 row=add_fields(row, fields or {}),
                 turn=item.turn,
-                context=turns[max(0, index - context_turns) : index],
+                context=tuple(turns_before(turns, index, context_turns)),
                 starts=index == 0,
                 size=len(item.turn.text),
             )

@@ -25,6 +25,11 @@ def newest_turns(context: Sequence[Turn], context_turns: int) -> Sequence[Turn]:
     return context[max(len(context) - context_turns, 0) :]
 
 
+def turns_before(turns: Sequence[Turn], index: int, reach: int) -> Sequence[Turn]:
+    """Return the last `reach` turns of a conversation before one of them, the context of that."""
+    return turns[max(index - reach, 0) : index]
+
+
 def render_context(context: Sequence[Turn], context_turns: int) -> str:
     """Return the newest `context_turns` of the preceding turns as one string.
 

@@ -158,3 +158,36 @@ def as_list(values: object, name: str) -> list[Any]:
     if isinstance(values, str | bytes | Turn | Mapping) or not isinstance(values, Iterable):
         raise InvalidInputError(f"{name} must be a list, not one {type(values).__name__}")
     return list(values)
+
+
+def as_batch(utterances: object, contexts: object) -> list[tuple[Turn, list[Turn]]]:
+    """Return utterances, each with the turns before it; plain strings are the customer's.
+
+    Args:
+        utterances: The utterances, strings or turns.
+        contexts: For each of them a list of the same; None means no context.
+
+    Raises:
+        InvalidInputError: A text is not proper text (the message names its index), or there are
+            not as many contexts as utterances.
+    """
+    texts = as_list(utterances, "utterances")
+    before = [()] * len(texts) if contexts is None else as_list(contexts, "contexts")
+    if len(before) != len(texts):
+        raise InvalidInputError(
+            f"{len(texts)} utterances but {len(before)} contexts; give one each"
+        )
+    batch = []
+    for index, (utterance, context) in enumerate(zip(texts, before, strict=True)):
+        try:
+            batch.append((as_turn(utterance), _as_context(context)))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"utterance {index}: {error}") from None
+    return batch
+
+
+def _as_context(context: object) -> list[Turn]:
+    try:
+        return [as_turn(item) for item in as_list(context, "context")]
+    except InvalidInputError as error:
+        raise InvalidInputError(f"in its context: {error}") from None

@@ -1,10 +1,10 @@
 """One turn seen closely: every score, and the words behind the labels."""
 
 from collections.abc import Mapping
-from html import escape
 
 from deesc_model import Level
 from deesc_model.evidence import MOST_WORDS
+from deesc_model.report.markup import escaped
 from explorer.session import Session
 from explorer.view import label_text, strongest
 
@@ -21,7 +21,7 @@ def closer_html(session: Session, turn: int) -> str:
         + _table("Level", levels, f"{int(prediction.level)} {prediction.level.label}")
         + _table("Triggers", prediction.trigger_scores, *prediction.triggers)
         + _table("Signals", prediction.signal_scores, *prediction.signals)
-        + f"</div><p class='quiet'>Labelled by {escape(prediction.model_version)}.</p></div>"
+        + f"</div><p class='quiet'>Labelled by {escaped(prediction.model_version)}.</p></div>"
     )
 
 
@@ -30,9 +30,11 @@ def _evidence(session: Session, turn: int) -> str:
         return "<p class='quiet'>Words are found for the customer's turns only.</p>"
     if turn not in session.evidence:
         return f"<p class='quiet'>Too long to explain: more than {MOST_WORDS} words.</p>"
+    if not session.evidence[turn]:
+        return "<p class='quiet'>Calm, and without a label that words could speak for.</p>"
     lines = []
     for found in session.evidence[turn]:
-        words = ", ".join(f"{escape(w.text)} {w.effect:+.2f}" for w in strongest(found))
+        words = ", ".join(f"{escaped(w.text)} {w.effect:+.2f}" for w in strongest(found))
         lines.append(f"<li><b>{label_text(found.label)}</b>: {words or 'no single word'}</li>")
     return f"<p>Words that speak for it, by leaving each out:</p><ul>{''.join(lines)}</ul>"
 

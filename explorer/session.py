@@ -13,9 +13,8 @@ from deesc_model import (
     Prediction,
     Step,
     Turn,
-    find_evidence,
 )
-from deesc_model.evidence import FRUSTRATION
+from deesc_model.evidence import explain_turn
 from explorer.labels import Labels, check_labels
 
 
@@ -78,11 +77,7 @@ class Session:
         """
         if turn in self.evidence or self.turns[turn].speaker != "customer":
             return self
-        prediction = self.predictions[turn]
-        labels = (FRUSTRATION, *prediction.triggers, *prediction.signals)
-        reach = classifier.bundle.config.encoder.context_turns
-        context = self.turns[max(0, turn - reach) : turn]
-        found = tuple(find_evidence(classifier, self.turns[turn], context, labels))
+        found = explain_turn(classifier, self.turns, turn, self.predictions[turn])
         return replace(self, evidence={**self.evidence, turn: found})
 
     def labels(self, turn: int) -> Labels:

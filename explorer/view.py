@@ -1,7 +1,6 @@
-"""The conversation as HTML: curve, then every turn; all text from outside goes through `escape`."""
+"""The conversation as HTML: curve, then every turn; all text from outside is `escaped`."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import Final
 
 from deesc_model import EscalationPolicy, Evidence, Step
@@ -9,6 +8,7 @@ from deesc_model.evidence import Word
 from deesc_model.playbook import Advice, Remark
 from deesc_model.report.chart import course_chart
 from deesc_model.report.followed import FollowedConversation, FollowedTurn
+from deesc_model.report.markup import escaped, marked
 from deesc_model.transcripts import Conversation, SpokenTurn
 from explorer.session import Session
 
@@ -49,7 +49,7 @@ def message_html(message: str, problem: bool = False) -> str:
     """Return a message that screen readers speak when it comes."""
     kind = "problem" if problem else "note"
     role = "alert" if problem else "status"
-    return _block(f"<p class='{kind}' role='{role}'>{escape(message)}</p>" if message else "")
+    return _block(f"<p class='{kind}' role='{role}'>{escaped(message)}</p>" if message else "")
 
 
 def level_html(step: Step) -> str:
@@ -63,21 +63,15 @@ def level_html(step: Step) -> str:
     )
 
 
-def marked(text: str, evidence: Sequence[Evidence]) -> str:
+def marked_text(text: str, evidence: Sequence[Evidence]) -> str:
     """Return a text with the words marked that speak for one of its labels."""
     reasons: dict[tuple[int, int], list[str]] = {}
     for found in evidence:
         for word in strongest(found):
             said = f"{label_text(found.label)} {word.effect:+.2f}"
             reasons.setdefault((word.start, word.end), []).append(said)
-    parts, at = [], 0
-    for start, end in sorted(reasons):
-        why = escape(", ".join(reasons[start, end]))
-        parts.append(
-            f"{escape(text[at:start])}<mark title='{why}'>{escape(text[start:end])}</mark>"
-        )
-        at = end
-    return "".join([*parts, escape(text[at:])])
+    titles = {span: f" title='{escaped(', '.join(said))}'" for span, said in reasons.items()}
+    return marked(text, titles)
 
 
 def strongest(found: Evidence) -> list[Word]:
@@ -88,7 +82,7 @@ def strongest(found: Evidence) -> list[Word]:
 def policy_html(name: str, policy: EscalationPolicy) -> str:
     """Say which policy is in use, and from which risk it acts."""
     due = ", ".join(f"{act.label} from {risk:.2f}" for act, risk in policy.thresholds().items())
-    return _block(f"<p class='quiet'>Policy in use: {escape(name)} ({due})</p>")
+    return _block(f"<p class='quiet'>Policy in use: {escaped(name)} ({due})</p>")
 
 
 def label_text(name: str) -> str:
@@ -100,7 +94,7 @@ def _turn(session: Session, number: int, step: Step) -> str:
     turn, decision, checked = step.turn, step.decision, session.checked.get(number)
     alert = " <strong class='alert'>alert</strong>" if decision.alert else ""
     seen = " <span class='checked'>✓ checked</span>" if checked else ""
-    said = marked(turn.text, session.evidence.get(number, ()))
+    said = marked_text(turn.text, session.evidence.get(number, ()))
     risk = step.state.risk
     parts = [
         f"<li class='turn {turn.speaker}'><p class='head'><b>{number + 1} {turn.speaker}</b>"
@@ -108,7 +102,7 @@ def _turn(session: Session, number: int, step: Step) -> str:
         f"<p class='said' dir='auto'>{said}</p>",
         f"<p class='due'><span class='risk' style='--risk:{risk:.2f}' aria-hidden='true'></span>"
         f"risk {risk:.2f} · <b class='action-{int(decision.action)}'>{decision.action.label}</b>"
-        f" <span class='quiet'>({escape(decision.reason)})</span>{alert}</p>",
+        f" <span class='quiet'>({escaped(decision.reason)})</span>{alert}</p>",
         *(_remark(remark) for remark in step.remarks),
         _advice(step.advice, last=number == len(session.turns) - 1),
         "</li>",
@@ -133,8 +127,8 @@ def _labels(step: Step) -> str:
 def _remark(remark: Remark) -> str:
     better = remark.technique
     return (
-        f"<p class='remark'>This turn {escape(remark.what)}. Better: <b>{escape(better.name)}</b>:"
-        f" {escape(better.does)}</p>"
+        f"<p class='remark'>This turn {escaped(remark.what)}."
+        f" Better: <b>{escaped(better.name)}</b>: {escaped(better.does)}</p>"
     )
 
 
@@ -144,15 +138,15 @@ def _advice(advice: Advice, last: bool) -> str:
     parts = []
     for suggestion in advice.suggestions:
         steps = [
-            f"<li><b>{escape(technique.name)}</b>: {escape(technique.does)}"
-            f" <span class='quiet'>{escape(technique.why)}</span></li>"
+            f"<li><b>{escaped(technique.name)}</b>: {escaped(technique.does)}"
+            f" <span class='quiet'>{escaped(technique.why)}</span></li>"
             for technique in suggestion.techniques
         ]
         parts.append(
             f"<p><b>{label_text(suggestion.trigger)}</b></p><ul>{''.join(steps)}</ul>"
             f"{_listed('Say', suggestion.say)}{_listed('Avoid', suggestion.avoid)}"
         )
-    parts.append(f"<p class='quiet'>{escape(advice.channel)}</p>")
+    parts.append(f"<p class='quiet'>{escaped(advice.channel)}</p>")
     parts.append(_listed("To hand over", advice.checklist))
     opened = " open" if last else ""
     return f"<details{opened}><summary>Suggestions</summary>{''.join(parts)}</details>"
@@ -161,7 +155,7 @@ def _advice(advice: Advice, last: bool) -> str:
 def _listed(heading: str, texts: Sequence[str]) -> str:
     if not texts:
         return ""
-    return f"<p>{heading}:</p><ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
+    return f"<p>{heading}:</p><ul>{''.join(f'<li>{escaped(text)}</li>' for text in texts)}</ul>"
 
 
 def _block(html: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model.errors import InvalidInputError
 from deesc_model.messages import SPEAKER_NAMES
+from deesc_model.rendering import turns_before
 from deesc_model.types import Turn
 from serve.config import Settings
 from serve.errors import FieldError
@@ -82,9 +83,7 @@ def read_conversation(messages: Sequence[pb.Turn], reach: int, limits: Settings)
 
 def in_context(turns: Sequence[Turn], reach: int) -> list[Utterance]:
     """Return every turn with the `reach` turns before it."""
-    return [
-        Utterance(turn, turns[max(0, index - reach) : index]) for index, turn in enumerate(turns)
-    ]
+    return [Utterance(turn, turns_before(turns, index, reach)) for index, turn in enumerate(turns)]
 
 
 def check_count(count: int, limit: int, field: str, things: str) -> None:

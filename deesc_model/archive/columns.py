@@ -9,7 +9,7 @@ from deesc_model.records import Record
 
 
 def table_columns(sources: Sequence[Source], file_format: str, *, skip: bool = False) -> Any:
-    """Return what `outputs.open_rows_out` needs to know of the columns.
+    """Return what `outputs.open_file` and `open_parts` need to know of the columns.
 
     Of a CSV table these are the fields of the first row that can be labelled; without such a row,
     those of the first table. Parquet says of itself what it holds; for a Parquet table all else

@@ -53,7 +53,7 @@ def in_processes(bundle: Path, processes: int, threads: int, batch_size: int) ->
         batch_size: Texts in one forward pass, 1 or more.
 
     Raises:
-        DeescError: A process ended by itself; the message says how.
+        DeescError: A process ended by itself, or cannot open the bundle; the message says how.
     """
     workers = [_start(bundle, threads, batch_size) for _ in range(processes)]
     idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -93,7 +93,7 @@ class _Worker:
     def ask(self, window: Window) -> list[Prediction]:
         try:
             self.connection.send(asked(window))
-            answer: list[Prediction] = self.connection.recv()
+            answer: list[Prediction] | DeescError = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0
@@ -102,6 +102,8 @@ class _Worker:
                 f"a labelling process {how}; if memory ran out, take fewer --processes or a"
                 " smaller --batch-size"
             ) from None
+        if isinstance(answer, DeescError):
+            raise answer
         return answer
 
 
@@ -125,11 +127,18 @@ def _start(bundle: Path, threads: int, batch_size: int) -> _Worker:
 def _serve(connection: Connection, bundle: Path, threads: int, batch_size: int) -> None:
     """Label what comes in until the other end closes, be it by a kill."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    classifier = EscalationClassifier.from_pretrained(bundle, threads=threads)
+    opened: EscalationClassifier | DeescError
+    try:
+        opened = EscalationClassifier.from_pretrained(bundle, threads=threads)
+    except DeescError as error:  # whoever asks is told
+        opened = error
     with contextlib.suppress(EOFError, OSError):
         while True:
             turns, contexts = connection.recv()
-            connection.send(classifier.predict_batch(turns, contexts, batch_size=batch_size))
+            if isinstance(opened, DeescError):
+                connection.send(opened)
+            else:
+                connection.send(opened.predict_batch(turns, contexts, batch_size=batch_size))
 
 
 def _in_order(

@@ -49,15 +49,9 @@ def open_file(
         aside: Where skipped rows go; it is made at the first one. If there is none, what an earlier
             run left there is removed at the end. None if no rows are skipped.
     """
-    with contextlib.ExitStack() as stack:
-        if out is None:
-            stream = stack.enter_context(open_output(None))
-            write = stack.enter_context(record_writer(stream, file_format, columns))
-        else:
-            # What text has so far is kept; half a Parquet file is none.
-            raw = stack.enter_context(open_bytes(out, keep=file_format != "parquet"))
-            write = stack.enter_context(_row_writer(raw, file_format, columns))
-        output = _OneFile(stack, write, aside)
+    # Skipped rows are complete after the file is: what fails in that leaves neither.
+    with contextlib.ExitStack() as later, _all_rows(out, file_format, columns) as write:
+        output = _OneFile(later, write, aside)
         yield output
     if aside is not None and not output.has_skipped:
         remove(aside)
@@ -185,6 +179,20 @@ class _Parts:
         if self._write is not None:
             self._ledger.enter(self._part, self._rows, self._aside, self._inputs)
             self._rows = self._aside = self._inputs = 0
+
+
+@contextlib.contextmanager
+def _all_rows(out: Place | None, file_format: str, columns: Any) -> Iterator[RowWriter]:
+    if out is None:
+        with open_output(None) as stream, record_writer(stream, file_format, columns) as write:
+            yield write
+        return
+    # What text has so far is kept; half a Parquet file is none.
+    with (
+        open_bytes(out, keep=file_format != "parquet") as raw,
+        _row_writer(raw, file_format, columns) as write,
+    ):
+        yield write
 
 
 @contextlib.contextmanager

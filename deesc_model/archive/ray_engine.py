@@ -50,10 +50,14 @@ def on_ray(bundle: Path, actors: int, threads: int, batch_size: int) -> Iterator
         DeescError: The cluster cannot be joined, or fails; the message says what Ray says.
     """
     joined = ray.is_initialized()
-    with _translated():
+    try:
         if not joined:
-            ray.init(log_to_driver=False, logging_level="error")
+            # Without an address, Ray would join whatever cluster runs on this machine.
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         files = ray.put({path.name: path.read_bytes() for path in _files(bundle)})
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:  # it has no base for all
+        raise DeescError(f"Ray failed: {str(error).strip() or type(error).__name__}") from error
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

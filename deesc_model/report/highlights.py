@@ -4,7 +4,7 @@ from typing import Final
 
 from deesc_model.evidence import Evidence, Word
 from deesc_model.report.followed import FollowedTurn
-from deesc_model.report.markup import escaped
+from deesc_model.report.markup import escaped, marked
 
 SHOWN: Final = 0.1
 """Least effect that is shown, of a probability or in levels; smaller ones tell a reader nothing."""
@@ -18,18 +18,16 @@ MOST_LISTED: Final = 5
 
 def marked_text(turn: FollowedTurn) -> str:
     """Return the text of a turn as HTML with the words marked; without marks it is the text."""
-    text = turn.spoken.turn.text
     strongest: dict[tuple[int, int], float] = {}
     for evidence in turn.evidence:
         for word in _shown(evidence):
             span = word.start, word.end
             strongest[span] = max(word.effect, strongest.get(span, 0.0))
-    parts, at = [], 0
-    for (start, end), effect in sorted(strongest.items()):
-        kind = ' class="strong"' if effect >= STRONG else ""
-        parts += [escaped(text[at:start]), f"<mark{kind}>{escaped(text[start:end])}</mark>"]
-        at = end
-    return "".join([*parts, escaped(text[at:])])
+    strong = ' class="strong"'
+    return marked(
+        turn.spoken.turn.text,
+        {span: strong if effect >= STRONG else "" for span, effect in strongest.items()},
+    )
 
 
 def listed_words(turn: FollowedTurn, name: str) -> str:

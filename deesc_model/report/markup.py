@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from deesc_model.report.followed import FollowedTurn
@@ -14,6 +14,21 @@ def escaped(text: object) -> str:
     """Return a text as HTML shows it; what HTML cannot hold becomes a replacement character."""
     sound = str(text).encode("utf-8", "replace").decode("utf-8")
     return html.escape(_CONTROL.sub("�", sound))
+
+
+def marked(text: str, marks: Mapping[tuple[int, int], str]) -> str:
+    """Return a text as HTML with some of its words marked.
+
+    Args:
+        text: The text.
+        marks: For each span, which overlaps no other, the attributes of its mark as HTML: empty,
+            or with a blank before each.
+    """
+    parts, at = [], 0
+    for (start, end), attributes in sorted(marks.items()):
+        parts += [escaped(text[at:start]), f"<mark{attributes}>{escaped(text[start:end])}</mark>"]
+        at = end
+    return "".join([*parts, escaped(text[at:])])
 
 
 def label(name: str) -> str:

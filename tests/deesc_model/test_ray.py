@@ -138,6 +138,15 @@ def test_a_cluster_cannot_read_a_pipe(crowded):
     assert "standard input can be read only once, but --engine ray reads in" in result.stderr
 
 
+def test_an_address_that_is_none_is_said_as_ray_says_it(crowded, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    path = write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}])
+    result = deesc("score", path, "--engine", "ray", "--model", crowded, check=1)
+    assert "error: Ray failed: Invalid address format: nowhere" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_without_ray_the_command_for_it_is_named(crowded, tmp_path):
     pytest.importorskip("pyarrow")
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}])

@@ -1,7 +1,7 @@
 import pytest
 
 from deesc_model import DeescError, InvalidInputError, Level, Prediction, Turn
-from deesc_model.types import MAX_CHARACTERS
+from deesc_model.types import MAX_CHARACTERS, as_batch
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,21 @@ def test_a_missing_field_is_named(classifier):
     del data["signals"]
     with pytest.raises(InvalidInputError, match="'signals'"):
         Prediction.from_dict(data)
+
+
+def test_a_batch_names_what_is_wrong_in_it():
+    agent = Turn("agent", "fine")
+    assert as_batch(["a", agent], [[], ["b", agent]]) == [
+        (Turn("customer", "a"), []),
+        (agent, [Turn("customer", "b"), agent]),
+    ]
+    assert as_batch(["a"], None) == [(Turn("customer", "a"), [])]
+    for utterances, contexts, said in (
+        (["a", ""], None, "utterance 1: text is empty"),
+        (["a", "b"], [[], ["fine", ""]], "utterance 1: in its context: text is empty"),
+        (["a"], ["fine"], "utterance 0: in its context: context must be a list, not one str"),
+        (["a", "b"], [[]], "2 utterances but 1 contexts; give one each"),
+        ("a", None, "utterances must be a list, not one str"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            as_batch(utterances, contexts)

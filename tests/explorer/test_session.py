@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import re
 
 import pytest
 
 from deesc_model import SIGNALS, EscalationPolicy, InvalidInputError, Level, SettingsError, Turn
+from deesc_model.evidence import explain_turns
 from deesc_model.inputs import parse_conversations
 from explorer.acts import Acts
 from explorer.closer import closer_html
@@ -13,7 +15,7 @@ from explorer.corrections import ARCS, About, corpus_lines
 from explorer.desk import Desk
 from explorer.labels import Labels, check_labels
 from explorer.session import Session
-from explorer.view import curve_html, marked, turns_html
+from explorer.view import curve_html, marked_text, turns_html
 from training import corpus
 
 TALK = (
@@ -59,12 +61,30 @@ def test_another_policy_changes_the_action_and_no_label(session):
 def test_evidence_marks_words_and_escapes_the_rest(classifier):
     text = "<b> late & late </b>"
     session = Session("", (Turn("customer", text),)).labelled(classifier).explained(0, classifier)
-    shown = marked(text, session.evidence[0])
+    shown = marked_text(text, session.evidence[0])
     assert "<mark title='" in shown
     assert "<b>" not in shown
     assert "&amp;" in shown
     agent = Session("", (Turn("agent", "late"),)).labelled(classifier)
     assert agent.explained(0, classifier) is agent
+
+
+def test_what_html_cannot_hold_is_not_in_the_page(classifier):
+    session = Session("", (Turn("customer", "late\x0blate \x85"),)).labelled(classifier)
+    shown = marked_text(session.turns[0].text, session.explained(0, classifier).evidence[0])
+    assert shown.count("�") == 2
+    assert not re.search(r"[\x0b\x85]", shown)
+
+
+def test_the_same_turns_are_explained_as_in_a_report(classifier):
+    turns = tuple(Turn("customer", text) for text in ("fine", "fine late", "furious"))
+    session = Session("", turns).labelled(classifier)
+    reported = list(explain_turns(classifier, turns, session.predictions))
+    for turn in range(len(turns)):
+        session = session.explained(turn, classifier)
+    assert [session.evidence[turn] for turn in range(len(turns))] == reported
+    assert reported[0] == ()
+    assert "Calm, and without a label" in closer_html(session, 0)
 
 
 def test_hostile_text_cannot_get_into_the_page(classifier):

@@ -1,0 +1,1 @@
+"""The commands of `deesc`; `deesc_model.cli` puts them together."""

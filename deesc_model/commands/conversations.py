@@ -1,0 +1,214 @@
+"""The commands for conversations that are read whole."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deesc_model.classifier import EscalationClassifier
+from deesc_model.commands.notes import note, note_left_out, plain_name, progress
+from deesc_model.commands.options import (
+    ChannelOption,
+    CustomerOption,
+    FileArgument,
+    FormatOption,
+    InputOption,
+    ModelOption,
+    PlaybookOption,
+    PolicyOption,
+    RiskOption,
+    ThreadsOption,
+    known,
+)
+from deesc_model.companion import ConversationCompanion
+from deesc_model.errors import InvalidInputError
+from deesc_model.evidence import explain_turns, explained_labels, find_evidence
+from deesc_model.files import check_writable, open_output, refuse_same_file, utf8_stdout
+from deesc_model.inputs import INPUT_FORMATS, read_conversations
+from deesc_model.labels import SPEAKERS
+from deesc_model.playbook import Playbook, channel_of, check_channel
+from deesc_model.policy import EscalationPolicy
+from deesc_model.report import follow, render_report
+from deesc_model.risk import RiskModel
+from deesc_model.terminal import Output, print_conversation, print_predictions, step_lines
+from deesc_model.transcripts import Conversation
+from deesc_model.types import Turn
+
+
+def classify(
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Customer utterances.")],
+    conversation: Annotated[
+        bool,
+        typer.Option(
+            "--conversation",
+            help="The texts are turns of one conversation; 'agent: …' marks agents.",
+        ),
+    ] = False,
+    output: FormatOption = Output.AUTO,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Label texts given on the command line."""
+    turns = [_parse_turn(text, number, conversation) for number, text in enumerate(texts, 1)]
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    label = classifier.predict_conversation if conversation else classifier.predict_batch
+    print_predictions(turns, label(turns), output)
+
+
+def show(
+    file: FileArgument,
+    output: FormatOption = Output.AUTO,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Label a conversation and draw it turn by turn."""
+    conversation = _conversation(file, input_format, customer)
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    print_conversation(conversation, classifier.predict_conversation(conversation.turns), output)
+
+
+def watch(
+    file: FileArgument,
+    channel: ChannelOption = None,
+    policy: PolicyOption = None,
+    playbook: PlaybookOption = None,
+    risk: RiskOption = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Follow a conversation: risk, action and advice after each turn."""
+    accompany = _companions(channel, policy, playbook, risk)
+    conversation = _conversation(file, input_format, customer)
+    companion, turns = accompany(conversation), conversation.turns
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    utf8_stdout()
+    for turn, prediction in zip(turns, classifier.predict_conversation(turns), strict=True):
+        step = companion.update(turn, prediction)
+        if json_lines:
+            print(json.dumps(step.to_dict(), ensure_ascii=False))
+        else:
+            print("\n".join(step_lines(step)))
+
+
+def why(
+    text: Annotated[str, typer.Argument(help="A customer's utterance.")],
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Name the words behind each label, strongest first, by leaving each out."""
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    turn = Turn("customer", text)
+    prediction = classifier.predict(turn)
+    labels = explained_labels(prediction, calm=True)  # whoever asks for one text wants an answer
+    utf8_stdout()
+    for found in find_evidence(classifier, turn, labels=labels):
+        words = ", ".join(f"{word.text} {word.effect:+.2f}" for word in found.top(5))
+        noise = f"effects up to {found.noise:.3f} are noise"
+        print(f"{found.label} {found.score:.2f}\t{words or 'no single word'}\t({noise})")
+
+
+def report(
+    file: FileArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Default: NAME.html in this folder."),
+    ] = None,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence/--no-evidence", help="Mark the words behind each label; slow."),
+    ] = True,
+    channel: ChannelOption = None,
+    policy: PolicyOption = None,
+    playbook: PlaybookOption = None,
+    risk: RiskOption = None,
+    input_format: InputOption = None,
+    customer: CustomerOption = None,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write one HTML page of a conversation or of many: course, advice, hand-over, evidence."""
+    target = out or Path(f"{file.stem if str(file) != '-' else 'stdin'}.html")
+    refuse_same_file(file, target)
+    check_writable(target)
+    accompany = _companions(channel, policy, playbook, risk)
+    conversations = _conversations(file, input_format, customer)
+    classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    followed = []
+    left = sum(len(item.turns) for item in conversations)
+    with progress(plain_name([file]), "turns") as (pace, advance):
+        pace.begin()
+
+        def done(count: int) -> None:
+            nonlocal left
+            left -= count
+            advance(count, count, left)
+
+        for item in conversations:
+            predictions = classifier.predict_conversation(item.turns)
+            found = []
+            for words in explain_turns(classifier, item.turns, predictions) if evidence else ():
+                found.append(words)
+                done(1)
+            followed.append(follow(item, predictions, accompany(item), found))
+            done(len(item.turns) - len(found))
+    page = render_report(followed, file.name if str(file) != "-" else "standard input")
+    with open_output(target) as stream:
+        stream.write(page)
+    note(f"{target}: {len(followed):,} conversation{'s' if len(followed) > 1 else ''}")
+
+
+def _companions(
+    channel: str | None, policy: Path | None, playbook: Path | None, risk: Path | None
+) -> Callable[[Conversation], ConversationCompanion]:
+    """Check the settings; return what makes a companion for a conversation."""
+    wanted = check_channel(channel) if channel else None
+    decides = EscalationPolicy.read(policy) if policy else EscalationPolicy.read()
+    advises = Playbook.read(playbook) if playbook else Playbook.read()
+    weighs = RiskModel.read(risk) if risk else None
+
+    def accompany(conversation: Conversation) -> ConversationCompanion:
+        used = wanted or channel_of(conversation.metadata)
+        return ConversationCompanion(used, decides, advises, weighs)
+
+    return accompany
+
+
+def _conversations(
+    file: Path, input_format: str | None, customers: list[str] | None, *, together: bool = False
+) -> list[Conversation]:
+    """Read a file whole and say what of it was nothing that anybody said to the other."""
+    named = known(input_format, INPUT_FORMATS, "--input-format")
+    found = read_conversations(file, named=named, customers=customers or (), together=together)
+    note_left_out(sum((Counter(item.left_out) for item in found), Counter[str]()))
+    return found
+
+
+def _conversation(
+    file: Path, input_format: str | None, customers: list[str] | None
+) -> Conversation:
+    """Read a file that holds one conversation; so rows that do not say are of that one."""
+    conversation, *others = _conversations(file, input_format, customers, together=True)
+    if others:
+        raise InvalidInputError(
+            f"{file} holds more than one conversation, {1 + len(others):,} of them;"
+            " deesc score labels such files"
+        )
+    return conversation
+
+
+def _parse_turn(text: str, number: int, conversation: bool) -> Turn:
+    """Read one argument; in a conversation "agent: …" names the speaker."""
+    speaker, separator, said = text.partition(":")
+    named = conversation and separator and speaker.strip().lower() in SPEAKERS
+    try:
+        return Turn(speaker.strip().lower(), said.strip()) if named else Turn("customer", text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"text {number}: {error}") from None
