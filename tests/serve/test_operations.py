@@ -441,6 +441,7 @@ def test_workers_told_to_stop_while_they_start_end_well(tiny_bundle):
     command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
         while len(children(parent)) < 2:
+            assert parent.poll() is None
             time.sleep(0.005)
         parent.send_signal(signal.SIGTERM)
         parent.communicate(timeout=60)
