@@ -33,7 +33,7 @@ lint: $(FULL)/ready
 	$(FULL)/bin/python -m training.data check
 
 light: $(DEMO)/ready
-	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-xdist hypothesis onnx playwright psutil pyarrow "moto[s3]" flask flask-cors
+	$(DEMO)/bin/$(INSTALL) pytest pytest-socket pytest-timeout pytest-xdist hypothesis onnx playwright psutil pyarrow "moto[s3]" flask flask-cors
 	$(DEMO)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/deesc_model $(ARGS)
 
 setup: $(FULL)/ready

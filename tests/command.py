@@ -1,8 +1,30 @@
 """The command `deesc` as tests run it, and files of rows."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+STOP_AMID = """
+import os, signal
+from deesc_model.archive.outputs import _Parts
+from deesc_model.cli import main
+
+write = _Parts.write
+
+def write_and_stop(self, part, *row):
+    write(self, part, *row)
+    if part == {part} and self._rows == 100:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+_Parts.write = write_and_stop
+main()
+"""
 
 
 def deesc(*arguments, text=None, check=None):
@@ -11,6 +33,26 @@ def deesc(*arguments, text=None, check=None):
     if check is not None:
         assert result.returncode == check, result.stderr
     return result
+
+
+@contextlib.contextmanager
+def stopped_amid(part, *arguments, **environment):
+    """A run that stopped itself after 100 rows of a part; at the end all of it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STOP_AMID.format(part=part), *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        env={**os.environ, **environment},
+    ) as process:
+        try:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), process.stderr.read()
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def write_jsonl(path, rows):

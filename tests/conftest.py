@@ -18,6 +18,9 @@ settings.load_profile("untimed")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        if item.get_closest_marker("long"):  # whole runs, one after another
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture

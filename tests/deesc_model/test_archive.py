@@ -1,19 +1,17 @@
 """Scoring of many files: parts, processes, kills. None of them may change a row or a score."""
 
 import json
-import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from command import deesc, read_jsonl, write_jsonl
+from command import deesc, read_jsonl, stopped_amid, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import WORDS, write_tiny_bundle
@@ -267,43 +265,22 @@ def test_parts_of_a_table_have_the_columns_of_the_first_row(tiny_bundle, tmp_pat
     ]
 
 
-def kill_group(process):
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "deesc_model.cli", *map(str, arguments)],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def kill_amid(process, out, parts):
-    """Kill everything of a run once it has some parts; it must not have been done by then."""
-    ends = time.monotonic() + 120
-    while len(part_files(out)) < parts if out.exists() else True:
-        assert process.poll() is None
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-    kill_group(process)
-
-
 @pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(crowded, tmp_path, file_format):
     if file_format == "parquet":
         pytest.importorskip("pyarrow")
-    rows = talks(3200)
-    for place in (1000, 9000):
+    rows = talks(1600)
+    for place in (1000, 4500):
         rows.insert(place, {"text": "", "row": place})
     path, whole, out = write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "whole", tmp_path / "out"
     options = ("--part-rows", 700, "--on-error", "skip", "--format", file_format)
     options = (*options, "--threads", 1, "--model", crowded)
     deesc("score", path, "--parts", whole, *options, check=0)
     again = ("score", path, "--parts", out, *options, "--processes", 2)
-    for parts in (2, 7):
-        kill_amid(start(*again), out, parts)
+    for parts in (2, 6):
+        with stopped_amid(parts, *again):
+            pass
+        assert len(list(out.glob(f"part-*.{file_format}"))) == parts
         assert json.loads((out / "_deesc.json").read_text())["done"] is False
     result = deesc(*again, check=0)
     assert "were there" in result.stderr
@@ -314,46 +291,35 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(crowded, tmp_path, file
         expected = [row["row"] for row in rows if row["text"]]
         assert [row["row"] for row in rows_of(out)] == expected
         aside = [path.read_text() for path in sorted((out / "_skipped").iterdir())]
-        assert [row["line"] for row in read_jsonl("".join(aside))] == [1001, 9001]
+        assert [row["line"] for row in read_jsonl("".join(aside))] == [1001, 4501]
 
 
 def test_processes_end_with_the_one_that_started_them(tiny_bundle, tmp_path):
     psutil = pytest.importorskip("psutil")
-    path = write_jsonl(tmp_path / "a.jsonl", talks(5000))
-    process = start(
-        *("score", path, "--parts", tmp_path / "out", "--part-rows", 500),
-        *("--processes", 2, "--model", tiny_bundle),
-    )
-    while not part_files(tmp_path / "out"):
-        assert process.poll() is None
-        time.sleep(0.01)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) >= 2
-    process.kill()
-    process.wait()
-    _, alive = psutil.wait_procs(children, timeout=60)
-    assert not alive
+    path = write_jsonl(tmp_path / "a.jsonl", talks(1000))
+    arguments = ("score", path, "--parts", tmp_path / "out", "--part-rows", 500)
+    with stopped_amid(1, *arguments, "--processes", 2, "--model", tiny_bundle) as process:
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert not alive
 
 
 def test_a_process_that_dies_is_said_and_the_rest_goes_on_later(tiny_bundle, tmp_path):
     psutil = pytest.importorskip("psutil")
     path, out = write_jsonl(tmp_path / "a.jsonl", talks(5000)), tmp_path / "out"
     arguments = ("score", path, "--parts", out, "--part-rows", 500, "--model", tiny_bundle)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deesc_model.cli", *map(str, arguments), "--processes", "2"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not part_files(out):
-        assert process.poll() is None
-        time.sleep(0.01)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children()
-        if any("spawn_main" in part for part in child.cmdline())
-    ]
-    workers[0].kill()
-    _, said = process.communicate(timeout=60)
+    with stopped_amid(1, *arguments, "--processes", 2) as process:
+        workers = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if any("spawn_main" in part for part in child.cmdline())
+        ]
+        workers[0].kill()
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "a labelling process was killed by signal 9" in said
     assert "the same command goes on from there" in said
@@ -597,19 +563,13 @@ def test_a_kill_amid_the_first_manifest_leaves_a_folder_that_can_be_used(tiny_bu
 
 
 def test_two_runs_do_not_write_into_one_folder(tiny_bundle, tmp_path):
-    path, out = write_jsonl(tmp_path / "a.jsonl", talks(5000)), tmp_path / "out"
+    path, out = write_jsonl(tmp_path / "a.jsonl", talks(400)), tmp_path / "out"
     command = ("score", path, "--parts", out, "--part-rows", 500, "--model", tiny_bundle)
-    first = start(*command)
-    while not part_files(out):
-        assert first.poll() is None
-        time.sleep(0.01)
-    first.send_signal(signal.SIGSTOP)
-    try:
+    with stopped_amid(1, *command) as first:
         assert "is being written by another deesc score" in deesc(*command, check=1).stderr
-    finally:
         first.send_signal(signal.SIGCONT)
-    assert first.wait(60) == 0
-    assert len(rows_of(out)) == len(talks(5000))
+        assert first.wait(60) == 0
+    assert len(rows_of(out)) == len(talks(400))
 
 
 def test_a_full_disk_names_the_part_and_the_run_goes_on_with_room(tiny_bundle, tmp_path):
@@ -682,19 +642,19 @@ def test_what_cannot_be_is_said_before_the_work(
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "said"),
     [
-        ("--parts", "out", "-o", "a.jsonl"),
-        ("--parts", "out", "--skipped", "b.jsonl", *SKIP),
-        ("--parts", "out", "--processes", "0"),
-        ("--parts", "out", "--part-rows", "0"),
-        ("-o", "a.jsonl", "--part-rows", "5"),
-        ("-o", "a.jsonl", "--skipped", "b.jsonl"),
-        SKIP,  # standard output has no name for the other file
+        (("--parts", "out", "-o", "a.jsonl"), "--parts is a folder for all"),
+        (("--parts", "out", "--skipped", "b.jsonl", *SKIP), "--parts is a folder for all"),
+        (("--parts", "out", "--processes", "0"), "Invalid value for '--processes'"),
+        (("--parts", "out", "--part-rows", "0"), "Invalid value for '--part-rows'"),
+        (("-o", "a.jsonl", "--part-rows", "5"), "--part-rows is for --parts FOLDER"),
+        (("-o", "a.jsonl", "--skipped", "b.jsonl"), "--skipped is for --on-error skip"),
+        (SKIP, "name a file for skipped rows"),  # standard output has no name for the other file
     ],
 )
-def test_wrong_usage_exits_with_2(options):
-    assert deesc("score", "x.jsonl", *options).returncode == 2
+def test_wrong_usage_is_said_and_exits_with_2(options, said):
+    assert said in deesc("score", "x.jsonl", *options, check=2).stderr
 
 
 # Pace, memory.

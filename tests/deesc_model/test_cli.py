@@ -363,16 +363,16 @@ def test_an_empty_file_gives_an_empty_file(tiny_bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ("nonsense",),
-        ("score",),
-        ("classify", "x", "--threads", "0"),
-        ("score", "-", "--format", "xml"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("score",), "Missing argument 'FILE...'"),
+        (("classify", "x", "--threads", "0"), "Invalid value for '--threads'"),
+        (("score", "-", "--format", "xml"), "--format must be one of jsonl, csv, parquet"),
     ],
 )
-def test_wrong_usage_exits_with_2(arguments):
-    assert deesc(*arguments).returncode == 2
+def test_wrong_usage_is_said_and_exits_with_2(arguments, said):
+    assert said in deesc(*arguments, check=2).stderr
 
 
 def test_info_names_the_model(tiny_bundle):

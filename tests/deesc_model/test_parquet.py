@@ -349,7 +349,8 @@ def test_a_bad_table_is_said(tiny_bundle, tmp_path, columns, said):
 
 
 def test_pipes_and_standard_output_take_no_parquet(tiny_bundle, tmp_path, table):
-    assert deesc("score", table, "--format", "parquet").returncode == 2
+    result = deesc("score", table, "--format", "parquet", check=2)
+    assert "Parquet is no text; name a file for it with -o" in result.stderr
     options = ("--model", tiny_bundle)
     result = score("-", "--input-format", "parquet", *options, text="", check=1)
     assert "Parquet is read from files only" in result.stderr

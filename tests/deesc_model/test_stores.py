@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command import write_jsonl
+from command import stopped_amid, write_jsonl
 from store import VARIABLES, running_store
 from tiny_bundle import WORDS, write_tiny_bundle
 
@@ -201,20 +199,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(deesc, bucket, crowded,
     whole = bucket.contents("whole")
     assert len(whole) == 6 + 2
     command = ("score", source, "--parts", "s3://bucket/killed", *options)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deesc_model.cli", *map(str, command)],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},  # where a kill may leave something
-    )
-    ends = time.monotonic() + 120
-    while not bucket.has("killed/part-000001.parquet"):
-        assert process.poll() is None
-        assert time.monotonic() < ends
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with stopped_amid(2, *command, TMPDIR=str(tmp_path)):  # where a kill may leave something
+        pass
     left = bucket.contents("killed")
+    assert {name for name in left if name.startswith("part-")} == {
+        "part-000000.parquet",
+        "part-000001.parquet",
+    }
     assert json.loads(left["_deesc.json"])["done"] is False
     for name in left.keys() - {"_deesc.json", "_parts.jsonl"}:
         assert left[name] == whole[name]  # no part is there in part

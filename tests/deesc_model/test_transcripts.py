@@ -226,27 +226,26 @@ MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\
     ("body", "kept"),
     [
         ("new\n\n> old\n> older\n", "new"),
-        ("On Monday, B wrote:\n> question one\nanswer one\n> two\nanswer two\n", "answer one"),
+        (
+            "On Monday, B wrote:\n> question one\nanswer one\n> two\nanswer two\n",
+            "answer one\nanswer two",
+        ),
         ("new\n-----Original Message-----\nold\n", "new"),
         ("new\n________________________________\nFrom: B\n", "new"),
         ("new\n\nFrom: B\nSent: Monday\nTo: A\nSubject: s\n\nold\n", "new"),
         ("new\n-- \nA, Director\n", "new"),
-        ("On the phone your colleague wrote: nothing.\nSo I ask.", "On the phone"),
-        ("From the start it was late.\n\nFrom here on too.", "From the start"),
+        ("On the phone your colleague wrote: nothing.\nSo I ask.", None),
+        ("From the start it was late.\n\nFrom here on too.", None),
         ("new\nOn Mon, 2 Mar 2026 at 10:02, B <b@x.example>\nwrote:\nold", "new"),
         ("new\nSent from my iPhone\nold", "new"),
-        ("On Monday your colleague wrote:\nyou get it back.\nSo I ask.", "On Monday"),
-        ("Sent from my bank on Monday.\nSo I ask.", "Sent from my bank"),
+        ("On Monday your colleague wrote:\nyou get it back.\nSo I ask.", None),
+        ("Sent from my bank on Monday.\nSo I ask.", None),
     ],
 )
 def test_quotations_and_signatures_are_cut(body, kept):
     (conversation,) = parse(MAIL.format("utf-8") + body, "a@x.example")
     (turn,) = conversation.turns
-    assert turn.text.startswith(kept)
-    assert "old" not in turn.text
-    assert "Director" not in turn.text
-    if "So I ask" in body or "answer" in body or "too" in body:
-        assert turn.text.endswith(body.strip()[-6:])
+    assert turn.text == (kept or body)
 
 
 @pytest.mark.parametrize(("charset", "said"), [("windows-1252", None), ("klingon", "unknown")])

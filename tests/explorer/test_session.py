@@ -88,13 +88,14 @@ def test_the_same_turns_are_explained_as_in_a_report(classifier):
 
 
 def test_hostile_text_cannot_get_into_the_page(classifier):
-    text = "<script>alert(1)</script> idiot"
-    session = Session("<i>", (Turn("customer", text), Turn("agent", text))).labelled(classifier)
+    text = "<script>alert(1)</script> <i>idiot</i>"
+    session = Session("", (Turn("customer", text), Turn("agent", text))).labelled(classifier)
     policy = EscalationPolicy.read()
     steps = session.steps("chat", policy)
     page = turns_html(session, steps) + curve_html(session, steps, policy)
     assert "<script>" not in page
     assert "<i>" not in page
+    assert page.count("&lt;script&gt;") == page.count("&lt;i&gt;") == 2
 
 
 def test_labels_are_allowed_exactly_where_the_corpus_allows_them():

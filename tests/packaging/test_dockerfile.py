@@ -1,17 +1,36 @@
 """What can be checked of the Dockerfile without building it."""
 
+import importlib.metadata
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from benchmarks.footprint import closure
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 JOINED = re.sub(r"\\\n\s*", " ", re.sub(r"^#.*\n", "", TEXT, flags=re.MULTILINE))
 STEPS = [tuple(line.split(maxsplit=1)) for line in JOINED.splitlines() if line.strip()]
 STAGES = JOINED.split("FROM ")[1:]
+
+
+IMPORTED = """
+import json, sys
+for optional in ("opentelemetry", "grpc_tools"):  # used where they are; the image has neither
+    sys.modules[optional] = None
+before = set(sys.modules)  # what this environment loads at every start
+import deesc_model, serve.server
+new = {name: sys.modules[name] for name in sys.modules.keys() - before}
+found = [name for name in new if getattr(new[name], "__spec__", None)]  # Cython's have none
+print(json.dumps(sorted({name.split(".")[0] for name in found})))
+"""
 
 
 def values(instruction):
@@ -58,6 +77,28 @@ def test_commands_get_signals_themselves():
     (entry,) = values("ENTRYPOINT")
     assert json.loads(entry) == ["python", "-m", "serve.server"]  # no shell in between
     assert json.loads(values("HEALTHCHECK")[0].split("CMD", 1)[1])[0] == "python"
+
+
+def test_the_server_imports_no_more_than_the_image_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    needed = closure(tuple(Requirement(line).name for line in lines))
+    packages = importlib.metadata.packages_distributions()
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORTED],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    allowed = {"serve", "deesc_model", *sys.stdlib_module_names}
+    too_many = [
+        name
+        for name in json.loads(result.stdout)
+        if name not in allowed
+        and needed.isdisjoint(map(canonicalize_name, packages.get(name, [name])))
+    ]
+    assert too_many == []
 
 
 def test_the_server_starts_with_no_more_than_the_image_has(tmp_path):

@@ -125,7 +125,11 @@ class Process:
         self._coming: SimpleQueue[str] = SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        serving = self.wait_for("serving")
+        try:
+            serving = self.wait_for("serving")
+        except BaseException:
+            self.end()
+            raise
         self.address = f"127.0.0.1:{serving['port']}"
         self.port, self.metrics_port = serving["port"], serving["metrics_port"]
 

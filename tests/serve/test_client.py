@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -458,6 +459,13 @@ def test_a_full_server_is_asked_again_until_it_has_room(connect, start, gate):
     for thread in threads:
         thread.start()
     assert gate.entered.wait(10)
+    refused = {"method": "/deesc.v1.EscalationService/Predict", "code": "RESOURCE_EXHAUSTED"}
+    for _ in range(1000):  # or all six might come when there is room
+        if service._metrics.registry.get_sample_value("deesc_calls_total", refused):
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError("no call was refused")
     gate.open()
     for thread in threads:
         thread.join(20)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tiny_bundle import write_tiny_bundle
 
-from deesc_model import DeescError, EscalationClassifier, Turn
+from deesc_model import DeescError, EscalationClassifier, ServiceError, Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
 from deesc_model.bundle import file_sha256
@@ -145,14 +146,33 @@ def test_a_health_watcher_who_leaves_takes_nothing_from_another(start, loop):
         assert next(leaving).status == next(staying).status == status.SERVING
         assert next(unknown).status == status.SERVICE_UNKNOWN
         leaving.cancel()
-        for _ in range(1000):  # the server has heard of it
+        for _ in range(1000):
             if 'code="CANCELLED",method="/grpc.health' in scrape(service.metrics_port):
                 break
             time.sleep(0.01)
+        else:
+            raise AssertionError("the server never heard of it")
         loop.run(service.stop())
         assert next(staying).status == status.NOT_SERVING
         with pytest.raises(grpc.RpcError):  # of a service that is none, nothing changed
             next(unknown)
+
+
+def test_a_call_that_outlasts_the_wait_is_cut(start, loop, gate):
+    service = start(drain_s=1.0)
+    service.model.current = gate
+    with (
+        EscalationClient(f"127.0.0.1:{service.port}", timeout_s=60) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        call = threads.submit(client.predict, "late")
+        assert gate.entered.wait(10)
+        stopping = threads.submit(loop.run, service.stop())
+        with pytest.raises(ServiceError) as caught:
+            call.result(15)  # the gate is shut: only the stop can end it
+        assert caught.value.code in ("CANCELLED", "UNAVAILABLE")
+        gate.open()  # the thread of the model is waited for
+        stopping.result(20)
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -355,6 +375,8 @@ def test_a_watched_folder_is_loaded_when_it_is_whole(start, bundle_dir, tmp_path
         if 'result="refused"' in scrape(service.metrics_port):
             break
         time.sleep(0.01)
+    else:
+        raise AssertionError("the folder in the middle of copying was never refused")
     assert service.model.current.bundle.manifest.name == "tiny"
     for path in new.iterdir():
         shutil.copy(path, bundle_dir)
@@ -440,21 +462,27 @@ def test_workers_told_to_stop_while_they_start_end_well(tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
     command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
-        while len(children(parent)) < 2:
-            time.sleep(0.005)
-        parent.send_signal(signal.SIGTERM)
-        parent.communicate(timeout=60)
+        try:
+            while len(children(parent)) < 2:
+                assert parent.poll() is None
+                time.sleep(0.005)
+            parent.send_signal(signal.SIGTERM)
+            parent.communicate(timeout=60)
+        finally:
+            parent.kill()
         assert parent.returncode == 0
 
 
 def test_workers_end_with_a_parent_that_is_killed(tiny_bundle):
     command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
     command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for _ in range(2):
-        assert json.loads(parent.stderr.readline())["event"] == "serving"
-    parent.kill()
-    _, rest = parent.communicate(timeout=60)  # ends when the last worker closes the pipe
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            for _ in range(2):
+                assert json.loads(parent.stderr.readline())["event"] == "serving"
+        finally:
+            parent.kill()
+        _, rest = parent.communicate(timeout=60)  # ends when the last worker closes the pipe
     assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == 2
 
 
@@ -545,9 +573,10 @@ def test_metrics_count_calls_batches_levels_and_the_queue(start, gate):
         with pytest.raises(grpc.RpcError):
             stub.Predict(pb.PredictRequest())
         service.model.current = gate
-        calls = [
-            stub.Predict.future(pb.PredictRequest(utterance=pb.Turn(text="fine"))) for _ in range(3)
-        ]
+        fine = pb.PredictRequest(utterance=pb.Turn(text="fine"))
+        calls = [stub.Predict.future(fine)]
+        assert gate.entered.wait(10)  # it is computed alone; what comes now waits
+        calls += [stub.Predict.future(fine) for _ in range(2)]
         for _ in range(1000):
             text = scrape(service.metrics_port)
             if metric(text, "deesc_waiting") == 2:
@@ -708,13 +737,66 @@ def test_a_connection_that_went_silent_is_closed(start):
         assert closed
 
 
+@contextlib.contextmanager
+def counted_connections(port):
+    """A socket that hands on what comes to a port; yields its own, and a list of connections."""
+    connections = []
+
+    def forward(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+        for end in (source, target):  # what ends on one side ends on the other, and frees both
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def accept():
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                near, _ = middle.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                connections.append((near, far))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=forward, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as middle:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        try:
+            yield middle.getsockname()[1], connections
+        finally:
+            with contextlib.suppress(OSError):
+                middle.shutdown(socket.SHUT_RDWR)  # or `accept` would wait on
+            accepting.join(20)
+            for end in itertools.chain.from_iterable(connections):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+
 def test_an_old_connection_is_renewed_without_an_error(start):
     service = start(max_connection_age_s=1)
-    with EscalationClient(f"127.0.0.1:{service.port}") as client:
-        ends = time.monotonic() + 2.5
-        while time.monotonic() < ends:
+    with (
+        counted_connections(service.port) as (port, connections),
+        EscalationClient(f"127.0.0.1:{port}") as client,
+    ):
+        ends = time.monotonic() + 30
+        while len(connections) < 3:
+            assert time.monotonic() < ends
             assert client.predict("late").level == 1
             time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have one address of their own only")
+@pytest.mark.allow_hosts(["127.0.0.1", "127.0.0.2"])
+def test_metrics_are_told_at_the_address_that_is_set(start):
+    service = start(metrics_host="127.0.0.2")
+    with urllib.request.urlopen(
+        f"http://127.0.0.2:{service.metrics_port}/metrics", timeout=10
+    ) as reply:
+        assert b"deesc_calls" in reply.read()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", service.metrics_port), timeout=10)
 
 
 @pytest.mark.parametrize("settings", [{"max_connection_age_s": 1}, {"max_connection_age_s": 0}])

@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from deesc_model import Prediction, Turn
+from deesc_model import SIGNALS, TRIGGERS, Prediction, Turn
 from serve.generated import open_inference_pb2 as pb
 from serve.generated import open_inference_pb2_grpc as pb_grpc
 
@@ -57,17 +57,23 @@ def test_infer_answers_as_the_classifier_does(inference, classifier):
     assert reply.model_version == classifier.model_version
     expected = classifier.predict_batch(TEXTS)
     raw = outputs(reply)
-    assert [Prediction.from_dict(json.loads(each)).triggers for each in strings(raw["prediction"])]
+    answers = [Prediction.from_dict(json.loads(each)) for each in strings(raw["prediction"])]
+    assert [each.triggers for each in answers] == [each.triggers for each in expected]
     assert np.frombuffer(raw["level"], "<i8").tolist() == [each.level for each in expected]
     assert np.frombuffer(raw["frustration"], "<f8") == pytest.approx(
         [each.frustration for each in expected], abs=1e-6
     )
     assert np.frombuffer(raw["uncertain"], "?").tolist() == [each.uncertain for each in expected]
-    assert np.frombuffer(raw["trigger_scores"], "<f8").reshape(3, 11)[0] == pytest.approx(
-        list(expected[0].trigger_scores.values()), abs=1e-6
-    )
+    scores = {
+        "level_scores": [each.level_scores for each in expected],
+        "trigger_scores": [[each.trigger_scores[name] for name in TRIGGERS] for each in expected],
+        "signal_scores": [[each.signal_scores[name] for name in SIGNALS] for each in expected],
+    }
     shapes = {output.name: list(output.shape) for output in reply.outputs}
-    assert (shapes["level_scores"], shapes["signal_scores"]) == ([3, 5], [3, 5])
+    for name, rows in scores.items():
+        assert shapes[name] == [3, len(rows[0])]
+        found = np.frombuffer(raw[name], "<f8").reshape(shapes[name])
+        assert found == pytest.approx(np.array(rows), abs=1e-6)
 
 
 def test_raw_texts_and_chosen_outputs(inference):

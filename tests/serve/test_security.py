@@ -87,10 +87,14 @@ def write(settings, authority):
     settings["tls_key"].write_bytes(key)
 
 
-def predict(port, credentials=None, token=None):
+SHORT_S = 1.5
+"""Where no connection is made: such a call is tried again until its time is up."""
+
+
+def predict(port, credentials=None, token=None, timeout_s=20.0):
     """Label one text over a new connection; return the triggers."""
-    address = f"localhost:{port}"
-    with EscalationClient(address, credentials=credentials, token=token, timeout_s=1.5) as client:
+    options = {"credentials": credentials, "token": token, "timeout_s": timeout_s}
+    with EscalationClient(f"localhost:{port}", **options) as client:
         return client.predict("late").triggers
 
 
@@ -104,7 +108,7 @@ def test_tls_serves_those_who_trust_it_and_nobody_else(start, files, authority):
     assert predict(port, trusting(authority)) == ("delay",)
     for credentials in (None, trusting(Authority("stranger"))):
         with pytest.raises(ServiceError):
-            predict(port, credentials)
+            predict(port, credentials, timeout_s=SHORT_S)
 
 
 def test_mutual_tls_asks_for_a_certificate_that_its_authority_signed(
@@ -115,10 +119,11 @@ def test_mutual_tls_asks_for_a_certificate_that_its_authority_signed(
     certificate, key = authority.issue()
     assert predict(port, trusting(authority, certificate=certificate, key=key)) == ("delay",)
     with pytest.raises(ServiceError):
-        predict(port, trusting(authority))
+        predict(port, trusting(authority), timeout_s=SHORT_S)
     certificate, key = Authority("stranger").issue()
+    credentials = trusting(authority, certificate=certificate, key=key)
     with pytest.raises(ServiceError):
-        predict(port, trusting(authority, certificate=certificate, key=key))
+        predict(port, credentials, timeout_s=SHORT_S)
 
 
 def test_certificates_change_without_a_restart_or_a_broken_connection(start, files, authority):
@@ -131,7 +136,7 @@ def test_certificates_change_without_a_restart_or_a_broken_connection(start, fil
         write(files, second)
         assert predict(port, trusting(second)) == ("delay",)
         with pytest.raises(ServiceError):
-            predict(port, trusting(authority))
+            predict(port, trusting(authority), timeout_s=SHORT_S)
         assert before.predict("late").triggers == ("delay",)
 
 
@@ -142,7 +147,7 @@ def test_the_authority_of_clients_changes_too(start, files, authority, tmp_path)
     certificate, key = second.issue()
     credentials = trusting(authority, certificate=certificate, key=key)
     with pytest.raises(ServiceError):
-        predict(port, credentials)
+        predict(port, credentials, timeout_s=SHORT_S)
     path.write_bytes(authority.pem + second.pem)
     assert predict(port, trusting(authority, certificate=certificate, key=key)) == ("delay",)
 
@@ -242,7 +247,8 @@ def test_health_needs_no_token_but_everything_else_does(start, tmp_path):
     path = tmp_path / "tokens"
     path.write_text("a-token\n")
     with grpc.insecure_channel(f"127.0.0.1:{start(token_file=path).port}") as channel:
-        assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
         inference = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel)
         reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
         listing = reflection_pb2.ServerReflectionRequest(list_services="")

@@ -31,11 +31,15 @@ def _words() -> list[str]:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables without a run: to make them takes seconds, to copy them nothing."""
+    """MLflow's tables without a run: to make them takes seconds, to copy them nothing.
+
+    The experiment is there and has its files beside them: MLflow's own place is ./mlruns.
+    """
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own
-        MlflowClient(f"sqlite:///{path}").search_experiments()
+        client = MlflowClient(f"sqlite:///{path}")
+        client.create_experiment(Config().experiment, (path.parent / "artifacts").as_uri())
     return path
 
 

@@ -11,6 +11,8 @@ from conversations import small_corpus
 from deesc_model import EscalationClassifier, Turn
 from deesc_model.bundle import read_bundle
 from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
+from deesc_model.postprocessing import Postprocessor
+from deesc_model.scoring import Logits
 from training import export
 from training.checkpoint import checkpoint_runner
 from training.corpus import load_corpus, select_split
@@ -91,7 +93,12 @@ def test_the_bundle_answers_as_the_checkpoint_does(trained, views, tmp_path):
     row = views[3]
     classifier = EscalationClassifier.from_pretrained(bundle_dir)
     prediction = classifier.predict(Turn(row.speaker, row.text), row.context)
-    assert sum(prediction.level_scores) == pytest.approx(1)
+    logits = Logits(expected.level[3:4], expected.triggers[3:4], expected.signals[3:4])
+    calibration = classifier.bundle.config.calibration
+    (of_checkpoint,) = Postprocessor(calibration, classifier.model_version)(logits)
+    assert prediction.level_scores == pytest.approx(of_checkpoint.level_scores, abs=1e-4)
+    assert prediction.trigger_scores == pytest.approx(of_checkpoint.trigger_scores, abs=1e-4)
+    assert prediction.signal_scores == pytest.approx(of_checkpoint.signal_scores, abs=1e-4)
 
 
 @pytest.mark.usefixtures("exported_once")

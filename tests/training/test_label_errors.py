@@ -34,12 +34,16 @@ WRONG = {
 @pytest.fixture
 def config(tiny_config):
     """The small corpus with the labels of four turns made wrong."""
-    file = next(Path(tiny_config.corpus).glob("*.jsonl"))
+    make_wrong(tiny_config, WRONG)
+    return tiny_config
+
+
+def make_wrong(config, wrong):
+    file = next(Path(config.corpus).glob("*.jsonl"))
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     for row in rows:
-        row.update(WRONG.get(f"{row['conversation_id']}#{row['turn']}", {}))
+        row.update(wrong.get(f"{row['conversation_id']}#{row['turn']}", {}))
     write_rows(file.parent, rows, file.name)
-    return tiny_config
 
 
 def mood(name):
@@ -81,12 +85,14 @@ def test_wrong_labels_come_first_with_the_right_ones_beside_them(config, tmp_pat
 
 
 def test_only_the_asked_split_is_listed(config, tmp_path):
+    make_wrong(config, {"c019#2": {"level": 4, "signals": ["personal_abuse"]}})  # those are train's
     out = tmp_path / "suspects.jsonl"
     path = str(config_file(config, tmp_path / "c.toml"))
     found = label_errors.main(["--config", path, "--out", str(out), "--split", "test"])
     assert found == 0
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert not [row for row in rows if row["split"] != "test"]
+    assert {row["split"] for row in rows} == {"test"}
+    assert ("c019", 2) in [(row["conversation_id"], row["turn"]) for row in rows]
 
 
 def test_a_table_that_was_filled_in_is_kept_and_can_be_read(tmp_path, capsys):
