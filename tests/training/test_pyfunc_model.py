@@ -8,13 +8,14 @@ import pytest
 
 from deesc_model import Turn
 from deesc_model.errors import InvalidInputError
-from training.pyfunc_model import BundleModel
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
 
 @pytest.fixture
 def model(tiny_bundle):
+    from training.pyfunc_model import BundleModel  # noqa: PLC0415 - MLflow warns at its import
+
     made = BundleModel()
     made.load_context(SimpleNamespace(artifacts={"bundle": str(tiny_bundle)}))
     return made
