@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-DOCUMENTS += ["data/README.md", "benchmarks/README.md", "benchmarks/without_amx/README.md"]
+DOCUMENTS += ["data/README.md", "benchmarks/README.md", "benchmarks/with_amx/README.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
