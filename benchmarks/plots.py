@@ -92,7 +92,8 @@ def _roofline(roofline: Figures) -> Figure:
         place = (each["operations_per_byte"], each["gops"])
         name = f"{number}: {each['batch']} × {each['tokens']} tokens, {each['gops']:,.0f}"
         axes.plot(*place, "o", color=BLUE, markersize=7, label=name)
-        axes.annotate(str(number), place, (0, 8), textcoords="offset points", ha="center")
+        aside = (0, 8 if number % 2 else -16)  # two shapes of one size lie on each other
+        axes.annotate(str(number), place, aside, textcoords="offset points", ha="center")
     axes.set(xscale="log", yscale="log", xlim=(low, high))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,.0f}")
