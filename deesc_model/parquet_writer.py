@@ -11,7 +11,8 @@ from deesc_model.arrow import pa, pq
 from deesc_model.errors import InvalidInputError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.parquet_reader import ArrowRow
-from deesc_model.records import ADDED, Record, Row, RowWriter, flat_prediction, storable_text
+from deesc_model.records import Record, Row, storable_text
+from deesc_model.scored_rows import ADDED, RowWriter, flat_prediction
 from deesc_model.types import Prediction
 
 GROUP: Final = 65_536

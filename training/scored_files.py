@@ -12,7 +12,8 @@ from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.inputs import open_rows
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.records import BadRecord, Record, format_of, in_context, prediction_of_row
+from deesc_model.records import BadRecord, Record, format_of, in_context
+from deesc_model.scored_rows import prediction_of_row
 from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
 from deesc_model.types import Prediction, Turn
 from training.embeddings import embed

@@ -14,7 +14,8 @@ from deesc_model.archive.sources import refuse_bad
 from deesc_model.archive.windows import Window
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import as_text, open_output
-from deesc_model.records import BadRecord, Record, RowWriter, record_writer
+from deesc_model.records import BadRecord, Record
+from deesc_model.scored_rows import RowWriter, record_writer
 from deesc_model.types import Prediction
 
 

@@ -10,7 +10,8 @@ from typing import Final
 
 from deesc_model.archive.sources import Source, refuse_bad
 from deesc_model.errors import InvalidInputError
-from deesc_model.records import ADDED, BadRecord, Record
+from deesc_model.records import BadRecord, Record
+from deesc_model.scored_rows import ADDED
 
 WINDOW: Final = 4096
 """Rows that are held and labelled together; the larger, the less padding. Scores depend on it."""

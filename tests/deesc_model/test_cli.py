@@ -19,8 +19,8 @@ from tiny_bundle import write_tiny_bundle
 from deesc_model import InvalidInputError, records
 from deesc_model.files import check_writable
 from deesc_model.policy import POLICY_FILE
-from deesc_model.records import PREDICTION_COLUMNS
 from deesc_model.risk import RISK_FILE
+from deesc_model.scored_rows import PREDICTION_COLUMNS
 
 pytest.importorskip("typer")
 

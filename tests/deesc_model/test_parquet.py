@@ -15,7 +15,7 @@ from command import deesc, read_jsonl, write_jsonl
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.inputs import parse_conversations
-from deesc_model.records import PREDICTION_COLUMNS
+from deesc_model.scored_rows import PREDICTION_COLUMNS
 
 pytest.importorskip("typer")
 pa = pytest.importorskip("pyarrow")
