@@ -219,8 +219,8 @@ def test_clients_do_not_share_a_connection(connect, start):
 
 def test_a_dead_connection_ends_a_live_conversation(connect, spawn, monkeypatch):
     short = {"grpc.keepalive_time_ms": 1_000, "grpc.http2.ping_timeout_ms": 500}
-    options = [(key, short.get(key, value)) for key, value in deesc_model.client._OPTIONS]
-    monkeypatch.setattr("deesc_model.client._OPTIONS", options)
+    options = [(key, short.get(key, value)) for key, value in deesc_model.client.blocking.OPTIONS]
+    monkeypatch.setattr("deesc_model.client.blocking.OPTIONS", options)
     server = spawn()
     frozen = connect(server.port)
 
@@ -400,7 +400,7 @@ def test_what_will_not_pass_is_not_tried_again(connect, flaky, code):
 @pytest.fixture
 def crowded(stub, serve_with, monkeypatch):
     """Start a server that has no room for a turn at first; clients come back at once."""
-    monkeypatch.setattr("deesc_model.client._PAUSES_S", (0, 0, 0, 0))
+    monkeypatch.setattr("deesc_model.client.calls.PAUSES_S", (0, 0, 0, 0))
     answer = stub.Predict(pb.PredictRequest(utterance=pb.Turn(text="late"))).prediction
     return lambda times: serve_with(Crowded(times, answer))
 
