@@ -1,4 +1,6 @@
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run side by side: threads of numerical libraries would wait for each other. They read it
@@ -21,6 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):  # whole runs, one after another
             item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture
+def deserted() -> Iterator[str]:
+    """HOST:PORT where nobody listens, nor can anybody begin to."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -236,15 +235,10 @@ def test_a_dead_connection_ends_a_live_conversation(connect, spawn, monkeypatch)
     assert frozen.predict("late").triggers == ("delay",)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def test_nobody_there_is_an_error_after_some_tries(connect):
+def test_nobody_there_is_an_error_after_some_tries(connect, deserted):
+    _, port = deserted.split(":")
     with pytest.raises(ServiceError) as caught:
-        connect(free_port(), timeout_s=1).predict("late")
+        connect(int(port), timeout_s=1).predict("late")
     assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     assert isinstance(caught.value, DeescError)
 

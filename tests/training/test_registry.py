@@ -4,7 +4,6 @@ import dataclasses
 import getpass
 import json
 import shutil
-import socket
 from unittest.mock import Mock
 
 import mlflow
@@ -138,12 +137,10 @@ def test_a_wrong_uri_is_refused(uri):
         fetch_bundle(uri)
 
 
-def test_what_is_not_there_is_named(registered):
+def test_what_is_not_there_is_named(registered, deserted):
     with pytest.raises(RegistryError, match="deesc/77"):
         fetch_bundle_of(registered, "77")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        away = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    away = f"http://{deserted}"
     with pytest.raises(RegistryError, match="cannot get"):
         fetch_bundle("models:/deesc@champion", tracking_uri=away)
     with pytest.raises(RegistryError, match="cannot reach MLflow"):

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import resource
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -168,12 +167,9 @@ def test_interrupted_anywhere_the_champion_stays(tiny_config, lenient, tmp_path)
 
 
 def test_with_mlflow_away_the_gate_says_so_and_nothing_moves(
-    tiny_config, lenient, tmp_path, capsys
+    tiny_config, lenient, tmp_path, capsys, deserted
 ):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        away = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    config = dataclasses.replace(tiny_config, tracking_uri=away, epochs=1)
+    config = dataclasses.replace(tiny_config, tracking_uri=f"http://{deserted}", epochs=1)
     assert retrain.main(arguments(config, lenient, tmp_path / "a.toml")) == 1
     assert "cannot reach MLflow" in capsys.readouterr().err
     read_bundle(Path(config.bundle_dir))

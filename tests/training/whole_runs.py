@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from training.tracking import METRICS_FILE
@@ -29,16 +29,26 @@ def mlflow_server(folder: Path):
             command, stdout=log, stderr=log, start_new_session=True, cwd=folder
         )
     try:
-        for _ in range(240):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.5)
+        _wait_for(process, port, folder / "server.log")
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _wait_for(process: subprocess.Popen, port: int, log: Path) -> None:
+    deadline = time.monotonic() + 300
+    while True:
+        # Also if another took the port: its answers are not the server's.
+        assert process.poll() is None, log.read_text(errors="replace")[-3000:]
+        assert time.monotonic() < deadline, f"no answer on port {port} in 5 minutes"
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1),
+        ):
+            return
+        time.sleep(0.5)
 
 
 def described(client, run_id, folder):
