@@ -183,7 +183,7 @@ RISK = {
     "calibration_error": Metric("how far the risk is from real frequencies", "0"),
     "brier": Metric("mean squared distance of the risk from what follows", "0"),
 }
-"""Of the risk that `training.fit_policy` fits."""
+"""Of the risk that `training.policy_fitting` fits."""
 
 ALARMS = {
     "building": Metric("conversations that escalate after their first turn"),

@@ -11,8 +11,10 @@ from deesc_model.risk import RiskModel
 from training.corpus import SPLITS, write_corpus
 from training.courses import Course, build_courses, predict_rows
 from training.descriptions import describe
-from training.fit_policy import fit_policy, fit_risk, main, measure_risk, measure_rules
+from training.fit_policy import main
+from training.policy_fitting import fit_policy, fit_risk
 from training.policy_metrics import keyword_alarms, last_level_alarms, measure_alarms
+from training.policy_report import measure_risk, measure_rules
 
 
 def rows(levels, name="c1", **changes):
