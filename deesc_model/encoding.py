@@ -216,7 +216,7 @@ class InputEncoder:
             The end, and how many characters before it were skipped.
         """
         if self._words_apart:
-            older, *words = text.rsplit(" ", room + 1)
+            older, *words = text.rstrip(" ").rsplit(" ", room + 1)
             if len(words) > room:
                 return " ".join(words), len(older) + 1
         return text, 0

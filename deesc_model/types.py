@@ -39,7 +39,7 @@ class Turn:
         """Check both fields, so that a `Turn` in hand is a valid one."""
         if not isinstance(self.speaker, str) or self.speaker not in SPEAKERS:
             raise InvalidInputError(
-                f"speaker must be one of {', '.join(SPEAKERS)}, not {self.speaker!r}"
+                f"speaker must be one of {', '.join(SPEAKERS)}, not {self.speaker!r:.40}"
             )
         if not isinstance(self.text, str):
             raise InvalidInputError(f"text must be a string, not {type(self.text).__name__}")

@@ -1,5 +1,6 @@
 """Bearer tokens from a file."""
 
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -40,8 +41,9 @@ class Tokens:
         Raises:
             ConfigError: It cannot be read or holds no token; the tokens before stay.
         """
-        if self._path.is_fifo():  # it has said all, and who reads would wait for more
-            return False
+        with contextlib.suppress(OSError):  # whatever it is, reading says it
+            if self._path.is_fifo():  # it has said all, and who reads would wait for more
+                return False
         signature = self._signature()
         if not force and signature == self._seen:
             return False

@@ -27,6 +27,10 @@ ITEM_COST: Final = 100
 MAX_COST: Final = 4_000
 """Cost of one batch, in characters: bounds how long a short text waits behind long ones."""
 
+CONTEXT_SHARE: Final = 32
+"""Characters of context that cost as much as one of the utterance: of all of them a few tokens are
+made, and the network reads fewer still."""
+
 RECENT_BATCHES: Final = 9
 """Batches that say how fast the model is."""
 
@@ -67,7 +71,8 @@ class Waiting:
 
 def cost_of(utterance: Utterance) -> int:
     """Return what an utterance costs the model, in characters."""
-    return len(utterance.turn.text) + ITEM_COST
+    context = sum(len(turn.text) for turn in utterance.context)
+    return len(utterance.turn.text) + ITEM_COST + context // CONTEXT_SHARE
 
 
 class Batcher:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from deesc_model.types import MAX_CHARACTERS
 from serve.errors import ConfigError
 
 MOST: Final = 2**31 - 1
@@ -51,11 +52,12 @@ class Settings:
     max_batch: int = _flag(16, "utterances in one forward pass; 1 turns batching off", least=1)
     max_load: int = _flag(
         5_000,
-        "characters that wait or are computed, and 100 for each utterance, from which on others are"
-        " refused at once; calls of more than one batch take turns beside them",
+        "characters that wait or are computed, 100 more for each utterance and one for 32 of its"
+        " context, from which on others are refused at once; calls of more than one batch take"
+        " turns beside them",
         least=1,
     )
-    max_characters: int = _flag(10_000, "characters of one text", least=1)
+    max_characters: int = _flag(10_000, "characters of one text", least=1, most=MAX_CHARACTERS)
     max_turns: int = _flag(200, "turns of one conversation or context", least=1)
     max_requests: int = _flag(500, "utterances in one PredictBatch", least=1)
     max_message_bytes: int = _flag(4 * 2**20, "bytes of one message", least=1024)

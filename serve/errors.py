@@ -82,6 +82,10 @@ class StoppingError(TryLaterError):
         super().__init__("the server is stopping; connect again", retry_after_s=1.0)
 
 
+LONGEST_MESSAGE: Final = 500
+"""Characters of a message. It quotes what callers sent, and is sent up to three times in a header,
+of which many clients take 8 kB."""
+
 STATUS_CODES: Final[dict[type[Exception], grpc.StatusCode]] = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -99,10 +103,14 @@ def status_code(error: Exception) -> grpc.StatusCode:
 
 
 def status_message(error: Exception) -> str:
-    """Return what a caller is told; what nobody foresaw might quote a text, so it is not told."""
+    """Return what a caller is told, cut to `LONGEST_MESSAGE`.
+
+    What nobody foresaw might quote a text, so it is not told.
+    """
     if status_code(error) is grpc.StatusCode.INTERNAL:
         return "internal error; the server's log has more under this request id"
-    return str(error)
+    told = str(error)
+    return told if len(told) <= LONGEST_MESSAGE else f"{told[: LONGEST_MESSAGE - 1]}…"
 
 
 def error_details(error: Exception) -> tuple[tuple[str, str | bytes], ...]:
@@ -114,7 +122,7 @@ def error_details(error: Exception) -> tuple[tuple[str, str | bytes], ...]:
     code, _ = status_code(error).value
     status = Status(code=code, message=status_message(error))
     if isinstance(error, FieldError):
-        violation = BadRequest.FieldViolation(field=error.field, description=str(error))
+        violation = BadRequest.FieldViolation(field=error.field, description=status_message(error))
         status.details.add().Pack(BadRequest(field_violations=[violation]))
     if not isinstance(error, TryLaterError):
         return (("grpc-status-details-bin", status.SerializeToString()),)

@@ -13,7 +13,15 @@ from typing import Any, Final
 import grpc
 import numpy as np
 
-from deesc_model import SIGNALS, TRIGGERS, EscalationClassifier, Level, Prediction, __version__
+from deesc_model import (
+    SIGNALS,
+    SPEAKERS,
+    TRIGGERS,
+    EscalationClassifier,
+    Level,
+    Prediction,
+    __version__,
+)
 from serve.batching import Batcher, deadline_of
 from serve.config import Settings
 from serve.errors import FieldError, NotFoundError
@@ -119,10 +127,16 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         wanted = [output.name for output in request.outputs] or list(OUTPUTS)
         for index, name in enumerate(wanted):
             if name not in OUTPUTS:
-                raise FieldError(f"outputs[{index}].name", f"{name!r} is none of {[*OUTPUTS]}")
+                raise FieldError(f"outputs[{index}].name", f"{name!r:.80} is none of {[*OUTPUTS]}")
         utterances = self._read(request)
         predictions = await self._batcher.predict(utterances, deadline_of(context))
-        reply = pb.ModelInferResponse(model_name=MODEL, model_version=self._version, id=request.id)
+        # Another bundle may have taken over in between, even between two batches of a large call.
+        *others, version = sorted({each.model_version for each in predictions}) or [self._version]
+        if request.model_version and (others or version != request.model_version):
+            raise _not_found(request.model_name, request.model_version, self._version)
+        if others:
+            version = predictions[-1].model_version
+        reply = pb.ModelInferResponse(model_name=MODEL, model_version=version, id=request.id)
         for name in wanted:
             datatype, shape, values = OUTPUTS[name]
             reply.outputs.add(name=name, datatype=datatype, shape=[len(predictions), *shape[1:]])
@@ -135,8 +149,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 
     def _check_name(self, name: str, version: str) -> None:
         if name != MODEL or version not in ("", self._version):
-            asked = f"{name!r} version {version!r}" if version else repr(name)
-            raise NotFoundError(f"no model {asked}; there is {MODEL!r} version {self._version!r}")
+            raise _not_found(name, version, self._version)
 
     def _read(self, request: pb.ModelInferRequest) -> list[Utterance]:
         tensors = _tensors(request)
@@ -149,12 +162,22 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         conversation = _flag(request, "conversation")
         limit = self._settings.max_turns if conversation else self._settings.max_requests
         check_count(len(texts), limit, "inputs", "texts")
+        for index, speaker in enumerate(speakers):
+            if speaker not in SPEAKERS:
+                raise FieldError(
+                    f"inputs speaker[{index}]", f"{speaker!r:.40} is none of {[*SPEAKERS]}"
+                )
         turns = [
             checked_turn(speaker, text, f"inputs text[{index}]", self._settings)
             for index, (speaker, text) in enumerate(zip(speakers, texts, strict=True))
         ]
         reach = self._classifier().bundle.config.encoder.context_turns if conversation else 0
         return in_context(turns, reach)
+
+
+def _not_found(name: str, version: str, served: str) -> NotFoundError:
+    asked = f"{name!r:.80} version {version!r:.80}" if version else f"{name!r:.80}"
+    return NotFoundError(f"no model {asked}; there is {MODEL!r} version {served!r}")
 
 
 def _flag(request: pb.ModelInferRequest, name: str) -> bool:
@@ -179,14 +202,14 @@ def _tensors(request: pb.ModelInferRequest) -> dict[str, list[str]]:
         field = f"inputs[{index}]"
         if tensor.name not in INPUTS or tensor.name in found:
             raise FieldError(
-                f"{field}.name", f"{tensor.name!r} is none of {[*INPUTS]}, or comes twice"
+                f"{field}.name", f"{tensor.name!r:.80} is none of {[*INPUTS]}, or comes twice"
             )
         if tensor.datatype != "BYTES":
-            raise FieldError(f"{field}.datatype", f"{tensor.datatype!r}, but texts are 'BYTES'")
+            raise FieldError(f"{field}.datatype", f"{tensor.datatype!r:.80}, but texts are 'BYTES'")
         items = list(_from_raw(raw[index], field) if raw else tensor.contents.bytes_contents)
         if list(tensor.shape) not in ([len(items)], [len(items), 1]):
             raise FieldError(
-                f"{field}.shape", f"{list(tensor.shape)} does not fit {len(items)} texts"
+                f"{field}.shape", f"{list(tensor.shape)!s:.80} does not fit {len(items)} texts"
             )
         try:
             found[tensor.name] = [item.decode("utf-8") for item in items]

@@ -150,6 +150,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except asyncio.CancelledError as over:
             code = _code_of(over, context)
             raise
+        except GeneratorExit:  # the caller left while an answer of a stream was on its way
+            code = grpc.StatusCode.CANCELLED
+            raise
         except Exception as error:
             code = status_code(error)
             if code is grpc.StatusCode.INTERNAL:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model.errors import InvalidInputError
 from deesc_model.messages import SPEAKER_NAMES
-from deesc_model.rendering import turns_before
+from deesc_model.rendering import newest_turns, turns_before
 from deesc_model.types import Turn
 from serve.config import Settings
 from serve.errors import FieldError
@@ -53,8 +53,16 @@ def checked_turn(speaker: str, text: str, field: str, limits: Settings) -> Turn:
         raise FieldError(field, error) from None
 
 
-def read_utterance(message: pb.PredictRequest, limits: Settings, scope: str = "") -> Utterance:
-    """Check an utterance and its context; `scope` is the path of the message.
+def read_utterance(
+    message: pb.PredictRequest, reach: int, limits: Settings, scope: str = ""
+) -> Utterance:
+    """Check an utterance and its context, of which the newest `reach` turns are kept.
+
+    Args:
+        message: The request.
+        reach: How many turns before an utterance the model reads.
+        limits: This server's.
+        scope: The path of the message.
 
     Raises:
         FieldError: A turn is wrong, the utterance is missing, or there are too many turns.
@@ -66,7 +74,8 @@ def read_utterance(message: pb.PredictRequest, limits: Settings, scope: str = ""
         read_turn(turn, f"{scope}context[{index}]", limits)
         for index, turn in enumerate(message.context)
     ]
-    return Utterance(read_turn(message.utterance, f"{scope}utterance", limits), context)
+    turn = read_turn(message.utterance, f"{scope}utterance", limits)
+    return Utterance(turn, newest_turns(context, reach))
 
 
 def read_conversation(messages: Sequence[pb.Turn], reach: int, limits: Settings) -> list[Utterance]:

@@ -6,7 +6,6 @@ python -m serve.server --help
 import asyncio
 import contextlib
 import logging
-import selectors
 import signal
 import sys
 
@@ -16,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from deesc_model import DeescError
 from deesc_model._proto import escalation_pb2, escalation_pb2_grpc
+from serve import standard_input
 from serve.auth import Tokens
 from serve.batching import Batcher
 from serve.config import MOST, Settings, parse
@@ -208,28 +208,18 @@ async def run(settings: Settings) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
+    def look_at_stdin() -> None:
+        if standard_input.is_over():
+            loop.remove_reader(sys.stdin)  # or it would be called again, without a pause
+            told.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
     if settings.stop_with_stdin:
-        loop.add_reader(sys.stdin, told.set)
+        loop.add_reader(sys.stdin, look_at_stdin)
     await told.wait()
     await service.stop()
-
-
-def _check_stdin() -> None:
-    """Raise an error unless the end of standard input can be waited for.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(sys.stdin, selectors.EVENT_READ)
-    except (OSError, ValueError):
-        raise ConfigError(
-            "--stop-with-stdin waits for the end of a pipe, and standard input is a file or closed"
-        ) from None
 
 
 def main() -> None:
@@ -240,7 +230,7 @@ def main() -> None:
     sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python
     try:
         if settings.stop_with_stdin:
-            _check_stdin()
+            standard_input.check()
         if settings.workers > 1:
             raise SystemExit(run_workers(settings, sys.argv[1:]))
         asyncio.run(run(settings))

@@ -58,7 +58,7 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         self, request: pb.PredictRequest, context: grpc.aio.ServicerContext
     ) -> pb.PredictResponse:
         """Label one utterance."""
-        utterance = read_utterance(request, self._settings)
+        utterance = read_utterance(request, self._reach, self._settings)
         (prediction,) = await self._batcher.predict([utterance], deadline_of(context))
         return pb.PredictResponse(prediction=prediction_message(prediction))
 
@@ -68,8 +68,9 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         """Label many utterances; each gets a prediction or an error of its own."""
         count = len(request.requests)
         check_count(count, self._settings.max_requests, "requests", "utterances")
+        reach = self._reach
         read = [
-            caught(read_utterance, item, self._settings, f"requests[{index}].")
+            caught(read_utterance, item, reach, self._settings, f"requests[{index}].")
             for index, item in enumerate(request.requests)
         ]
         good = [item for item in read if isinstance(item, Utterance)]

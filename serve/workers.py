@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from serve import standard_input
 from serve.config import Settings
 from serve.errors import ConfigError
 from serve.logs import log
@@ -59,7 +60,7 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         except OSError as error:
             raise ConfigError(f"--workers {settings.workers}: cannot start them: {error}") from None
         first = list(workers)
-        while not told and not stdin.select(0.1):
+        while not told and not (stdin.select(0.1) and standard_input.is_over()):
             for index, worker in enumerate(workers):
                 if told or worker.poll() is None:
                     continue

@@ -4,7 +4,8 @@ with EscalationClient("127.0.0.1:50051") as client:
     print(client.predict("You lied to me!").level)
 
 Calls have deadlines. UNAVAILABLE and RESOURCE_EXHAUSTED are tried again with growing pauses,
-or with the pause that a busy server asks for; other errors are not. gRPC itself does this, see
+or with the pause that a busy server asks for; other errors are not. A turn of a live conversation
+is sent again with growing pauses, all others are for gRPC itself to try again, see
 https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 """
 

@@ -10,10 +10,19 @@ import time
 import pytest
 
 from deesc_model import Turn
-from serve.batching import ITEM_COST, MAX_COST, MAX_LARGE_CALLS, RECENT_BATCHES, Batcher
+from deesc_model._proto import escalation_pb2 as pb
+from serve.batching import (
+    ITEM_COST,
+    MAX_COST,
+    MAX_LARGE_CALLS,
+    RECENT_BATCHES,
+    Batcher,
+    cost_of,
+)
+from serve.config import Settings
 from serve.errors import BusyError, ExpiredError
 from serve.priority import NICENESS
-from serve.requests import Utterance
+from serve.requests import Utterance, read_utterance
 
 MAX_LOAD = 5_000
 
@@ -169,6 +178,14 @@ def test_the_load_is_bounded_in_characters(gate):
         return [isinstance(answer, BusyError) for answer in answers]
 
     assert asyncio.run(scenario()) == [False, *[False] * 4, True, True]
+
+
+def test_a_context_counts_a_little_and_only_what_is_read():
+    turns = [pb.Turn(text="a" * 3200)] * 5
+    message = pb.PredictRequest(utterance=pb.Turn(text="late"), context=turns)
+    utterance = read_utterance(message, 2, Settings())
+    assert len(utterance.context) == 2
+    assert cost_of(utterance) == len("late") + ITEM_COST + 2 * 100
 
 
 def test_what_is_being_computed_counts_too_but_one_may_always_wait(gate):

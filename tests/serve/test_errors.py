@@ -36,6 +36,24 @@ def details(error):
     return found
 
 
+def samples(service, name):
+    metrics = service._metrics.registry.collect()
+    return [sample for metric in metrics for sample in metric.samples if sample.name == name]
+
+
+def calls(service):
+    """How many calls ended, by method and code."""
+    return {
+        (sample.labels["method"].split("/")[-1], sample.labels["code"]): sample.value
+        for sample in samples(service, "deesc_calls_total")
+    }
+
+
+def predicted(service):
+    """How many utterances the model has labelled."""
+    return sum(sample.value for sample in samples(service, "deesc_predictions_total"))
+
+
 def predict(text="late", speaker=0, context=()):
     return pb.PredictRequest(utterance=pb.Turn(text=text, speaker=speaker), context=context)
 
@@ -120,13 +138,7 @@ def test_too_large_a_message_is_counted_as_its_caller_sees_it(start, caplog):
         with pytest.raises(grpc.RpcError):
             list(call(iter([b"", b"\0" * 2000]), timeout=10))
         channel.unary_unary(f"{SERVICE}/GetModelInfo")(b"", timeout=10)
-    counted = {
-        (sample.labels["method"].split("/")[-1], sample.labels["code"]): sample.value
-        for metric in service._metrics.registry.collect()
-        for sample in metric.samples
-        if sample.name == "deesc_calls_total"
-    }
-    assert counted == {
+    assert calls(service) == {
         ("Predict", "RESOURCE_EXHAUSTED"): 5,
         ("MonitorConversation", "CANCELLED"): 1,
         ("GetModelInfo", "OK"): 1,
@@ -334,7 +346,25 @@ def test_a_cancelled_stream_leaves_the_server_well(stub):
     assert stub.Predict(predict()).prediction.level == 1
 
 
-def test_what_nobody_foresaw_is_internal_and_tells_no_text(start, capfd):
+def test_a_stream_whose_answers_nobody_takes_is_counted_as_cancelled(start):
+    service = start()
+    little_room = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 2**14)]
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}", little_room) as channel:
+        turns = [pb.MonitorConversationRequest(turn=pb.Turn(text="late"))] * 3000
+        answers = pb_grpc.EscalationServiceStub(channel).MonitorConversation(iter(turns))
+        answered = -1
+        while answered < (answered := predicted(service)):  # until the connection is full
+            time.sleep(0.5)
+        assert 0 < answered < len(turns)
+        answers.cancel()
+        for _ in range(100):
+            if codes := calls(service):
+                break
+            time.sleep(0.05)
+    assert codes == {("MonitorConversation", "CANCELLED"): 1}
+
+
+def test_what_nobody_foresaw_is_internal_and_tells_no_text(start):
     class Broken:
         def predict_batch(self, turns, *args, **kwargs):
             raise RuntimeError(f"cannot read {turns[0].text}")

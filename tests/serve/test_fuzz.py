@@ -15,11 +15,10 @@ from serve.generated import open_inference_pb2 as inference
 
 MESSAGES = int(os.environ.get("DEESC_FUZZ_MESSAGES", "300"))
 OWN, STANDARD = "/deesc.v1.EscalationService", "/inference.GRPCInferenceService"
-FAIR = {
+FAIR = {  # one call at a time: no server is too busy for that
     grpc.StatusCode.OK,
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 texts = st.one_of(

@@ -2,12 +2,13 @@
 
 import asyncio
 import io
+import json
 import logging
 
 import pytest
 
 from serve import logs
-from serve.logs import ATOMIC_WRITE, COLLECT_S, LineHandler
+from serve.logs import ATOMIC_WRITE, COLLECT_S, JsonFormatter, LineHandler
 
 
 class Writes(io.StringIO):
@@ -72,6 +73,20 @@ def test_no_write_is_larger_than_a_pipe_keeps_whole(tell, writes):
     asyncio.run(scenario())
     assert [text.count("\n") for text in writes.writes] == [2] * 5
     assert max(map(len, writes.writes)) <= ATOMIC_WRITE
+
+
+def test_an_error_is_told_without_its_message():
+    try:
+        raise ValueError("cannot read: secret")
+    except ValueError as error:
+        raised = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "unforeseen error", None, raised)
+    line = JsonFormatter().format(record)
+    assert json.loads(line)["error"] == "ValueError"
+    assert [place.split("/")[-1].split(":")[0] for place in json.loads(line)["where"]] == [
+        "test_logs.py"
+    ]
+    assert "secret" not in line
 
 
 def test_a_stream_that_is_gone_stops_nobody(tell, writes):

@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -518,12 +519,18 @@ def test_it_stops_with_standard_input(workers, tiny_bundle):
         try:
             for _ in range(workers):
                 assert json.loads(server.stderr.readline())["event"] == "serving"
-            assert server.poll() is None
+            server.stdin.write("not the end\n")
+            server.stdin.flush()
+            time.sleep(0.5)
+            closed = datetime.now(UTC)
             _, rest = server.communicate(timeout=30)  # closes its input
         finally:
             server.kill()
     assert server.returncode == 0
-    assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == workers
+    lines = [json.loads(line) for line in rest.splitlines()]
+    assert [line["event"] for line in lines].count("stopped") == workers
+    begun = [line["time"] for line in lines if line["event"] == "stopping"]
+    assert min(map(datetime.fromisoformat, begun)) > closed - timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,10 +1,12 @@
 """Standard protocols: Open Inference Protocol v2, health, reflection; also an unmodified client."""
 
+import dataclasses
 import importlib.util
 import json
 import struct
 import subprocess
 import sys
+import time
 
 import grpc
 import numpy as np
@@ -105,6 +107,10 @@ def tensor(**changes):
     return [{"name": "text", "datatype": "BYTES", "shape": [1], "contents": contents, **changes}]
 
 
+def spoken(speaker):
+    return tensor(name="speaker", contents={"bytes_contents": [speaker.encode()]})
+
+
 def said(value):
     kind = "string_param" if isinstance(value, str) else "int64_param"
     return {"conversation": pb.InferParameter(**{kind: value})}
@@ -115,7 +121,14 @@ def said(value):
     [
         (request("late", model_name="bert"), "NOT_FOUND", "there is 'deesc'"),
         (request("late", model_version="1"), "NOT_FOUND", "'deesc' version 'tiny@"),
+        (request("late", model_name="b" * 20_000), "NOT_FOUND", "there is 'deesc'"),
+        (request("late", model_version="é" * 20_000), "NOT_FOUND", "there is 'deesc'"),
         (request("late", ""), "INVALID_ARGUMENT", r"inputs text[1]: text is empty"),
+        (request("late", inputs=tensor() + spoken("bot")), "INVALID_ARGUMENT", "speaker[0]: 'bot'"),
+        (request("late", inputs=tensor() + spoken("é" * 9000)), "INVALID_ARGUMENT", "speaker[0]"),
+        (request("late", inputs=tensor(name="é" * 9000)), "INVALID_ARGUMENT", "is none of"),
+        (request("late", inputs=tensor(datatype="é" * 9000)), "INVALID_ARGUMENT", "'BYTES'"),
+        (request("late", outputs=[{"name": "é" * 9000}]), "INVALID_ARGUMENT", "is none of"),
         (request(b"\xff"), "INVALID_ARGUMENT", "not UTF-8"),
         (request("late", inputs=tensor(shape=[2])), "INVALID_ARGUMENT", "[2] does not fit"),
         (request("late", inputs=tensor(datatype="FP32")), "INVALID_ARGUMENT", "'BYTES'"),
@@ -136,6 +149,41 @@ def test_a_wrong_request_is_told_what_is_wrong(inference, asked, code, said):
         inference.ModelInfer(asked)
     assert caught.value.code() is grpc.StatusCode[code]
     assert said in caught.value.details()
+
+
+class Renamed:
+    """Another bundle that answers the same."""
+
+    model_version = "other@00000000"
+
+    def __init__(self, classifier):
+        self._classifier = classifier
+        self.bundle = classifier.bundle
+
+    def predict_batch(self, *args, **kwargs):
+        answers = self._classifier.predict_batch(*args, **kwargs)
+        return [dataclasses.replace(each, model_version=self.model_version) for each in answers]
+
+
+def test_the_version_is_the_one_that_answered_also_if_another_took_over(start, gate, classifier):
+    service = start()
+    service.model.current = gate
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        infer = pb_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+        first = infer.future(request("the"))
+        assert gate.entered.wait(10)
+        asked = infer.future(request("late", model_version=classifier.model_version))
+        plain = infer.future(request("again"))
+        while service.batcher.depth < 2:
+            time.sleep(0.01)
+        service.model.current = Renamed(classifier)
+        gate.open()
+        assert first.result(10).model_version == classifier.model_version
+        assert plain.result(10).model_version == Renamed.model_version
+        with pytest.raises(grpc.RpcError) as caught:
+            asked.result(10)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert f"version '{Renamed.model_version}'" in caught.value.details()
 
 
 def test_the_model_is_listed_and_described(inference, classifier):

@@ -7,6 +7,8 @@ import ssl
 import threading
 import time
 from dataclasses import fields
+from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from deesc_model import ServiceError
 from deesc_model.client import EscalationClient
+from serve.auth import Tokens
 from serve.config import Settings, parse
 from serve.errors import ConfigError
 from serve.generated import open_inference_pb2, open_inference_pb2_grpc
@@ -205,6 +208,20 @@ def test_tokens_that_could_not_be_read_once_are_read_later(start, tmp_path, capl
     assert refusals(caplog, "new tokens refused") == 1
 
 
+def test_tokens_that_cannot_be_looked_at_are_read_all_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "tokens"
+    path.write_text("first\n")
+    tokens = Tokens(path)
+    path.write_text("second\n")
+    # What Python 3.11 raises of a folder that may not be entered; root may enter any.
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError(errno.EACCES, "no")))
+    assert tokens.refresh()
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(errno.EACCES, "no")))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        tokens.refresh(force=True)
+    tokens.check("/deesc.v1.EscalationService/Predict", [("authorization", "Bearer second")])
+
+
 def test_a_reload_reads_tokens_that_do_not_look_changed(start, loop, tmp_path):
     path = tmp_path / "tokens"
     path.write_text("first\n")
@@ -290,6 +307,7 @@ def test_this_machine_needs_neither(host):
         ({"drain_s": float("nan")}, "--drain-s must be from 0 to 2,147,483, not nan"),
         ({"drain_s": float("inf")}, "--drain-s must be from 0 to 2,147,483, not inf"),
         ({"keepalive_s": 2_592_000}, "--keepalive-s must be from 1 to 2,147,483"),
+        ({"max_characters": 100_001}, "--max-characters must be from 1 to 100,000"),
         ({"max_message_bytes": 2**31}, "--max-message-bytes must be from 1,024 to 2,147,483,647"),
         ({"max_connection_age_s": 31_536_000}, "--max-connection-age-s must be from 0 to"),
         ({"log_level": "loud"}, "--log-level"),
