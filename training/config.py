@@ -40,7 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-8, 1),
     "head_learning_rate": (1e-8, 1),
     "weight_decay": (0, 1),
-    "warmup": (0, 1),
+    "warmup": (0, 0.99),  # from 1 on transformers would take it for a number of steps
     "dropout": (0, 0.95),
     "start_share": (0, 1),
     "encoder_dropout": (0, 0.95),
@@ -105,7 +105,7 @@ class Config:
         learning_rate: Peak learning rate of AdamW.
         head_learning_rate: Peak learning rate of the heads, which start from nothing.
         weight_decay: AdamW's weight decay.
-        warmup: Share 0–1 of all steps over which the learning rate rises.
+        warmup: Share 0–0.99 of all steps over which the learning rate rises.
         dropout: Dropout before the heads, 0–1.
         encoder_dropout: Dropout inside of the encoder, 0–1.
         start_share: Share 0–1 of the weights of the bundle that `base_model` names in the finished

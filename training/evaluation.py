@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from deesc_model.scoring import BoolArray, FloatArray, predicted_levels
+from training.assembly import origin
 from training.candidates import Answer, Candidate
 from training.config import Config
 from training.corpus import CORPUS, Utterance
@@ -95,7 +96,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     views = both_views(rows)
     gold, half = gold_labels(views), len(rows)
-    groups = [row.conversation_id for row in views]
+    groups = [origin(row)[0] for row in views]
     weights = bootstrap_weights(groups, config.bootstrap_samples, config.seed)
     mine, theirs = model(views), baseline(views)
 

@@ -218,9 +218,10 @@ def optimise(
     if is_first():
         remove_cut_checkpoints(trainer_dir)
     wait_for_all()
+    last = last_checkpoint(trainer_dir)
     arguments = TrainingArguments(
         output_dir=str(trainer_dir),
-        num_train_epochs=config.epochs,
+        num_train_epochs=config.epochs if last is None else epochs_to_train(config, last),
         per_device_train_batch_size=config.batch_size // process_count(),
         per_device_eval_batch_size=config.evaluation_batch_size,
         warmup_steps=config.warmup,
@@ -228,7 +229,7 @@ def optimise(
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
-        save_total_limit=1,
+        save_total_limit=2,  # the best and the last: with 1 the last is gone before the end
         restore_callback_states_from_checkpoint=True,  # how long early stopping has waited
         load_best_model_at_end=True,
         metric_for_best_model="selection",
@@ -256,7 +257,7 @@ def optimise(
         optimizers=(_optimizer(model, config), None),
     )
     start = copy.deepcopy(model.state_dict()) if config.start_share else {}
-    trainer.train(resume_from_checkpoint=last_checkpoint(trainer_dir))
+    trainer.train(resume_from_checkpoint=last)
     best = float(trainer.state.best_metric or 0)
     if config.start_share:
         mix_weights(model, start, config.start_share)
@@ -292,6 +293,17 @@ def last_checkpoint(folder: Path) -> str | None:
     """Return the newest checkpoint of an unfinished training."""
     whole = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
     return str(whole[max(whole)]) if whole else None
+
+
+def epochs_to_train(config: Config, checkpoint: str) -> float:
+    """Return how many epochs there are: those that are done, if early stopping has ended them.
+
+    The Trainer itself remembers how long early stopping has waited, and not that it is over.
+    """
+    state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+    waited = state.stateful_callbacks.get("EarlyStoppingCallback", {}).get("attributes", {})
+    over = waited.get("early_stopping_patience_counter", 0) >= config.patience
+    return float(state.epoch or 0) if over else float(config.epochs)
 
 
 def use_bf16(precision: str) -> bool:

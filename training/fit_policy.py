@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deaf_policy = fit_policy(validation, deaf, options.budget)
         parts = []
         for split, members in (("validation", validation), ("test", test)):
+            if not members:
+                parts.append(f"{split}: no conversation of several turns, nothing is measured")
+                continue
             reports = measure_rules(members, risk, policy)
             reports[DEAF] = measure_policy(members, follow_courses(members, deaf), deaf_policy)
             interval = recall_interval(members, risk, policy)

@@ -16,6 +16,7 @@ import numpy as np
 from deesc_model.bundle import read_bundle
 from deesc_model.files import open_output
 from deesc_model.scoring import BoolArray
+from training.assembly import origin
 from training.candidates import Answer, answer_with_bundle, fit_baseline, warn_of_other_data
 from training.command import command_parser, errors_in_one_line
 from training.config import CHAMPION, Config, add_config_arguments, read_config
@@ -151,7 +152,7 @@ def _compare(
     """
     views = both_views(rows)
     gold, alone = gold_labels(views), np.arange(len(views)) < len(rows)
-    groups = [row.conversation_id for row in views]
+    groups = [origin(row)[0] for row in views]
     weights = bootstrap_weights(groups, config.bootstrap_samples, config.seed)
     mine, theirs = (answer(views) for answer in pair)
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from deesc_model.errors import DeescError
 from deesc_model.scoring import Calibration, IntArray, Logits, Scores, calibrated_scores
+from training.assembly import origin
 from training.base_vectors import text_vectors
 from training.baseline import STRENGTH, TfidfFeatures
 from training.config import Config
@@ -28,7 +29,7 @@ def conversation_folds(rows: Sequence[Utterance], count: int, seed: int) -> IntA
     Raises:
         DeescError: There are fewer than two folds, or fewer conversations than folds.
     """
-    groups = [row.conversation_id for row in rows]
+    groups = [origin(row)[0] for row in rows]
     if not 2 <= count <= len(set(groups)):
         raise DeescError(f"folds {count}: take 2 to {len(set(groups))}, as many as conversations")
     parts = GroupKFold(count, shuffle=True, random_state=seed).split(rows, groups=groups)

@@ -101,7 +101,12 @@ def fit_policy(courses: Sequence[Course], risk: RiskModel, budget: float) -> Esc
         courses: Validation conversations.
         risk: The risk that the policy reads.
         budget: False alarms allowed in 100 conversations.
+
+    Raises:
+        DeescError: No conversation escalates after its first turn.
     """
+    if not any(course.start for course in courses):
+        raise DeescError("no conversation of the validation split escalates after its first turn")
     states = follow_courses(courses, risk)
     fitted = START
     best = -1.0

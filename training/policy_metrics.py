@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +31,14 @@ class AlarmReport:
 
     Attributes:
         building: Conversations that escalate after their first turn: those that can be foreseen.
+            Without any the next four are nan.
         recall: Share 0–1 of them with an alarm before the escalation.
         at_the_latest: Share 0–1 of them with an alarm before or in the turn that escalates.
         lead_turns: Median of turns from the first alarm to the escalation, over those of
             `recall`; nan if none.
         lead_turns_all: The same over all that build up, 0 where no alarm came before.
         false_alarms: Conversations with an alarm that never escalate, per 100 conversations.
-        false_alarms_quiet: The same per 100 conversations that never escalate.
+        false_alarms_quiet: The same per 100 conversations that never escalate; nan if all do.
         recovery: Of the conversations that escalate with an alarm and end calm, the share 0–1
             whose alarm is off at the end; nan if there are none.
     """
@@ -52,7 +54,12 @@ class AlarmReport:
 
 
 def measure_alarms(courses: Sequence[Course], rule: Rule) -> AlarmReport:
-    """Measure one rule; conversations that escalate in their first turn count for recovery only."""
+    """Measure one rule; conversations that escalate in their first turn count for recovery only.
+
+    Args:
+        courses: One or more.
+        rule: When an alarm is on.
+    """
     leads, latest, quiet_alarms, recovered = [], [], [], []
     for course in courses:
         alarms, start = rule(course), course.start
@@ -68,14 +75,19 @@ def measure_alarms(courses: Sequence[Course], rule: Rule) -> AlarmReport:
     lead = np.array(leads)
     return AlarmReport(
         building=len(lead),
-        recall=float((lead > 0).mean()),
-        at_the_latest=float(np.mean(latest)),
-        lead_turns=float(np.median(lead[lead > 0])) if lead.any() else float("nan"),
-        lead_turns_all=float(np.median(lead)),
+        recall=_of(np.mean, lead > 0),
+        at_the_latest=_of(np.mean, latest),
+        lead_turns=_of(np.median, lead[lead > 0]),
+        lead_turns_all=_of(np.median, lead),
         false_alarms=100 * float(np.sum(quiet_alarms)) / len(courses),
-        false_alarms_quiet=100 * float(np.mean(quiet_alarms)),
-        recovery=float(np.mean(recovered)) if recovered else float("nan"),
+        false_alarms_quiet=100 * _of(np.mean, quiet_alarms),
+        recovery=_of(np.mean, recovered),
     )
+
+
+def _of(figure: Callable[[Any], Any], values: Any) -> float:
+    """Return a figure of values, nan of none."""
+    return float(figure(values)) if len(values) else float("nan")
 
 
 def policy_alarms(policy: EscalationPolicy, states: Sequence[ConversationState]) -> BoolArray:

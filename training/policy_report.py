@@ -19,6 +19,9 @@ from training.policy_metrics import (
     policy_alarms,
 )
 
+UNDEFINED = "–"
+"""Stands for a figure of nothing."""
+
 
 def measure_risk(courses: Sequence[Course], risk: RiskModel) -> dict[str, float]:
     """Return the share of turns before an escalation, and how well the risk finds them."""
@@ -49,7 +52,7 @@ def measure_rules(
 def recall_interval(
     courses: Sequence[Course], risk: RiskModel, policy: EscalationPolicy
 ) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the policy's recall, by conversation."""
+    """Return the 95 % bootstrap interval of the policy's recall, by conversation; nan of none."""
     states = follow_courses(courses, risk)
     caught = np.array(
         [
@@ -58,6 +61,8 @@ def recall_interval(
             if course.start
         ]
     )
+    if not len(caught):
+        return float("nan"), float("nan")
     weights = bootstrap_weights([str(k) for k in range(len(caught))], samples=1000, seed=7)
     low, high = np.percentile(weights[1:] @ caught / len(caught), [2.5, 97.5])
     return float(low), float(high)
@@ -86,13 +91,13 @@ def format_policy_report(
     quality: Mapping[str, float],
 ) -> str:
     """Return the figures of one split as Markdown."""
-    found, (low, high) = reports["policy"], interval
+    found, (low, high) = reports["policy"], map(_share, interval)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in quality.items())
     return "\n".join(
         [
             f"{split}: {conversations} conversations, {found.building} build up",
             f"risk within {HORIZON} turns: {shown}",
-            f"policy's recall {found.recall:.0%}, 95 % interval {low:.0%} to {high:.0%}",
+            f"policy's recall {_share(found.recall)}, 95 % interval {low} to {high}",
             "",
             format_rules(reports),
         ]
@@ -108,9 +113,17 @@ def format_rules(reports: Mapping[str, AlarmReport]) -> str:
     ]
     for name, found in reports.items():
         lines.append(
-            f"| {name} | {found.recall:.0%} | {found.at_the_latest:.0%}"
-            f" | {found.lead_turns:.0f} ({found.lead_turns_all:.0f} of all)"
-            f" | {found.false_alarms:.1f} | {found.false_alarms_quiet:.1f}"
-            f" | {found.recovery:.0%} |"
+            f"| {name} | {_share(found.recall)} | {_share(found.at_the_latest)}"
+            f" | {_number(found.lead_turns, 0)} ({_number(found.lead_turns_all, 0)} of all)"
+            f" | {found.false_alarms:.1f} | {_number(found.false_alarms_quiet, 1)}"
+            f" | {_share(found.recovery)} |"
         )
     return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if np.isfinite(value) else UNDEFINED
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else UNDEFINED

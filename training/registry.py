@@ -64,17 +64,21 @@ class Registry:
         return fetch_bundle(f"models:/{self._name}/{version}", tracking_uri=self._uri)
 
     def find(self, model_version: str) -> str | None:
-        """Return the newest version that holds this bundle, or None."""
+        """Return the version that holds this bundle, or None.
+
+        Of several, as a run that was gone on with leaves them, it is the champion, or the newest.
+        """
         try:
             found = self._client.search_model_versions(f"name = '{self._name}'")
         except MlflowException as error:
             raise RegistryError(f"cannot search {self._name}: {str(error)[:300]}") from None
         numbers = [
-            int(version.version)
+            str(version.version)
             for version in found
             if version.tags.get(MODEL_VERSION_TAG) == model_version
         ]
-        return str(max(numbers)) if numbers else None
+        champion = self.champion()
+        return champion if champion in numbers else max(numbers, key=int, default=None)
 
     def promote(self, version: str, reason: str, author: str | None = None) -> Move:
         """Make a version the champion.

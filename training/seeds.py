@@ -150,6 +150,8 @@ def _read_done(folder: Path, state: Mapping[str, object], *, resume: bool) -> di
     """
     file = folder / "seeds.json"
     if not resume:
+        for earlier in folder.glob("*/config.json"):  # so that no resumed seed goes on with it
+            earlier.unlink()
         file.unlink(missing_ok=True)
         (folder / RUN_ID_FILE).unlink(missing_ok=True)
     if not file.is_file():

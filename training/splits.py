@@ -1,7 +1,7 @@
 """Give conversations to train, validation and test, 80/10/10; what has a split keeps it."""
 
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +12,9 @@ from training.corpus import DataError, Utterance
 from training.near_duplicates import find_near_duplicates
 
 SEED = 2026
+
+FOLDS = 10
+"""One of them for testing, one for validation; fewer conversations are all for training."""
 
 
 def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
@@ -28,13 +31,12 @@ def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
     assigned = _held_splits(rows, cluster)
     first = {row.conversation_id: row for row in reversed(rows)}
     new = [row for row in first.values() if cluster[row.conversation_id] not in assigned]
-    if len(new) >= 10:
-        strata = [f"{row.arc} {row.channel}" for row in new]
-        groups = [cluster[row.conversation_id] for row in new]
-        folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=SEED)
+    groups = [cluster[row.conversation_id] for row in new]
+    if len(set(groups)) >= FOLDS:
+        folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=SEED)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # strata of fewer than ten cannot be spread evenly
-            parts = [members for _, members in folds.split(new, strata, groups)]
+            parts = [members for _, members in folds.split(new, _strata(new), groups)]
         for split, members in zip(("test", "validation"), parts, strict=False):
             assigned |= {groups[member]: split for member in members}
     return [
@@ -43,6 +45,14 @@ def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
         else replace(row, split=assigned.get(cluster[row.conversation_id], "train"))
         for row in rows
     ]
+
+
+def _strata(rows: Sequence[Utterance]) -> list[str]:
+    """Return what is spread evenly: arcs and channels, or less where no kind has enough members."""
+    for kinds in ([f"{row.arc} {row.channel}" for row in rows], [row.arc for row in rows]):
+        if max(Counter(kinds).values()) >= FOLDS:  # scikit-learn refuses anything else
+            return kinds
+    return [""] * len(rows)
 
 
 def _held_splits(rows: Sequence[Utterance], cluster: Mapping[str, str]) -> dict[str, str]:

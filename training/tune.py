@@ -97,10 +97,12 @@ def tune(config: Config, search: Search, trials: int, *, resume: bool = False) -
             at its last whole epoch.
 
     Raises:
-        DeescError: `resume` with another configuration, search or data, or what `fine_tune`
-            raises.
+        DeescError: The configuration names teachers, `resume` with another configuration, search
+            or data, or what `fine_tune` raises.
     """
     refuse_several("trials run one after the other")
+    if config.teachers:
+        raise ConfigError("the configuration names teachers; trials fine-tune, none distils")
     if trials < 1:
         raise ConfigError(f"--trials must be 1 or more, not {trials}")
     folder = Path(config.run_dir) / "tune"

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import data
-from training.corpus import DataError, fingerprint, load_corpus, read_corpus, select_split, to_json
+from training.corpus import (
+    ARCS,
+    CHANNELS,
+    DataError,
+    fingerprint,
+    load_corpus,
+    read_corpus,
+    select_split,
+    to_json,
+)
 from training.near_duplicates import find_near_duplicates, shingles
 from training.splits import assign_splits
 
@@ -128,6 +137,27 @@ def test_splits_are_80_10_10_frozen_and_keep_duplicates_together():
     again = {row.conversation_id: row.split for row in assign_splits(more)}
     assert {name: again[name] for name in by_id} == by_id
     assert {again[f"d{n}"] for n in range(40)} == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    ("conversations", "parts", "used"),
+    [
+        (9, 1, {"train"}),
+        (9, 3, {"train"}),  # 27 parts, but of nine conversations
+        (42, 1, {"train", "validation", "test"}),
+    ],
+)
+def test_few_conversations_of_many_kinds_are_split(conversations, parts, used):
+    kinds = [(arc, channel) for arc in ARCS[:6] for channel in CHANNELS[:4]]
+    rows = []
+    for number in range(conversations):
+        arc, channel = kinds[number % len(kinds)]
+        for part in range(parts):
+            name = f"c{number}@{part * 2}" if part else f"c{number}"
+            text = distinct(100 * number + part)
+            about = {"arc": arc, "channel": channel, "split": ""}
+            rows.append(utterance(conversation_id=name, text=text, **about))
+    assert {row.split for row in assign_splits(rows)} == used
 
 
 def test_parts_of_one_conversation_share_a_split():

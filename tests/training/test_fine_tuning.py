@@ -1,11 +1,13 @@
 import dataclasses
 from pathlib import Path
+from unittest.mock import Mock
 
+import pytest
 import torch
 
 from training import fine_tuning
 from training.corpus import load_corpus, select_split
-from training.fine_tuning import fine_tune
+from training.fine_tuning import fine_tune, last_checkpoint
 from training.model import load_checkpoint
 
 
@@ -41,3 +43,22 @@ def test_a_batch_that_goes_in_parts_takes_the_same_step(tiny_config, tmp_path, m
             answers.append(whole(model, ids, (ids > 0).long(), (ids > 0).long()))
     assert torch.allclose(*answers, atol=1e-3)
     assert answers[0].abs().max() > 0.1  # it has learned something
+
+
+def test_what_early_stopping_has_ended_is_not_trained_further(tiny_config, tmp_path, monkeypatch):
+    config = dataclasses.replace(
+        tiny_config, epochs=9, patience=1, learning_rate=1e-8, head_learning_rate=1e-8
+    )
+    rows = load_corpus(Path(config.corpus))
+    splits = select_split(rows, "train"), select_split(rows, "validation")
+    checkpoint = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:  # no real kill can be timed to this instant
+        patch.setattr(fine_tuning, "save_checkpoint", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(config, *splits, None, checkpoint)
+    last = last_checkpoint(tmp_path / "trainer")
+    assert 1 < fine_tuning.epochs_to_train(config, last) < 9  # the best is another, and is kept
+    assert fine_tuning.epochs_to_train(dataclasses.replace(config, patience=9), last) == 9
+    monkeypatch.setattr(fine_tuning._Trainer, "training_step", Mock(side_effect=AssertionError))
+    assert fine_tune(config, *splits, None, checkpoint) > 0
+    load_checkpoint(checkpoint)

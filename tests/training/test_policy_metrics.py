@@ -14,7 +14,7 @@ from training.descriptions import describe
 from training.fit_policy import main
 from training.policy_fitting import fit_policy, fit_risk
 from training.policy_metrics import keyword_alarms, last_level_alarms, measure_alarms
-from training.policy_report import measure_risk, measure_rules
+from training.policy_report import format_rules, measure_risk, measure_rules
 
 
 def rows(levels, name="c1", **changes):
@@ -80,6 +80,17 @@ def test_alarms_count_by_hand(classifier):
     found = measure_alarms(told, alarms_at(4))
     assert (found.recall, found.at_the_latest, found.lead_turns_all) == (0, 0.5, 0)
     assert math.isnan(found.lead_turns)
+
+
+def test_figures_of_nothing_are_not_there(classifier):
+    calm = courses(classifier, rows([0, 0, 0], "quiet"))
+    found = measure_alarms(calm, alarms_at(1))
+    assert (found.building, found.false_alarms) == (0, 100)
+    assert math.isnan(found.recall)
+    assert math.isnan(found.lead_turns_all)
+    assert "| rule | – | – | – (– of all) | 100.0 | 100.0 | – |" in format_rules({"rule": found})
+    at_once = measure_alarms(courses(classifier, rows([3, 0, 0])), alarms_at(1))
+    assert math.isnan(at_once.false_alarms_quiet)
 
 
 def test_naive_rules_keep_their_alarm_until_the_customer_speaks_again(classifier):
@@ -171,6 +182,11 @@ def test_the_command_writes_risk_and_policy_and_logs_every_figure(
     assert 0 <= run.data.metrics["validation/risk/brier"] <= 1
     assert all(math.isfinite(value) for value in run.data.metrics.values())
     assert [name for name in run.data.metrics if describe(name) is None] == []
+    for kept, told in (("cold", "test: 12 conversations, 0 build up"), ("", "test: no conv")):
+        few = [row for row in said if row.split != "test" or (kept and kept in row.conversation_id)]
+        write_corpus(few, tmp_path / "corpus")
+        assert main(arguments) == 0
+        assert told in capsys.readouterr().out
 
 
 def test_a_corpus_in_which_nothing_escalates_is_refused(tiny_bundle, tmp_path, capsys):

@@ -14,7 +14,7 @@ from deesc_model import BundleError, EscalationClassifier, MissingExtraError, Re
 from deesc_model.bundle import read_bundle
 from deesc_model.registry import fetch_bundle
 from training import promote, rollback
-from training.config import Config
+from training.config import CHAMPION, Config
 from training.registry import Registry
 from training.tracking import register_bundle
 
@@ -79,8 +79,15 @@ def test_the_champion_moves_by_hand_and_back_with_reasons(registered, capsys, mo
 
 def test_a_bundle_is_found_by_its_content(registered):
     manifest = read_bundle(fetch_bundle_of(registered, "1")).manifest
-    assert Registry(registered).find(manifest.model_version) == "3"
-    assert Registry(registered).find("other@00000000") is None
+    registry = Registry(registered)
+    for used in ("2", "1"):  # all are the same
+        registry.promote(used, "why not")
+        assert registry.find(manifest.model_version) == used
+    client = mlflow.MlflowClient(registered.tracking_uri)
+    client.delete_registered_model_alias(registered.registered_model, CHAMPION)
+    assert registry.find(manifest.model_version) == "3"
+    registry.promote("1", "as before")
+    assert registry.find("other@00000000") is None
 
 
 def fetch_bundle_of(config, version, **options):

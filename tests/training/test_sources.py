@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,14 @@ def test_the_frozen_splits_are_apart_and_twice_labelled():
     labels = {row.id: row for file in SHIPPED for row in read_annotations(file)}
     assert all(labels[name].passes == 2 for name in test)
     assert not any(labels[name].skip for name in (*test, *validation))
+    apart = dict.fromkeys(test, "test") | dict.fromkeys(validation, "validation")
+    apart |= dict.fromkeys(unused)
+    dialogues = defaultdict(set)
+    for row in read_annotations(ROOT / "data/annotations/multidogo.jsonl"):
+        if not row.skip:  # the last part of an id is the turn
+            dialogues[row.id.rpartition(":")[0]].add(apart.get(row.id, "train"))
+    assert len(dialogues) > 200
+    assert all(len(splits - {None}) <= 1 for splits in dialogues.values())
 
 
 @pytest.fixture

@@ -112,6 +112,13 @@ def test_the_search_that_ships_fits_the_configuration():
     assert "learning_rate" in tune.read_search(tune.DEFAULT_SEARCH, Config())
 
 
+def test_a_student_is_not_searched_for(tiny_config, tmp_path, capsys):
+    config = dataclasses.replace(tiny_config, teachers=("runs/teacher",))
+    assert tune.main(["--config", str(config_file(config, tmp_path / "c.toml"))]) == 1
+    assert "trials fine-tune, none distils" in capsys.readouterr().err
+    assert not Path(config.run_dir).exists()
+
+
 def test_trials_run_in_one_process(tiny_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert tune.main(["--config", str(config_file(tiny_config, tmp_path / "c.toml"))]) == 1
