@@ -61,6 +61,7 @@ def train_seeds(config: Config, seeds: int, *, resume: bool = False) -> dict[int
     data = fingerprint([row for members in splits.values() for row in members])
     shared = {key: value for key, value in settings(config).items() if key != "seed"}
     state = {**shared, "data": data, **start_origin(bundle_to_start_from(config))}
+    state = json.loads(json.dumps(state))  # as it is read again: with lists for tuples
     done = _read_done(folder, state, resume=resume)
     _write_done(folder, state, done)
     own = replace(config, run_name=f"{config.run_name}, seeds", run_dir=str(folder))

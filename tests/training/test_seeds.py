@@ -88,6 +88,28 @@ def test_a_killed_study_goes_on_where_it_was(tiny_config, tmp_path):
         client.get_registered_model(config.registered_model)
 
 
+def test_a_study_begun_anew_goes_on_with_no_seed_of_the_one_before(tiny_config, monkeypatch):
+    begun = []
+
+    def train(config, *, resume, child):
+        file = Path(config.run_dir) / "config.json"
+        begun.append((config.seed, resume and file.is_file()))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return {"metrics": {"level_qwk": {"value": 0.5}}}
+
+    monkeypatch.setattr(seeds, "train", train)
+    seeds.train_seeds(tiny_config, 2)
+    with pytest.raises(KeyboardInterrupt):
+        seeds.train_seeds(tiny_config, 2)
+    seeds.train_seeds(tiny_config, 2, resume=True)
+    first = tiny_config.seed
+    once = [(first, False), (first + 1, False)]
+    assert begun == [*once, (first, False), (first, True), (first + 1, False)]
+
+
 def test_one_seed_has_no_spread(tiny_config, tmp_path, capsys):
     file = config_file(tiny_config, tmp_path / "c.toml")
     assert seeds.main(["--config", str(file), "--seeds", "1"]) == 1
