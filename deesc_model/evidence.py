@@ -17,7 +17,8 @@ FRUSTRATION: Final = "frustration"
 MOST_WORDS: Final = 200
 """Longest text that is explained, in words: each costs a forward pass."""
 
-_WORD = re.compile(r"\w+(?:['’\-]\w+)*|[!?]+")
+_LETTERS: Final = r"(?:\w[\u0300-\u036f]*)+"  # an accent may be a character of its own
+_WORD: Final = re.compile(rf"{_LETTERS}(?:['’\-]{_LETTERS})*|[!?]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,28 @@ def open_parquet(
 def _batches(source: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     for group in range(source.num_row_groups):
         # Arrow joins no categories inside lists or structures over the end of a row group.
-        yield from source.iter_batches(BATCH, row_groups=[group], use_threads=False)
+        for batch in source.iter_batches(BATCH, row_groups=[group], use_threads=False):
+            yield _compact(batch)
+
+
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Leave out the categories that no row has: each batch holds a copy of the row group's."""
+    columns = [
+        column.dictionary_decode().dictionary_encode().cast(column.type)
+        if _has_spare_categories(column)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _has_spare_categories(column: pa.Array) -> bool:
+    kind = column.type
+    return (
+        pa.types.is_dictionary(kind)
+        and not (kind.ordered or pa.types.is_nested(kind.value_type))
+        and len(column.dictionary) > len(column)
+    )
 
 
 def _sizes(batch: pa.RecordBatch) -> list[int]:

@@ -21,6 +21,10 @@ GROUP: Final = 65_536
 GROUP_BYTES: Final = 64_000_000
 """Bytes from which on a row group is written, however few its rows."""
 
+_STALE: Final = (b"org.apache.spark.sql.parquet.row.metadata", b"parquet.avro.schema")
+"""What other writers say of the columns in a file's metadata; their readers believe it, and would
+not see the columns that are added."""
+
 _BATCH: Final = 1024
 _BATCH_SIZE: Final = 8_000_000
 
@@ -39,14 +43,20 @@ _LABELS: Final = pa.schema(
 )
 
 
-def plain_schema(kinds: Mapping[str, type]) -> pa.Schema:
+def plain_schema(kinds: Mapping[str, type | None]) -> pa.Schema:
     """Return columns for plain rows.
 
     Args:
         kinds: ``bool``, ``int``, ``float`` or ``str`` by field; all else is stored as JSON
-            in a column of text. A name that UTF-8 cannot hold is stored as `storable_text`.
+            in a column of text. None: no row has a value. A name that UTF-8 cannot hold is stored
+            as `storable_text`.
     """
-    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    types: dict[type | None, pa.DataType] = {
+        bool: pa.bool_(),
+        int: pa.int64(),
+        float: pa.float64(),
+        None: pa.null(),
+    }
     columns: dict[str, pa.DataType] = {}
     for name, kind in kinds.items():
         stored = storable_text(name)
@@ -55,7 +65,9 @@ def plain_schema(kinds: Mapping[str, type]) -> pa.Schema:
 
 
 def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
-    """Return the columns of all files; what a file lacks is null there.
+    """Return the columns of all files, without labels of an earlier run.
+
+    What a file lacks is null there.
 
     Args:
         schemas: Name and columns of each file.
@@ -65,7 +77,7 @@ def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     """
     merged: dict[str, tuple[str, pa.Field]] = {}
     for file, schema in schemas:
-        for new in schema:
+        for new in (field for field in schema if field.name not in ADDED):
             first, old = merged.setdefault(new.name, (file, new))
             if pa.types.is_null(old.type):
                 old = new.with_nullable(True)
@@ -82,6 +94,20 @@ def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     return pa.schema(complete, metadata=schemas[0][1].metadata if schemas else None)
 
 
+def text_where_unknown(columns: pa.Schema, known: Sequence[pa.Schema]) -> pa.Schema:
+    """Return the columns with text for those that have no type yet, nor have one in `known`."""
+    names = {name for schema in known for name in schema.names}
+    return pa.schema(
+        [
+            field.with_type(pa.string())
+            if pa.types.is_null(field.type) and field.name not in names
+            else field
+            for field in columns
+        ],
+        metadata=columns.metadata,
+    )
+
+
 @contextlib.contextmanager
 def parquet_writer(stream: BinaryIO, columns: pa.Schema) -> Iterator[RowWriter]:
     """Open a function that writes one row with its prediction, in columns as of CSV but typed.
@@ -91,7 +117,8 @@ def parquet_writer(stream: BinaryIO, columns: pa.Schema) -> Iterator[RowWriter]:
         columns: The fields of the rows; what an earlier run added is replaced.
     """
     kept = [field for field in columns if field.name not in ADDED]
-    schema = pa.schema([*kept, *_LABELS], metadata=columns.metadata)
+    told = {key: value for key, value in (columns.metadata or {}).items() if key not in _STALE}
+    schema = pa.schema([*kept, *_LABELS], metadata=told)
     waiting: list[tuple[Row, Prediction]] = []
     size = 0
     batches: list[pa.RecordBatch] = []

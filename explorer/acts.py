@@ -107,10 +107,17 @@ class Acts:
         session = desk.session.check(desk.turn, labels)
         return desk.put(session), f"turn {desk.turn + 1} is checked"
 
-    def check_rest(self, desk: Desk, mark: str) -> Outcome:
-        """Take the model's labels of the turns that nobody checked; `mark` as for `check`."""
-        _refuse_another(desk, mark)
-        return desk.put(desk.session.check_rest()), "all turns are checked"
+    def check_rest(
+        self,
+        desk: Desk,
+        level: int | None,
+        triggers: Sequence[str],
+        signals: Sequence[str],
+        mark: str,
+    ) -> Outcome:
+        """As `check`, and take the model's labels of the other turns that nobody checked."""
+        checked, _ = self.check(desk, level, triggers, signals, mark)
+        return checked.put(checked.session.check_rest()), "all turns are checked"
 
 
 def _refuse_another(desk: Desk, mark: str) -> None:

@@ -133,8 +133,9 @@ class Page:
         on(self.conversation.input, acts.view, self.conversation)
         on(self.turn.input, acts.look, self.turn)
         on(self.explain.click, acts.explain_all)
-        on(self.check.click, acts.check, self.level, self.triggers, self.signals, self.mark)
-        on(self.check_rest.click, acts.check_rest, self.mark)
+        labels = (self.level, self.triggers, self.signals, self.mark)
+        on(self.check.click, acts.check, *labels)
+        on(self.check_rest.click, acts.check_rest, *labels)
         self.download.click(
             self._save,
             [self.desk, self.domain, self.arc],

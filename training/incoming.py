@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_input
 from deesc_model.inputs import refuse_no_rows, row_format
+from deesc_model.playbook import channel_of
 from deesc_model.records import SUFFIXES, BadRecord, read_rows
 from deesc_model.transcripts import Conversation, read_transcript
 from deesc_model.transcripts.speakers import role_of_name
@@ -37,13 +38,14 @@ class Mapped:
     Attributes:
         columns: Name of the file's column for each of `COLUMNS` that is called otherwise.
         speakers: ``"customer"`` or ``"agent"`` for what the file calls them, in lower case.
-        channel: Channel of rows that name none.
+        channel: Channel of rows that name none, and of transcripts; None: what a transcript says,
+            or else chat.
         domain: Domain of rows that name none.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     speakers: Mapping[str, str] = field(default_factory=dict)
-    channel: str = "chat"
+    channel: str | None = None
     domain: str = "general"
 
 
@@ -125,7 +127,7 @@ def read_mapping(
         return Mapped(
             named,
             {name.casefold(): role for name, role in roles.items()},
-            _channel(str(channel or values.get("channel", "chat"))),
+            _channel(str(told)) if (told := channel or values.get("channel")) else None,
             _domain(str(domain or values.get("domain", "general"))),
         )
     except InvalidInputError as error:
@@ -184,8 +186,9 @@ def _format_by_name(file: Path, mapped: Mapped) -> str | None:
 
 
 def _spoken(told: Conversation, file: str, mapped: Mapped, mask: Masker) -> list[NewTurn]:
+    channel = mapped.channel or channel_of(told.metadata)
     return [
-        NewTurn(file, number, Turn(turn.speaker, mask(turn.text)), mapped.channel, mapped.domain)
+        NewTurn(file, number, Turn(turn.speaker, mask(turn.text)), channel, mapped.domain)
         for number, turn in enumerate(told.turns, start=1)
     ]
 
@@ -262,7 +265,7 @@ def _new_turn(
         raise InvalidInputError("text is missing")
     if not isinstance(text, str):
         raise InvalidInputError(f"text must be a string, not {type(text).__name__}")
-    channel = _channel(cells["channel"] or mapped.channel)
+    channel = _channel(cells["channel"] or mapped.channel or "chat")
     domain = _domain(cells["domain"] or mapped.domain)
     # Who speaks is looked up as it was told, since a mapping may name an address.
     role = _speaker("" if speaker is None else str(speaker), cells["speaker"] or "", mapped)

@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         "--speaker", action="append", default=[], metavar="WORD=ROLE", help="inbound=customer"
     )
     parser.add_argument("--mapping", type=Path, metavar="TOML", help="the same in a file")
-    parser.add_argument("--channel", help="of rows that name none; default: chat")
+    parser.add_argument("--channel", help="of rows that name none, and of transcripts")
     parser.add_argument("--domain", help="of rows that name none; default: general")
     parser.add_argument(
         "--customer", action="append", default=[], metavar="NAME", help="for transcripts"

@@ -143,6 +143,14 @@ def write_queue(
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
 
 
+def _shown(text: str) -> str:
+    """Return a text so that spreadsheets show it, and do not compute it.
+
+    Source: OWASP, CSV Injection.
+    """
+    return f"\t{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def _row(turn: TurnToLabel, columns: Sequence[str]) -> dict[str, Any]:
     values = asdict(turn) | {"level": None, "triggers": [], "signals": []}
     values["text_sha256"] = HASH_PREFIX + _hash(turn.text)
@@ -150,6 +158,8 @@ def _row(turn: TurnToLabel, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return _shown(value)
     return " ".join(value) if isinstance(value, list | tuple) else value
 
 
@@ -247,7 +257,7 @@ def _annotation_labels(result: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _utterance(item: Mapping[str, Any]) -> tuple[Utterance | None, list[str]]:
     """Return a labelled row as an utterance, or what is wrong with it."""
-    data = {name: item.get(name) for name in FIELDS}
+    data = {name: _plain(item.get(name)) for name in FIELDS}
     data |= {"turn": _whole(item.get("turn")), "level": _level(item.get("level"))}
     data |= {"arc": "calm", "split": ""}  # the arc is known when the whole conversation is
     faults = []
@@ -267,6 +277,11 @@ def _utterance(item: Mapping[str, Any]) -> tuple[Utterance | None, list[str]]:
         return None, faults
     labels = {name: tuple(data[name]) for name in ("triggers", "signals")}
     return Utterance(**{**data, **labels}), []
+
+
+def _plain(value: Any) -> Any:
+    """Undo `_shown`."""
+    return value.lstrip("\t") if isinstance(value, str) else value
 
 
 def _labels(value: Any) -> list[str]:

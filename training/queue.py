@@ -204,8 +204,8 @@ def _refuse_faults(file: Path, found: Labelled) -> None:
 
 
 def _labels(row: Utterance) -> tuple[object, ...]:
-    """Return what an import may not change."""
-    return row.speaker, row.text, row.level, row.triggers, row.signals
+    """Return what an import may not change; a spreadsheet may change line breaks."""
+    return row.speaker, row.text.split(), row.level, row.triggers, row.signals
 
 
 def _whole_number(least: int) -> Callable[[str], int]:

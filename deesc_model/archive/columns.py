@@ -51,7 +51,11 @@ def _first_fields(sources: Sequence[Source]) -> list[str]:
 
 def _parquet_columns(sources: Sequence[Source], skip: bool) -> Any:
     from deesc_model.parquet_reader import parquet_schema  # noqa: PLC0415 - an extra
-    from deesc_model.parquet_writer import merge_schemas, plain_schema  # noqa: PLC0415
+    from deesc_model.parquet_writer import (  # noqa: PLC0415
+        merge_schemas,
+        plain_schema,
+        text_where_unknown,
+    )
 
     refuse_streams(sources, "Parquet needs to know all columns first")
     schemas = []
@@ -63,9 +67,9 @@ def _parquet_columns(sources: Sequence[Source], skip: bool) -> Any:
                 if not skip:
                     raise
     others = [source for source in sources if source.file_format != "parquet"]
-    if others:
-        schemas.append((_names(others), plain_schema(_kinds(others, skip))))
-    return merge_schemas(schemas)
+    plain = [(_names(others), plain_schema(_kinds(others, skip)))] if others else []
+    known = [schema for _, schema in schemas]
+    return text_where_unknown(merge_schemas([*schemas, *plain]), known)
 
 
 def _names(sources: Sequence[Source]) -> str:
@@ -73,8 +77,8 @@ def _names(sources: Sequence[Source]) -> str:
     return f"{sources[0].name}{more}"
 
 
-def _kinds(sources: Sequence[Source], skip: bool) -> dict[str, type]:
-    """Return what each field of plain rows holds: bool, int, float, or str for all else."""
+def _kinds(sources: Sequence[Source], skip: bool) -> dict[str, type | None]:
+    """Return what each field of plain rows holds: bool, int, float, or str; None for nothing."""
     found: dict[str, type | None] = {}
     for source in sources:
         with source.open(context_turns=0) as opened:
@@ -84,7 +88,7 @@ def _kinds(sources: Sequence[Source], skip: bool) -> dict[str, type]:
                         found[name] = _wider(found.get(name), _kind(value))
                 elif not skip:
                     refuse_bad(source.name, item)
-    return {name: int if kind is _LongInt else kind or str for name, kind in found.items()}
+    return {name: int if kind is _LongInt else kind for name, kind in found.items()}
 
 
 class _LongInt(int):

@@ -12,8 +12,8 @@ from deesc_model import __version__
 from deesc_model.archive.columns import table_columns
 from deesc_model.archive.folders import folder_at
 from deesc_model.archive.labelling import Labeller, in_processes, in_this_process
-from deesc_model.archive.ledger import SKIPPED_FOLDER, part_files
-from deesc_model.archive.manifest import guard, plan_of
+from deesc_model.archive.ledger import LEDGER_FILE, SKIPPED_FOLDER, part_files
+from deesc_model.archive.manifest import MANIFEST_FILE, guard, plan_of
 from deesc_model.archive.outputs import Output, open_file, open_parts
 from deesc_model.archive.pace import Pace
 from deesc_model.archive.places import Place, beside, check_place
@@ -146,7 +146,8 @@ def _aside(job: Job) -> Place | None:
 def _check_outputs(job: Job, sources: Sequence[Source], target: str, aside: Place | None) -> None:
     """Refuse outputs that cannot be written, or that would be read."""
     if job.parts is not None:
-        written = [job.parts, job.parts / part_files(0, target)[0]]
+        names = (*part_files(0, target), MANIFEST_FILE, LEDGER_FILE)
+        written = [job.parts, *(job.parts / name for name in names)]
         folder_at(job.parts).check()
     else:
         written = [path for path in (job.out, aside) if path is not None]

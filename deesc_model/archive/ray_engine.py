@@ -29,6 +29,9 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"the package {error.name}", "ray") from None
 
+_TRIES: Final = 3
+"""How often an actor that died begins anew, and a window that was lost is labelled again."""
+
 _BLOCK: Final = 1
 """Bytes from which on Ray Data ends a block: each window is one, so that it goes to one actor."""
 
@@ -81,6 +84,9 @@ def on_ray(bundle: Path, actors: int, threads: int, batch_size: int) -> Iterator
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
             num_cpus=threads,
+            # Else it begins anew for ever, and says nothing: an actor may die of its window.
+            max_restarts=_TRIES,
+            max_task_retries=_TRIES,
         )
         with _translated():
             for batch in answers.iter_batches(batch_size=1, batch_format="pyarrow"):

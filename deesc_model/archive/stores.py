@@ -323,7 +323,9 @@ def look(paths: Sequence[StorePath]) -> list[StorePath]:
 
 def _described(path: StorePath, info: Any) -> StorePath:
     kind = info.type.name
-    found = None if kind == "NotFound" else FileStat(info.size or 0, info.mtime_ns or 0)
+    # In whole seconds: a list may tell parts of them where the object itself does not.
+    changed_ns = (info.mtime_ns or 0) // 10**9 * 10**9
+    found = None if kind == "NotFound" else FileStat(info.size or 0, changed_ns)
     return StorePath(path.store, path.parts, found, kind == "Directory")
 
 

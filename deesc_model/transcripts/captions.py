@@ -7,7 +7,7 @@ from typing import Final
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
-from deesc_model.transcripts.dialogue import names_that_speak, speaker_and_text
+from deesc_model.transcripts.dialogue import Line, names_that_speak, speaker_and_text
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
 
@@ -48,7 +48,7 @@ def _is_vtt(lines: list[str]) -> bool:
 def read(document: Document) -> list[Transcript]:
     """Read one conversation; cues of one speaker that follow each other are one turn."""
     pieces = [piece for cue in _cues(document.lines()) for piece in _pieces(*cue)]
-    speakers = names_that_speak(p.name for p in pieces if p.name and not p.tagged)
+    speakers = names_that_speak(Line(p.name, p.text) for p in pieces if p.name and not p.tagged)
     speakers |= {piece.name for piece in pieces if piece.tagged}
     turns: list[list[_Piece]] = []
     for piece in pieces:
@@ -120,7 +120,7 @@ def _pieces(line: int, begin_ms: int, end_ms: int, text: list[str]) -> list[_Pie
     pieces: list[_Piece] = []
     for part in before.split("\n"):
         words = _words(part)
-        name, said = speaker_and_text(words) or ("", words)
+        name, said, _ = speaker_and_text(words) or Line("", words)
         pieces.append(_Piece(line, begin_ms, end_ms, name, said, tagged=False))
     for name, said in zip(voices[::2], voices[1::2], strict=True):
         pieces.append(_Piece(line, begin_ms, end_ms, _words(name), _words(said), tagged=True))

@@ -2,46 +2,74 @@
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from deesc_model.transcripts.speakers import role_of_name
 
 _DATE: Final = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T|,? ))?"
-_ZONE: Final = r"(?: ?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
+_ZONE: Final = r"(?:[ \u00a0\u202f]?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
 _TIME: Final = rf"{_DATE}\d{{1,2}}:\d\d(?::\d\d)?(?:[.,]\d{{1,6}})?{_ZONE}"
 _SPEAKER: Final = re.compile(
-    rf"\s*(?:[\[(]?{_TIME}[\])]?\s+(?:-\s+)?)?"
+    rf"\s*(?P<time>[\[(]?{_TIME}[\])]?\s+(?:-\s+)?)?"
     r"(?P<name>[^\W\d_](?:[\w.'’()/ -]{0,38}[\w.)])?)\s?:(?:\s+(?P<said>.*))?"
 )
 _MAX_WORDS: Final = 4
 _FIELD: Final = re.compile(
     r"\b(id|no|number|name|e-?mail|phone|mobile|address|account|ticket|case|ref|reference|since"
-    r"|type|status|tier|plan|code|date|time)s?\W*$",
+    r"|type|status|tier|plan|code|date|time|note|ps|re|subject|total)s?\W*$",
     re.IGNORECASE,
 )
 
 
-def speaker_and_text(line: str) -> tuple[str, str] | None:
-    """Return the speaker that a line names and what is said, or None if it names nobody."""
+class Line(NamedTuple):
+    """A line that begins with a name and a colon.
+
+    Attributes:
+        name: What stands before the colon, without a time.
+        said: What stands after it.
+        timed: Whether a time stands before the name: somebody begins to speak then.
+    """
+
+    name: str
+    said: str
+    timed: bool = False
+
+
+def speaker_and_text(line: str) -> Line | None:
+    """Return the name that a line begins with and what is said, or None if there is no name."""
     found = _SPEAKER.fullmatch(line)
     if not found or len(found["name"].split()) > _MAX_WORDS:
         return None
-    return found["name"], (found["said"] or "").strip()
+    return Line(found["name"], (found["said"] or "").strip(), found["time"] is not None)
 
 
 def is_field(name: str) -> bool:
-    """Return whether a name says a fact about a role, as "Customer ID" does, and nobody speaks."""
-    return role_of_name(name) is not None and _FIELD.search(name) is not None
+    """Return whether a name says a fact, as "Customer ID" or "Note" does, and nobody speaks."""
+    known_role = role_of_name(name) is not None
+    return _FIELD.search(name) is not None and (known_role or "(" not in name)
 
 
-def names_that_speak(names: Iterable[str]) -> frozenset[str]:
+def names_that_speak(lines: Iterable[Line]) -> frozenset[str]:
     """Return the names that are speakers, of all that stand before a colon.
 
-    Where both roles are among them, only names that say a role are: "Agent:" and "Customer:"
-    speak, and "Please note:" is what one of them says. "Customer ID:" never speaks.
+    Where both roles are among them, only names that say a role are, and those that have a time:
+    "Agent:" and "Customer:" speak, and "Please note:" is what one of them says. "Customer ID:"
+    never speaks, nor do the roles where "Customer: Robin" and "Agent: Dana" stand above what
+    Robin and Dana say.
     """
-    every = frozenset(name for name in names if not is_field(name))
-    roles = {name: role_of_name(name) for name in every}
-    if {"agent", "customer"} <= set(roles.values()):
-        return frozenset(name for name in every if roles[name])
-    return every
+    named = [line for line in lines if not is_field(line.name)]
+    roles = {line.name: role_of_name(line.name) for line in named}
+    if not {"agent", "customer"} <= set(roles.values()):
+        return frozenset(roles)
+    if _is_header(named[:2], later := frozenset(line.name for line in named[2:])):
+        return later
+    return frozenset(line.name for line in named if roles[line.name] or line.timed)
+
+
+def _is_header(first: list[Line], later: frozenset[str]) -> bool:
+    """Return whether two lines say by role and name who speaks in all others."""
+    return not any(map(role_of_name, later)) and all(
+        role_of_name(line.name)
+        and any(f" {name} ".casefold() in f" {line.said} ".casefold() for name in later)
+        for line in first
+    )

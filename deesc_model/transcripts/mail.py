@@ -112,7 +112,7 @@ def _body(part: Mail, place: str) -> str:
     if kind == "text/plain":
         return _decoded(part, place)
     if kind == "text/html":
-        return html_to_text(_decoded(part, place))
+        return html_to_text(_decoded(part, place), quoted=">")
     if not part.is_multipart():
         return ""
     members = [member for member in part.get_payload() if isinstance(member, Mail)]

@@ -11,15 +11,18 @@ _SILENT: Final = frozenset(("script", "style", "head", "title", "blockquote"))
 
 
 class _Reader(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, quoted: str) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
+        self._quoted = quoted
         self._silent: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "body":  # it ends a head that nobody closed
             self._silent.clear()
         elif tag in _SILENT:
+            if tag == "blockquote" and not self._silent:
+                self.parts.append(f"\n{self._quoted}\n")
             self._silent.append(tag)
         elif _BLOCK.fullmatch(tag):
             self.parts.append("\n")
@@ -40,9 +43,14 @@ class _Reader(HTMLParser):
         return end + 1 if end >= 0 else -1
 
 
-def html_to_text(markup: str) -> str:
-    """Return the text of an HTML fragment, one line a block; quotations are left out."""
-    reader = _Reader()
+def html_to_text(markup: str, quoted: str = "") -> str:
+    """Return the text of an HTML fragment, one line a block; quotations are left out.
+
+    Args:
+        markup: The fragment.
+        quoted: The line that stands in place of a quotation.
+    """
+    reader = _Reader(quoted)
     reader.feed(markup)
     reader.close()
     lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))

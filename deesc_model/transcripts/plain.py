@@ -11,11 +11,14 @@ from deesc_model.transcripts.speakers import role_of_name
 _HEAD: Final = 20
 """Lines among which a speaker is looked for."""
 
+_SYSTEM: Final = "system"
+"""Who tells, with a time, that somebody joined or left."""
+
 
 def fits(document: Document) -> bool:
     """Look for a speaker in the first line, or for one who names a role in the first few."""
     lines = [line for line in document.lines() if line.strip()][:_HEAD]
-    names = [found[0] if (found := speaker_and_text(line)) else None for line in lines]
+    names = [found.name if (found := speaker_and_text(line)) else None for line in lines]
     return not document.objects and any(
         name is not None and (index == 0 or (role_of_name(name) is not None and not is_field(name)))
         for index, name in enumerate(names)
@@ -25,13 +28,15 @@ def fits(document: Document) -> bool:
 def read(document: Document) -> list[Transcript]:
     """Read one conversation; a line without a speaker goes on with the turn before it."""
     lines = document.lines()
-    speakers = names_that_speak(found[0] for line in lines if (found := speaker_and_text(line)))
+    speakers = names_that_speak(found for line in lines if (found := speaker_and_text(line)))
     turns: list[tuple[int, str, list[str]]] = []
     left_out: Counter[str] = Counter()
     for number, line in enumerate(lines, start=1):
         found = speaker_and_text(line)
-        if found and found[0] in speakers:
-            turns.append((number, found[0], [found[1]]))
+        if found and found.timed and found.name.lower() == _SYSTEM:
+            left_out["system messages"] += 1
+        elif found and found.name in speakers:
+            turns.append((number, found.name, [found.said]))
         elif turns:
             turns[-1][2].append(line)
         elif line.strip():

@@ -608,6 +608,9 @@ def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
         assert "Traceback" not in result.stderr
 
 
+CSV = ("--format", "csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -615,6 +618,9 @@ def test_a_folder_that_cannot_be_is_said(tiny_bundle, tmp_path):
         (("out/a.jsonl", "--parts", "out"), "lie in one another"),
         (("in/a.jsonl", "in"), "is named twice"),
         (("in/**/*.jsonl", "--parts", "in/new"), "fits in/**/*.jsonl, so the next run would"),
+        (("i*/**/*", "--parts", "in/new"), "in/new fits i*/**/*"),
+        (("in/**/*.jsonl", "--parts", "in/new", *CSV), "in/new/_skipped/part-000000.jsonl fits"),
+        (("in/**/_[bd]*", "--parts", "in/new", *CSV), "in/new/_deesc.json fits in/**/_[bd]*"),
         (("in", "-o", "in/b.jsonl"), "in/b.jsonl and in lie in one another"),
         (("in", "-o", "b.jsonl", *SKIP, "--skipped", "in/b"), "in/b and in lie in one another"),
         (("in/*.jsonl", "-o", "in/b.jsonl"), "in/b.jsonl fits in/*.jsonl, so the next run would"),
@@ -636,6 +642,7 @@ def test_what_cannot_be_is_said_before_the_work(
         Path(folder).mkdir()
     for folder in ("in", "out"):
         write_jsonl(Path(folder, "a.jsonl"), talks(2))
+    write_jsonl(Path("in", "_b.jsonl"), talks(2))
     result = deesc("score", *arguments, "--model", tiny_bundle, text="", check=1)
     assert said in result.stderr
     assert sorted(item.name for item in tmp_path.iterdir()) == ["empty", "in", "out"]

@@ -34,6 +34,16 @@ def test_spans_are_substrings_in_order(classifier, text):
         end = word.end
 
 
+def test_an_accent_is_a_part_of_its_word():
+    text = "so nai\u0308ve, cafe\u0301-owner!"
+    assert [text[start:end] for start, end in split_words(text)] == [
+        "so",
+        "nai\u0308ve",
+        "cafe\u0301-owner",
+        "!",
+    ]
+
+
 def test_removing_top_words_changes_the_score_more_than_removing_random_ones(classifier):
     (found,) = explain(classifier, TEXT, "delay")
     top = [(word.start, word.end) for word in found.top(1)]

@@ -20,6 +20,7 @@ from deesc_model.scored_rows import PREDICTION_COLUMNS
 pytest.importorskip("typer")
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+reader = pytest.importorskip("deesc_model.parquet_reader")
 
 NOON = datetime.datetime(2026, 1, 31, 12, 0, 0, 123456)
 COLUMNS = {
@@ -52,6 +53,9 @@ COLUMNS = {
 TABLE = pa.table({"text": ["late", "again", "fine"], **COLUMNS}).replace_schema_metadata(
     {"made by": "a test"}
 )
+
+
+SPARK_COLUMNS = "org.apache.spark.sql.parquet.row.metadata"
 
 
 def score(*arguments, check=0, **options):
@@ -289,6 +293,51 @@ def test_scoring_twice_replaces_what_the_first_run_added(tiny_bundle, tmp_path, 
     score(table, "-o", once, "--model", tiny_bundle)
     score(once, "-o", twice, "--model", tiny_bundle)
     assert twice.read_bytes() == once.read_bytes()
+
+
+def test_labels_of_earlier_runs_do_not_have_to_agree(tiny_bundle, tmp_path, table):
+    options = ("--model", tiny_bundle)
+    score(table, "-o", tmp_path / "a.parquet", *options)
+    score(write_jsonl(tmp_path / "b.jsonl", [{"text": "late"}]), "-o", tmp_path / "b.csv", *options)
+    both = (tmp_path / "a.parquet", tmp_path / "b.csv")
+    score(*both, "-o", tmp_path / "out.parquet", *options)
+    assert pq.read_table(tmp_path / "out.parquet")["deesc_level"].to_pylist() == [1, 2, 0, 1]
+
+
+def test_a_field_without_a_value_takes_the_type_that_it_has_elsewhere(tiny_bundle, tmp_path):
+    pq.write_table(pa.table({"text": ["late"], "n": [7]}), tmp_path / "a.parquet")
+    plain = write_jsonl(tmp_path / "b.jsonl", [{"text": "fine", "n": None, "m": None}])
+    out = tmp_path / "out.parquet"
+    score(tmp_path / "a.parquet", plain, "-o", out, "--model", tiny_bundle)
+    found = pq.read_table(out).select(["n", "m"])
+    assert found.to_pylist() == [{"n": 7, "m": None}, {"n": None, "m": None}]
+    assert (found.schema.field("n").type, found.schema.field("m").type) == (pa.int64(), pa.string())
+
+
+def test_what_spark_says_of_the_columns_is_not_said_of_more(tiny_bundle, tmp_path):
+    path, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    spark = {"org.apache.spark.version": "4.0.0", SPARK_COLUMNS: '{"fields": ["text"]}'}
+    pq.write_table(pa.table({"text": ["late"]}).replace_schema_metadata(spark), path)
+    score(path, "-o", out, "--model", tiny_bundle)
+    assert pq.read_schema(out).metadata == {b"org.apache.spark.version": b"4.0.0"}
+
+
+def test_categories_take_no_more_room_than_they_had(tiny_bundle, tmp_path):
+    names = [f"{number:0100}" for number in range(3000)]
+    mixed = [names[number * 7 % 3000] for number in range(3000)]
+    table = pa.table({"text": ["late"] * 3000, "name": pa.array(mixed).dictionary_encode()})
+    path, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(table, path)
+    with reader.open_parquet(path, {}) as (rows, _, _):
+        assert max(row.size for row in rows) < 300
+    score(path, "-o", out, "--model", tiny_bundle)
+    found = pq.ParquetFile(out)
+    assert (found.num_row_groups, found.schema_arrow.field("name").type) == (
+        1,
+        table.schema.field("name").type,
+    )
+    assert found.read()["name"].to_pylist() == mixed
+    assert out.stat().st_size < 2 * path.stat().st_size
 
 
 def test_text_that_was_written_as_bytes_is_text(tiny_bundle, tmp_path):

@@ -186,6 +186,8 @@ def test_what_is_wrong_is_named_by_place(text, place):
         ("2026-03-02T10:02:11Z Customer: hi", "customer", "hi"),
         ("[02/03/2026, 10:02:11] Customer: hi", "customer", "hi"),
         ("3/2/26, 10:02 PM - Customer: hi", "customer", "hi"),
+        ("3/2/26, 10:02\u202fPM - Customer: hi", "customer", "hi"),
+        ("[10:02:11\u202fam] Customer: hi", "customer", "hi"),
     ],
 )
 def test_lines_name_their_speaker_in_many_ways(line, speaker, text):
@@ -217,6 +219,33 @@ def test_what_is_told_of_a_role_is_no_speaker(field):
     assert [turn.text for turn in conversation.turns] == [f"It is late.\n{field}", "I am sorry."]
     with pytest.raises(InvalidInputError, match="it fits no format"):
         parse(f"Invoice of March\n{field}")
+
+
+def test_a_time_begins_a_turn_whoever_speaks():
+    said = "[10:04] Customer: hm\n[10:05] System: Dana joined\n[10:06] {}: Our terms say ten days."
+    (conversation,) = parse(f"[10:03] Agent: Hello.\n{said.format('Dana Support')}")
+    assert [turn.speaker for turn in conversation.turns] == ["agent", "customer", "agent"]
+    assert conversation.turns[1].text == "hm"
+    assert conversation.left_out == {"system messages": 1}
+    unknown = f"[10:03] Agent: Hello.\n{said.format('Dana')}"
+    with pytest.raises(InvalidInputError, match="whether 'Dana' is the customer"):
+        parse(unknown)
+    assert parse(unknown, "customer")[0].turns[2] == Turn("agent", "Our terms say ten days.")
+
+
+def test_roles_above_a_conversation_are_not_its_speakers():
+    head = "Customer: Robin Vale\nAgent: Dana\n"
+    said = "Robin: My parcel is late.\nDana: I am sorry.\nRobin: Get me your manager."
+    (conversation,) = parse(head + said, "Robin")
+    assert [turn.speaker for turn in conversation.turns] == ["customer", "agent", "customer"]
+    (conversation,) = parse("Customer: How?\nAgent: So.\nFirst: look.\nThen: write.\nThen: send.")
+    assert [turn.speaker for turn in conversation.turns] == ["customer", "agent"]
+
+
+def test_one_who_speaks_by_name_may_tell_facts():
+    told = "My parcel is late.\nOrder number: 7714\nNote: I rang twice."
+    (conversation,) = parse(f"Robin: {told}\nDana (mobile): I am sorry.", "Robin")
+    assert conversation.turns == (Turn("customer", told), Turn("agent", "I am sorry."))
 
 
 MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\n\n"
@@ -306,6 +335,16 @@ def mail_of(*parts, kind="mixed"):
         ),
         ([("text/html", "<p>see below</p>"), ("message/rfc822", "\nold")], "see below"),
         ([("text/plain\nContent-Disposition: attachment", "log"), ("text/plain", "hi")], "hi"),
+        (
+            [
+                (
+                    "text/html",
+                    "<p>Hello,</p>On 3/2/26 10:02, B wrote:<br><blockquote>old"
+                    "<blockquote>older</blockquote></blockquote><p>It is still late.</p>",
+                )
+            ],
+            "Hello,\nIt is still late.",
+        ),
     ],
 )
 def test_a_mail_of_several_parts_is_read_as_a_reader_sees_it(parts, said):

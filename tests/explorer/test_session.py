@@ -261,9 +261,16 @@ def test_labels_of_what_the_page_showed_before_are_not_taken(acts):
         with pytest.raises(InvalidInputError, match="nothing was taken over"):
             acts.check(other, 1, [], [], first.mark)
         with pytest.raises(InvalidInputError, match="nothing was taken over"):
-            acts.check_rest(other, first.mark)
-    there, _ = acts.check(first, 1, [], [], acts.look(first, 0)[0].mark)
-    assert list(acts.check_rest(there, there.mark)[0].session.checked) == [0, 1]
+            acts.check_rest(other, 1, [], [], first.mark)
+
+
+def test_with_all_other_turns_what_is_chosen_of_the_one_in_view_is_taken_too(acts):
+    desk, _ = acts.read(Desk(model="tiny"), "one.txt", b"Customer: late\nCustomer: fine", "", "")
+    done, _ = acts.check_rest(desk, 3, ["billing"], [], desk.mark)
+    assert done.session.checked[desk.turn] == Labels(3, ("billing",), ())
+    assert list(done.session.checked) == [0, 1]
+    with pytest.raises(InvalidInputError, match="no turn yet"):
+        acts.check_rest(Desk(model="tiny"), None, [], [], Desk(model="tiny").mark)
 
 
 @pytest.mark.parametrize(

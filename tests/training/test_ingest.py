@@ -190,6 +190,17 @@ def test_every_format_comes_in_masked(run, tmp_path, capsys):
     assert "masked: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "call", "rows"), [((), "phone", "chat"), (("--channel", "email"), "email", "email")]
+)
+def test_the_channel_is_told_or_a_transcripts_own_or_chat(run, tmp_path, options, call, rows):
+    spoken = ROOT / "tests/fixtures/transcripts/contact_lens_voice.json"
+    code, folder = run(spoken, write(tmp_path / "b.csv", table([["text"], ["late"]])), *options)
+    assert code == 0
+    channels = {row.file: row.channel for row in load_ingested(folder)}
+    assert channels == {spoken.name: call, "b.csv": rows}
+
+
 def test_rows_that_cannot_be_used_are_set_aside_with_reason_and_line(run, tmp_path):
     escaped = EMAIL.replace("@", "\\u0040")
     lines = [

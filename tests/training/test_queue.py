@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conversations import small_corpus, turn, write_rows
+from conversations import small_corpus, turn, utterance, write_rows
 from tiny_bundle import write_tiny_bundle
 
 from deesc_model import Level, Prediction, Turn
@@ -16,7 +16,7 @@ from training.corpus import load_corpus
 from training.dataset import load_dataset
 from training.ingested import IngestedTurn, save_ingested
 from training.label_errors import Doubt, Suspect, make_suspect
-from training.label_files import write_queue
+from training.label_files import read_labelled, write_queue
 from training.selection import choose, disagreement, rarity, uncertainty
 
 
@@ -225,6 +225,11 @@ def test_an_import_can_be_done_again_but_changes_nothing(run, tmp_path, capsys):
     before = (corpus / "delivery.jsonl").read_bytes()
     assert take() == 0
     assert "4 rows without labels, 1 that" in capsys.readouterr().out
+    [text] = [
+        row["text"] for row in rows_of(path) if row["conversation_id"] == "a" and row["level"]
+    ]
+    fill(path, {("a", 2): {"text": text.replace(" ", "\r\n")}})  # as another spreadsheet saves it
+    assert take() == 0
     assert (corpus / "delivery.jsonl").read_bytes() == before
     fill(path, {("b", 0): {"level": "0"}})  # the labeller went on
     assert take() == 0
@@ -385,6 +390,22 @@ def test_what_a_spreadsheet_does_to_a_file_is_understood(run, tmp_path):
         writer.writerows([row, dict.fromkeys(row, "")])
     assert queue.main(["import", str(path), "--corpus", str(tmp_path / "mine")]) == 0
     assert [labelled.level for labelled in load_corpus(tmp_path / "mine")] == [2]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+44 is your number?", "- no refund", "@you what now"])
+def test_no_spreadsheet_computes_what_a_customer_wrote(tmp_path, text):
+    row = utterance(conversation_id="=a", text=text)
+    path = suspects(tmp_path / "q.csv", row)
+    [cells] = rows_of(path)
+    assert (cells["conversation_id"], cells["text"]) == ("\t=a", f"\t{text}")
+    cells["level"] = "0"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, cells)
+        writer.writeheader()
+        writer.writerow(cells)
+    found = read_labelled(path)
+    assert found.faults == []
+    assert [(again.conversation_id, again.text) for _, again in found.rows] == [("=a", text)]
 
 
 def studio_task(number, row, *results, cancelled=False):
