@@ -64,7 +64,7 @@ class Acts:
 
     def use_channel(self, desk: Desk, channel: str) -> Outcome:
         """Advise for another channel."""
-        return replace(desk, channel=channel), ""
+        return desk.put(replace(desk.session, channel=channel)), ""
 
     def use_policy(self, desk: Desk, name: str, raw: bytes) -> Outcome:
         """Act by another policy."""

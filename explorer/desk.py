@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Final, Self
 
 from deesc_model import EscalationClassifier, EscalationPolicy, InvalidInputError, Step
+from deesc_model.playbook import channel_of
 from deesc_model.transcripts import Conversation
 from explorer.session import Session
 
@@ -25,7 +26,6 @@ class Desk:
         chosen: Position of the one in view.
         turn: The turn that is looked at closely, from 0.
         model: Name of the bundle that labels.
-        channel: One of `deesc_model.playbook.CHANNELS`.
         policy: When to act.
         policy_name: What the policy is called.
     """
@@ -34,7 +34,6 @@ class Desk:
     chosen: int = 0
     turn: int = 0
     model: str = ""
-    channel: str = "chat"
     policy: EscalationPolicy = field(default_factory=EscalationPolicy.read)
     policy_name: str = SHIPPED
 
@@ -56,7 +55,7 @@ class Desk:
 
     def steps(self) -> list[Step]:
         """Return what is known and advised after each turn in view."""
-        return self.session.steps(self.channel, self.policy)
+        return self.session.steps(self.policy)
 
     def lay_out(self, conversations: Sequence[Conversation], models: Models) -> Self:
         """Lay out what was read; its first conversation comes into view.
@@ -64,12 +63,15 @@ class Desk:
         Of what lay there only conversations with labels that a person checked stay, in front.
         """
         kept = tuple(session for session in self.sessions if session.checked)
-        read = (Session(item.conversation_id, item.turns) for item in conversations)
+        read = (
+            Session(item.conversation_id, item.turns, channel=channel_of(item.metadata))
+            for item in conversations
+        )
         return replace(self, sessions=(*kept, *read), turn=0).view(len(kept), models)
 
     def clear(self) -> Self:
         """Begin with an empty conversation, looked at in the same way."""
-        return replace(self, sessions=(Session(),), chosen=0, turn=0)
+        return replace(self, sessions=(Session(channel=self.session.channel),), chosen=0, turn=0)
 
     def view(self, position: int, models: Models) -> Self:
         """Bring a conversation into view and look at its most frustrated customer's turn."""

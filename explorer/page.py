@@ -179,9 +179,9 @@ class Page:
     @property
     def _outputs(self) -> list[Any]:
         return [
-            self.desk, self.message, self.policy, self.conversation, self.curve, self.turns,
-            self.closer_part, self.turn, self.closer, self.level, self.triggers, self.signals,
-            self.mark,
+            self.desk, self.message, self.channel, self.policy, self.conversation, self.curve,
+            self.turns, self.closer_part, self.turn, self.closer, self.level, self.triggers,
+            self.signals, self.mark,
         ]  # fmt: skip
 
     def _refused(self, problem: str) -> list[Any]:
@@ -196,6 +196,7 @@ class Page:
         top = [
             desk,
             message_html(note),
+            session.channel,
             policy_html(desk.policy_name, desk.policy),
             gr.Dropdown(choices, value=desk.chosen, visible=several),
             curve_html(session, steps, desk.policy),
@@ -224,7 +225,7 @@ class Page:
 
     def _save(self, desk: Desk, domain: str, arc: str | None) -> list[Any]:
         try:
-            about = About(desk.channel, domain.strip(), arc or "")
+            about = About(desk.session.channel, domain.strip(), arc or "")
             lines = corpus_lines(desk.session, about)
         except DeescError as error:
             return [gr.skip(), message_html(str(error), problem=True)]

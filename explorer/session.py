@@ -28,6 +28,8 @@ class Session:
         predictions: What the model says of it, one for each turn once it is labelled.
         checked: Labels that a person confirmed or corrected, by turn from 0.
         evidence: The words behind the labels of the turns that were explained.
+        channel: One of `deesc_model.playbook.CHANNELS`: the one that the file names, until a person
+            chooses another.
     """
 
     name: str = ""
@@ -35,6 +37,7 @@ class Session:
     predictions: tuple[Prediction, ...] = ()
     checked: Mapping[int, Labels] = field(default_factory=dict)
     evidence: Mapping[int, tuple[Evidence, ...]] = field(default_factory=dict)
+    channel: str = "chat"
 
     def labelled(self, classifier: EscalationClassifier) -> Self:
         """Label every turn unless this model already did; what a person checked stays."""
@@ -63,9 +66,9 @@ class Session:
             evidence={turn: found for turn, found in self.evidence.items() if turn != last},
         )
 
-    def steps(self, channel: str, policy: EscalationPolicy) -> list[Step]:
+    def steps(self, policy: EscalationPolicy) -> list[Step]:
         """Return what is known and advised after each turn."""
-        companion = ConversationCompanion(channel, policy)
+        companion = ConversationCompanion(self.channel, policy)
         pairs = zip(self.turns, self.predictions, strict=True)
         return [companion.update(turn, prediction) for turn, prediction in pairs]
 

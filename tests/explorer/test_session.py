@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ from explorer.labels import Labels, check_labels
 from explorer.session import Session
 from explorer.view import curve_html, marked_text, turns_html
 from training import corpus
+
+ROOT = Path(__file__).parents[2]
 
 TALK = (
     Turn("customer", "the parcel is late ! Order 7714 ."),
@@ -35,7 +38,7 @@ def test_typed_turns_are_labelled_in_context_and_followed(classifier):
     session = Session()
     for turn in TALK:
         session = session.say(turn, classifier)
-    steps = session.steps("chat", EscalationPolicy.read())
+    steps = session.steps(EscalationPolicy.read())
     assert [step.state.turn for step in steps] == [0, 1, 2]
     assert steps[2].prediction.level == Level.ABUSIVE
     assert steps[2].decision.reason == "the customer gave the signal supervisor_request"
@@ -55,7 +58,7 @@ def test_another_policy_changes_the_action_and_no_label(session):
     policy = EscalationPolicy.read()
     raw = policy.to_toml().replace(f"watch_at = {policy.watch_at}", "watch_at = 0.0")
     eager = EscalationPolicy.parse(raw.encode(), "eager.toml")
-    assert session.steps("chat", eager)[0].decision.action.label != "none"
+    assert session.steps(eager)[0].decision.action.label != "none"
 
 
 def test_evidence_marks_words_and_escapes_the_rest(classifier):
@@ -91,7 +94,7 @@ def test_hostile_text_cannot_get_into_the_page(classifier):
     text = "<script>alert(1)</script> <i>idiot</i>"
     session = Session("", (Turn("customer", text), Turn("agent", text))).labelled(classifier)
     policy = EscalationPolicy.read()
-    steps = session.steps("chat", policy)
+    steps = session.steps(policy)
     page = turns_html(session, steps) + curve_html(session, steps, policy)
     assert "<script>" not in page
     assert "<i>" not in page
@@ -231,6 +234,17 @@ def test_the_customer_is_named_in_the_page(acts):
 def test_the_format_is_named_in_the_page(acts):
     with pytest.raises(InvalidInputError, match="say which in the field “Format”"):
         acts.read(Desk(model="tiny"), "pasted text", b"once upon a time", "", "")
+
+
+def test_the_channel_is_the_files_until_a_person_chooses_another(acts):
+    call = ROOT / "tests/fixtures/transcripts/contact_lens_voice.json"
+    desk, _ = acts.read(Desk(model="tiny"), call.name, call.read_bytes(), "", "")
+    assert desk.session.channel == "phone"
+    desk, _ = acts.use_channel(desk, "email")
+    desk, _ = acts.check(desk, 1, [], [], desk.mark)
+    desk, _ = acts.read(desk, "one.txt", b"Customer: late", "", "")
+    assert [session.channel for session in desk.sessions] == ["email", "chat"]
+    assert acts.clear(acts.view(desk, 0)[0])[0].session.channel == "email"
 
 
 def test_a_wrong_policy_is_refused_by_name(acts):
