@@ -55,6 +55,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_conversations": (0, 1_000_000_000),
     "vocabulary_count": (0, 1_000_000_000),
     "unlabelled": (0, 1_000_000_000),
+    "recombined": (0, 1_000_000_000),
     "soft_share": (0, 1),
     "temperature": (0.1, 1_000),
     "state_loss_weight": (0, 1_000),
@@ -132,6 +133,7 @@ class Config:
             and whose states it follows; empty for the first teacher.
         student_layers: Which of its layers, counted from 1.
         unlabelled: Unlabelled texts at most that the teachers label, of all sources alike.
+        recombined: Texts made of parts of two public training texts that the teachers label.
         soft_share: Weight 0–1 of the distance to the teachers' answers; the rest is the loss on
             gold labels.
         temperature: Logits are divided by it before they are compared: a high one makes small
@@ -188,6 +190,7 @@ class Config:
     student_start: str = ""
     student_layers: tuple[int, ...] = (2, 4, 6)
     unlabelled: int = 8000
+    recombined: int = 0
     soft_share: float = 0.7
     temperature: float = 2.0
     state_loss_weight: float = 1.0

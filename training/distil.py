@@ -39,6 +39,7 @@ from training.model import (
 )
 from training.predict import encode_utterance
 from training.processes import process_count
+from training.recombination import recombine
 from training.sampling import EpochSampler, is_plain
 from training.sources import load_sources
 from training.student import DistillationWeights, make_student
@@ -76,7 +77,10 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
     unlabelled = load_unlabelled(sources, annotations, held_out=config.held_out_source)
     labelled = load_sources(sources, annotations, held_out=config.held_out_source)
     held = [row for row in labelled if row.split != "train"]
-    drawn = without_near(draw_evenly(unlabelled, config.unlabelled, config.seed), held)
+    known = [row for row in labelled if row.split == "train"]
+    asked = draw_evenly(unlabelled, config.unlabelled, config.seed)
+    asked += recombine(known, config.recombined, config.seed)
+    drawn = without_near(asked, held)
     log.info("%d unlabelled texts, %d of them for the teacher", len(unlabelled), len(drawn))
     weights = _Weights.of(config)
     return train(

@@ -16,6 +16,7 @@ from training.config import Config
 from training.distil import choose_views
 from training.examples import make_encoder
 from training.model import LossWeights, load_checkpoint, new_model, save_checkpoint
+from training.recombination import recombine
 from training.sampling import is_plain
 from training.student import DistillationWeights, binary_divergence, divergence, make_student
 from training.teacher import Answers, Reader, agree, ask, question_key, remembered
@@ -278,3 +279,26 @@ def test_what_a_test_text_says_is_not_shown_to_the_student():
         utterance(text="my card was declined at the shop this morning again"),
     ]
     assert without_near(rows, held) == rows[2:]
+
+
+def test_recombined_texts_begin_as_one_and_end_as_another_of_their_source():
+    texts = {"a": ("One. Two! Three?", "Four. Five."), "b": ("six", "seven", "eight")}
+    rows = [
+        dataclasses.replace(
+            utterance(conversation_id=f"{source}{n}", text=text, level=3, triggers=("delay",)),
+            source=source,
+        )
+        for source, members in (*texts.items(), ("alone", ("nobody to meet",)))
+        for n, text in enumerate(members)
+    ]
+    made = recombine(rows, 400, seed=1)
+    of_a = {row.text for row in made if row.source == "a"}
+    of_b = {row.text for row in made if row.source == "b"}
+    begin = ("One.", "One. Two!", "One. Two! Three?", "Four.", "Four. Five.")
+    end = ("Three?", "Two! Three?", "One. Two! Three?", "Five.", "Four. Five.")
+    assert of_a == {f"{first} {second}" for first in begin for second in end}
+    assert of_b == {f"{first} {second}" for first in texts["b"] for second in texts["b"]}
+    assert len(made) == len(of_a) + len(of_b)
+    assert {(row.level, row.triggers, row.split) for row in made} == {(0, (), "unlabelled")}
+    assert made == recombine(rows, 400, seed=1) != recombine(rows, 400, seed=2)
+    assert recombine(rows[-1:], 5, seed=1) == []
