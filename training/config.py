@@ -231,8 +231,7 @@ def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     """
     values: dict[str, Any] = {}
     if path is not None:
-        values = read_toml(path)
-        check_types(values, get_type_hints(Config), str(path))
+        values = check_types(read_toml(path), get_type_hints(Config), str(path))
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:

@@ -81,7 +81,9 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
     asked = draw_evenly(unlabelled, config.unlabelled, config.seed)
     asked += recombine(known, config.recombined, config.seed)
     drawn = without_near(asked, held)
-    log.info("of %d unlabelled texts and made ones %d for the teachers", len(unlabelled), len(drawn))
+    log.info(
+        "of %d unlabelled texts and made ones %d for the teachers", len(unlabelled), len(drawn)
+    )
     weights = _Weights.of(config)
     return train(
         config,

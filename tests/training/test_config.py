@@ -7,15 +7,19 @@ from training.config import RANGES, Config, ConfigError, read_config
 
 def test_files_and_overrides_meet_in_one_dataclass(tmp_path):
     path = tmp_path / "c.toml"
-    path.write_text('epochs = 3\nlearning_rate = 2e-5\nname = "mine"\n')
+    path.write_text(
+        'epochs = 3\nlearning_rate = 2e-5\nname = "mine"\nstudent_layers = [1, 2]\nwarmup = 0\n'
+    )
     config = read_config(path, ["epochs=5", "base_model=some/model", "dropout = 0", 'alias="a b"'])
     assert (config.epochs, config.learning_rate, config.name) == (5, 2e-5, "mine")
     assert (config.base_model, config.dropout, config.alias) == ("some/model", 0.0, "a b")
     assert isinstance(config.dropout, float)
+    assert isinstance(config.warmup, float)
+    assert config.student_layers == (1, 2)
     assert read_config(path, ["student_layers=[3, 6]"]).student_layers == (3, 6)
 
 
-@pytest.mark.parametrize("name", ["default", "smoke", "teacher", "student", "fast"])
+@pytest.mark.parametrize("name", ["continue", "default", "fast", "smoke", "student", "teacher"])
 def test_the_shipped_configurations_are_valid(name):
     assert isinstance(read_config(Path("training/configs") / f"{name}.toml"), Config)
 
