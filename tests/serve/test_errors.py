@@ -286,6 +286,7 @@ class Slow:
 
     def __init__(self, classifier):
         self._classifier = classifier
+        self.bundle = classifier.bundle
 
     def predict_batch(self, *args, **options):
         time.sleep(0.01)
@@ -364,8 +365,10 @@ def test_a_stream_whose_answers_nobody_takes_is_counted_as_cancelled(start):
     assert codes == {("MonitorConversation", "CANCELLED"): 1}
 
 
-def test_what_nobody_foresaw_is_internal_and_tells_no_text(start):
+def test_what_nobody_foresaw_is_internal_and_tells_no_text(start, classifier, caplog):
     class Broken:
+        bundle = classifier.bundle
+
         def predict_batch(self, turns, *args, **kwargs):
             raise RuntimeError(f"cannot read {turns[0].text}")
 
@@ -377,6 +380,7 @@ def test_what_nobody_foresaw_is_internal_and_tells_no_text(start):
             stub.Predict(predict("secret"))
         assert caught.value.code() is CODE.INTERNAL
         assert "secret" not in str(caught.value)
+        assert "RuntimeError" in caplog.text
         assert dict(caught.value.trailing_metadata())["x-request-id"]
         service.model.current = whole
         assert stub.Predict(predict()).prediction.level == 1
@@ -455,6 +459,8 @@ class Panic(BaseException):
 
 def test_a_panic_of_the_model_spoils_no_other_call(start, gate, classifier, caplog, capfd):
     class Panicking:
+        bundle = classifier.bundle
+
         def predict_batch(self, turns, *args, **kwargs):
             if any("secret" in turn.text for turn in turns):
                 raise Panic(turns[0].text)
