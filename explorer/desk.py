@@ -60,11 +60,16 @@ class Desk:
     def lay_out(self, conversations: Sequence[Conversation], models: Models) -> Self:
         """Lay out what was read; its first conversation comes into view.
 
-        Of what lay there only conversations with labels that a person checked stay, in front.
+        Of what lay there only conversations with labels that a person checked stay, in front. The
+        channel stays the one in view where a file names none.
         """
         kept = tuple(session for session in self.sessions if session.checked)
         read = (
-            Session(item.conversation_id, item.turns, channel=channel_of(item.metadata))
+            Session(
+                item.conversation_id,
+                item.turns,
+                channel=channel_of({"channel": self.session.channel, **item.metadata}),
+            )
             for item in conversations
         )
         return replace(self, sessions=(*kept, *read), turn=0).view(len(kept), models)

@@ -28,8 +28,8 @@ class Session:
         predictions: What the model says of it, one for each turn once it is labelled.
         checked: Labels that a person confirmed or corrected, by turn from 0.
         evidence: The words behind the labels of the turns that were explained.
-        channel: One of `deesc_model.playbook.CHANNELS`: the one that the file names, until a person
-            chooses another.
+        channel: One of `deesc_model.playbook.CHANNELS`: the one that the file names, or that was
+            in view before, until a person chooses another.
     """
 
     name: str = ""

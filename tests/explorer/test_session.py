@@ -242,8 +242,10 @@ def test_the_channel_is_the_files_until_a_person_chooses_another(acts):
     assert desk.session.channel == "phone"
     desk, _ = acts.use_channel(desk, "email")
     desk, _ = acts.check(desk, 1, [], [], desk.mark)
-    desk, _ = acts.read(desk, "one.txt", b"Customer: late", "", "")
-    assert [session.channel for session in desk.sessions] == ["email", "chat"]
+    desk, _ = acts.read(desk, "one.txt", b"Customer: late", "", "")  # it names none
+    desk, _ = acts.use_channel(desk, "social")
+    assert [session.channel for session in desk.sessions] == ["email", "social"]
+    assert acts.read(desk, "two.txt", b"Customer: late", "", "")[0].session.channel == "social"
     assert acts.clear(acts.view(desk, 0)[0])[0].session.channel == "email"
 
 
