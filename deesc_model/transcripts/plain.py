@@ -4,24 +4,25 @@ from collections import Counter
 from typing import Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
-from deesc_model.transcripts.dialogue import is_field, names_that_speak, speaker_and_text
+from deesc_model.transcripts.dialogue import (
+    is_field,
+    is_system,
+    names_that_speak,
+    speaker_and_text,
+)
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
 
 _HEAD: Final = 20
 """Lines among which a speaker is looked for."""
 
-_SYSTEM: Final = "system"
-"""Who tells, with a time, that somebody joined or left."""
-
 
 def fits(document: Document) -> bool:
     """Look for a speaker in the first line, or for one who names a role in the first few."""
     lines = [line for line in document.lines() if line.strip()][:_HEAD]
-    names = [found.name if (found := speaker_and_text(line)) else None for line in lines]
     return not document.objects and any(
-        name is not None and (index == 0 or (role_of_name(name) is not None and not is_field(name)))
-        for index, name in enumerate(names)
+        found and (index == 0 or (role_of_name(found.name) is not None and not is_field(found)))
+        for index, found in enumerate(map(speaker_and_text, lines))
     )
 
 
@@ -33,8 +34,10 @@ def read(document: Document) -> list[Transcript]:
     left_out: Counter[str] = Counter()
     for number, line in enumerate(lines, start=1):
         found = speaker_and_text(line)
-        if found and found.timed and found.name.lower() == _SYSTEM:
+        if found and is_system(found):
             left_out["system messages"] += 1
+        elif found and found.timed and is_field(found):
+            left_out["internal notes"] += 1
         elif found and found.name in speakers:
             turns.append((number, found.name, [found.said]))
         elif turns:

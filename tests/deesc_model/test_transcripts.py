@@ -188,6 +188,12 @@ def test_what_is_wrong_is_named_by_place(text, place):
         ("3/2/26, 10:02 PM - Customer: hi", "customer", "hi"),
         ("3/2/26, 10:02\u202fPM - Customer: hi", "customer", "hi"),
         ("[10:02:11\u202fam] Customer: hi", "customer", "hi"),
+        ("Customer (mobile): hi", "customer", "hi"),
+        ("Customer 12345 (Berlin, DE): hi", "customer", "hi"),
+        ("Customer #12: hi", "customer", "hi"),
+        ("Customer [web]: hi", "customer", "hi"),
+        ("Customer <r@x.example>: hi", "customer", "hi"),
+        ("@customer: hi", "customer", "hi"),
     ],
 )
 def test_lines_name_their_speaker_in_many_ways(line, speaker, text):
@@ -231,6 +237,46 @@ def test_a_time_begins_a_turn_whoever_speaks():
     with pytest.raises(InvalidInputError, match="whether 'Dana' is the customer"):
         parse(unknown)
     assert parse(unknown, "customer")[0].turns[2] == Turn("agent", "Our terms say ten days.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "+49 170 1234567",
+        "7714",
+        "robin@x.example",
+        "Vale, Robin",
+        "~Robin",
+        "Maria del Carmen de la Cruz",
+        "Robin Case",
+    ],
+)
+def test_after_a_time_any_name_is_a_speaker(name):
+    said = f"[10:02] Agent: Hello\n[10:03] {name}: My bill is wrong, you thieves\n[10:04] Agent: ok"
+    (conversation,) = parse(said, name)
+    assert [turn.speaker for turn in conversation.turns] == ["agent", "customer", "agent"]
+    with pytest.raises(InvalidInputError, match=r"line 2: .* whether '.*' is the customer"):
+        parse(said + "\n[10:05] Customer: no")
+
+
+@pytest.mark.parametrize("name", ["+49 170 1234567", "robin@x.example"])
+def test_numbers_and_addresses_speak_without_a_time(name):
+    (conversation,) = parse(f"Dana: Hello\n{name}: My bill is wrong\nDana: ok", name)
+    assert [turn.speaker for turn in conversation.turns] == ["agent", "customer", "agent"]
+    cue = "00:0{}.000 --> 00:0{}.900\n{}: hm\n"
+    cues = [cue.format(second, second, who) for second, who in enumerate(["Dana", name, "Dana"])]
+    (conversation,) = parse("WEBVTT\n\n" + "\n".join(cues), name)
+    assert [turn.speaker for turn in conversation.turns] == ["agent", "customer", "agent"]
+
+
+def test_what_system_and_notes_say_is_in_nobodys_mouth():
+    (conversation,) = parse("Agent: hi\nSystem: chat ended by agent\nCustomer: ok")
+    assert [turn.text for turn in conversation.turns] == ["hi", "ok"]
+    assert conversation.left_out == {"system messages": 1}
+    noted = "[10:03] Note: sounds drunk\n[10:03] Internal note: again\n[10:03] Customer ID: 7"
+    (conversation,) = parse(f"[10:02] Customer: Hello\n{noted}\n[10:04] Agent: I see")
+    assert [turn.text for turn in conversation.turns] == ["Hello", "I see"]
+    assert conversation.left_out == {"internal notes": 3}
 
 
 def test_roles_above_a_conversation_are_not_its_speakers():
