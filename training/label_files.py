@@ -26,6 +26,8 @@ from training.corpus import FIELDS, DataError, Utterance, value_faults
 from training.sources import text_hash
 
 LABELS = ("level", "triggers", "signals")
+NONE = "none"
+"""What a labeller writes where no trigger, or no signal, is left of those that were there."""
 HASH_PREFIX = "sha256:"
 """Without it a spreadsheet takes a hash of digits, or of digits and one "e", for a number."""
 BOM = "\ufeff"
@@ -168,12 +170,16 @@ def _hash(text: str) -> str:
     return text_hash(" ".join(text.split()))
 
 
-def read_labelled(file: Path) -> Labelled:
+def read_labelled(
+    file: Path, held: Mapping[tuple[str, int], Utterance] | None = None
+) -> Labelled:
     """Read labels back.
 
     Args:
         file: What `write_queue` wrote, filled in; or, by the name ``.json``, an export of Label
             Studio.
+        held: Utterances by conversation and turn. Their labels count where a row that is filled
+            in leaves a cell empty.
 
     Raises:
         DataError: The file cannot be read at all.
@@ -188,6 +194,7 @@ def read_labelled(file: Path) -> Labelled:
             if all(item.get(name) in (None, "", []) for name in LABELS):
                 found.blank += 1
                 continue
+            item = _completed(item, held or {})
             place = f"{where} ({item.get('conversation_id')}, turn {item.get('turn')})"
             row, faults = _utterance(item)
             found.faults += [f"{place}: {fault}" for fault in faults]
@@ -200,6 +207,17 @@ def read_labelled(file: Path) -> Labelled:
     except (InvalidInputError, OSError) as error:
         raise DataError(f"{file}: {error}") from None
     return found
+
+
+def _completed(
+    item: Mapping[str, Any], held: Mapping[tuple[str, int], Utterance]
+) -> Mapping[str, Any]:
+    """Return a row with the labels of the utterance that it is about where its own are empty."""
+    before = held.get((str(_plain(item.get("conversation_id"))), _whole(item.get("turn"))))
+    if before is None:
+        return item
+    empty = [name for name in LABELS if item.get(name) in (None, "", [])]
+    return {**item, **{name: getattr(before, name) for name in empty}}
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -240,7 +258,10 @@ def _task_labels(task: Any) -> dict[str, Any] | str:
         return f"not a task of Label Studio's export in the format JSON: {error!r}"
     if any(labels != given[0] for labels in given):
         return f"its {len(given)} annotations differ; settle them first"
-    return data | dict.fromkeys(LABELS) | (given[0] if given else {})
+    chosen = dict.fromkeys(LABELS) | (given[0] if given else {})
+    if any(chosen.values()):  # what an annotation does not choose is not there
+        chosen |= {name: chosen[name] or NONE for name in ("triggers", "signals")}
+    return data | chosen
 
 
 def _annotation_labels(result: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -285,9 +306,8 @@ def _plain(value: Any) -> Any:
 
 
 def _labels(value: Any) -> list[str]:
-    if isinstance(value, list):
-        return [str(label) for label in value]
-    return [] if value is None else re.findall(r"[^\s,;]+", str(value))
+    found = value if isinstance(value, list | tuple) else re.findall(r"[^\s,;]+", str(value or ""))
+    return [label for label in map(str, found) if label != NONE]
 
 
 def _level(value: Any) -> Any:

@@ -10,7 +10,8 @@ Turns that the corpus holds already are left out. `import` reads the file back, 
 JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line
 or task, and adds to the corpus; then training.data split and check. What an earlier import of the
 same file added is left as it is. `correct` changes the labels of turns that the corpus has, by a
-file that training.label_errors wrote and somebody filled in.
+file that training.label_errors wrote and somebody filled in; a cell that is left empty keeps its
+labels, and the word none takes them away.
 
 Labelled neighbours become one conversation, and a turn whose neighbours have no labels stands
 alone, without the context that its labeller saw. With --label-context the turns that the model
@@ -164,9 +165,9 @@ def _import(options: argparse.Namespace) -> int:
 
 def _correct(options: argparse.Namespace) -> int:
     file, corpus = options.file, options.corpus
-    found = read_labelled(file)
     held = load_corpus(corpus)
     index_of = {origin(row): index for index, row in enumerate(held)}
+    found = read_labelled(file, {place: held[index] for place, index in index_of.items()})
     changed = 0
     for place, row in found.rows:
         index = index_of.get(origin(row))
