@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deesc_model.monitor import ConversationMonitor, ConversationState
-from deesc_model.playbook import Advice, Playbook, Remark, check_channel
-from deesc_model.policy import Decision, EscalationPolicy, PolicyFollower
-from deesc_model.risk import RiskModel
+from deesc_model.playbook import Advice, Playbook, Remark, check_channel, shipped_playbook
+from deesc_model.policy import Decision, EscalationPolicy, PolicyFollower, shipped_policy
+from deesc_model.risk import RiskModel, shipped_risk
 from deesc_model.types import Prediction, Turn
 
 
@@ -49,6 +49,7 @@ class ConversationCompanion:
 
     Attributes:
         policy: What decides on the actions.
+        risk: The weights of the risk that it decides by.
     """
 
     def __init__(
@@ -71,10 +72,11 @@ class ConversationCompanion:
             SettingsError: The channel is unknown.
         """
         self._channel = check_channel(channel)
-        self._monitor = ConversationMonitor(risk)
-        self.policy = policy or EscalationPolicy.read()
+        self.risk = risk or shipped_risk()
+        self._monitor = ConversationMonitor(self.risk)
+        self.policy = policy or shipped_policy()
         self._follower = PolicyFollower(self.policy)
-        self._playbook = playbook or Playbook.read()
+        self._playbook = playbook or shipped_playbook()
         self._state: ConversationState | None = None
 
     def update(self, turn: Turn, prediction: Prediction) -> Step:

@@ -71,7 +71,8 @@ def refuse_compressed(head: bytes) -> None:
     """
     if head.startswith(_GZIP):
         raise InvalidInputError(
-            "it is compressed by gzip; gunzip it first, or: gunzip -c FILE | deesc score -"
+            "it is compressed by gzip; gunzip it first, or: gunzip -c FILE | deesc score -, with"
+            " --input-format NAME unless it is JSON Lines"
         )
 
 

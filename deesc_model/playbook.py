@@ -4,6 +4,8 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -103,7 +105,7 @@ class Playbook:
     _acknowledgement: re.Pattern[str] = field(repr=False)
 
     @classmethod
-    def read(cls, path: Path = PLAYBOOK_FILE) -> Self:
+    def read(cls, path: str | PathLike[str] = PLAYBOOK_FILE) -> Self:
         """Read and check a playbook.
 
         Raises:
@@ -111,7 +113,7 @@ class Playbook:
                 or key, or has no entry for some trigger, level and channel.
         """
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise SettingsError(f"cannot read {path}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -162,9 +164,15 @@ class Playbook:
         ]
         answers = before is not None and before.speaker == "customer"
         upset = before is not None and before.level >= Level.FRUSTRATED
-        if answers and upset and not self._acknowledgement.search(turn.text.replace("’", "'")):
+        if answers and upset and not self._acknowledgement.search(_straight(turn.text)):
             remarks.append(self._missed)
         return tuple(remarks)
+
+
+@cache
+def shipped_playbook() -> Playbook:
+    """Return the playbook that comes with the package."""
+    return Playbook.read()
 
 
 def check_channel(channel: str) -> str:
@@ -233,7 +241,7 @@ def _read_parts(data: Mapping[str, Any]) -> tuple[Any, ...]:
     where = "acknowledgement"
     given = _table(top[where], where, ("what", "technique", "words"))
     missed = Remark(_text(given, "what", where), technique(given["technique"], where))
-    words = "|".join(re.escape(word) for word in _words(given["words"], where))
+    words = "|".join(re.escape(_straight(word)) for word in _words(given["words"], where))
     checklists = _table(top["checklists"], "checklists", ("hand_over", "after"))
     channels = _table(top["channels"], "channels", CHANNELS)
     return (
@@ -243,8 +251,13 @@ def _read_parts(data: Mapping[str, Any]) -> tuple[Any, ...]:
         entries,
         provocations,
         missed,
-        re.compile(rf"\b(?:{words})\b", re.IGNORECASE),
+        re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE),
     )
+
+
+def _straight(text: str) -> str:
+    """Return a text with the apostrophes of a keyboard."""
+    return text.replace("’", "'")
 
 
 def _check_complete(entries: Sequence[_Entry]) -> None:

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -89,14 +91,14 @@ class EscalationPolicy:
                 )
 
     @classmethod
-    def read(cls, path: Path = POLICY_FILE) -> Self:
+    def read(cls, path: str | PathLike[str] = POLICY_FILE) -> Self:
         """Read a policy; every key must be there.
 
         Raises:
             SettingsError: The file cannot be read, or a key is unknown, missing or wrong.
         """
         try:
-            raw = path.read_bytes()
+            raw = Path(path).read_bytes()
         except OSError as error:
             raise SettingsError(f"cannot read {path}: {error.strerror}") from None
         return cls.parse(raw, str(path))
@@ -137,6 +139,12 @@ class EscalationPolicy:
             Action.DE_ESCALATE: self.de_escalate_at,
             Action.HAND_OVER: self.hand_over_at,
         }
+
+
+@cache
+def shipped_policy() -> EscalationPolicy:
+    """Return the policy that comes with the package."""
+    return EscalationPolicy.read()
 
 
 _KINDS: Final[Mapping[str, Any]] = {
@@ -218,8 +226,12 @@ class PolicyFollower:
             return Action.HAND_OVER, f"the customer gave the signal {called[0]}"
         heated = state.level >= self._policy.de_escalate_level
         for action, threshold in reversed(self._policy.thresholds().items()):
-            if sum(risk >= threshold for risk in self._risks) >= self._policy.needed:
-                return action, f"risk {state.risk:.2f}, {action.label} from {threshold:.2f}"
+            reached = sum(risk >= threshold for risk in self._risks)
+            if reached >= self._policy.needed:
+                often = (
+                    "" if state.risk >= threshold else f", reached in {reached} of the last turns"
+                )
+                return action, f"risk {state.risk:.2f}, {action.label} from {threshold:.2f}{often}"
             if self._action >= action and state.risk >= threshold - self._policy.hysteresis:
                 return action, f"risk {state.risk:.2f}, not yet well below {threshold:.2f}"
             if action is Action.DE_ESCALATE and heated:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -132,6 +133,15 @@ class RiskModel:
             log_odds += weight * value
         return 0.5 * (1.0 + math.tanh(0.5 * log_odds))
 
+    def mismatch(self, model_version: str) -> str:
+        """Return what is to be said of risks of this model's predictions; empty if nothing is."""
+        if model_version == self.fitted_to:
+            return ""
+        return (
+            f"the risk was fitted to {self.fitted_to}, not to {model_version}, whose risks and"
+            " alerts may be wrong; python -m training.fit_policy fits it"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return {
@@ -142,14 +152,14 @@ class RiskModel:
         }
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: str | PathLike[str]) -> Self:
         """Read weights from a JSON file.
 
         Raises:
             SettingsError: The file is missing, damaged, or made for other features.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
             weights = {str(name): float(weight) for name, weight in data["weights"].items()}
             model = cls(
                 int(data["horizon"]), float(data["intercept"]), weights, str(data["fitted_to"])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deesc_model import DeescError, EscalationClassifier, MissingExtraError
+from deesc_model.risk import shipped_risk
 from explorer.desk import Models
 
 try:
@@ -58,6 +59,9 @@ def main() -> None:
     try:
         listening.bind((HOST, options.port))
         models = load_models(options.bundle, options.threads)
+        for classifier in models.values():
+            if said := shipped_risk().mismatch(classifier.model_version):
+                print(said, file=sys.stderr)
     except (DeescError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from deesc_model import SIGNALS, TRIGGERS, EscalationPolicy, InvalidInputError, Turn
 from deesc_model.inputs import parse_conversations
+from deesc_model.policy import shipped_policy
+from deesc_model.risk import shipped_risk
 from explorer.desk import SHIPPED, Desk, Models
 from explorer.labels import Labels
 
@@ -73,12 +75,13 @@ class Acts:
 
     def use_shipped_policy(self, desk: Desk) -> Outcome:
         """Act by the policy of the package again."""
-        policy = EscalationPolicy.read()
+        policy = shipped_policy()
         return replace(desk, policy=policy, policy_name=SHIPPED), ""
 
     def use_model(self, desk: Desk, model: str) -> Outcome:
         """Label by another bundle."""
-        return desk.relabel(model, self._models), ""
+        said = shipped_risk().mismatch(self._models[model].model_version)
+        return desk.relabel(model, self._models), said
 
     def explain_all(self, desk: Desk) -> Outcome:
         """Mark the words in every turn of the customer that is short enough."""
@@ -117,7 +120,12 @@ class Acts:
     ) -> Outcome:
         """As `check`, and take the model's labels of the other turns that nobody checked."""
         checked, _ = self.check(desk, level, triggers, signals, mark)
-        return checked.put(checked.session.check_rest()), "all turns are checked"
+        session = checked.session.check_rest()
+        left = ", ".join(str(turn + 1) for turn in session.unchecked)
+        said = (
+            f"all turns are checked but {left}, where the model says what the guide does not allow"
+        )
+        return checked.put(session), said if left else "all turns are checked"
 
 
 def _refuse_another(desk: Desk, mark: str) -> None:

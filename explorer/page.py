@@ -139,7 +139,7 @@ class Page:
         self.download.click(
             self._save,
             [self.desk, self.domain, self.arc],
-            [self.saver, self.message],
+            [self.saver, self.message, self.arc],
             **EVENT,
         )
 
@@ -228,10 +228,11 @@ class Page:
             about = About(desk.session.channel, domain.strip(), arc or "")
             lines = corpus_lines(desk.session, about)
         except DeescError as error:
-            return [gr.skip(), message_html(str(error), problem=True)]
+            return [gr.skip(), message_html(str(error), problem=True), gr.skip()]
         self._downloads += 1
         name = f"{about.domain}.jsonl"
-        return [to_save(name, lines, self._downloads), message_html(f"{name} is downloaded")]
+        said = message_html(f"{name} is downloaded")
+        return [to_save(name, lines, self._downloads), said, None]  # the next goes another way
 
 
 def _named(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """`Session`: one conversation, its labels, and what a person made of them."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -100,14 +101,11 @@ class Session:
         return replace(self, checked={**self.checked, turn: labels})
 
     def check_rest(self) -> Self:
-        """Take the model's labels of all other turns as a person's.
-
-        Raises:
-            InvalidInputError: The model gave labels that the guide does not allow together.
-        """
+        """Take the model's labels of all other turns as a person's, where the guide allows them."""
         session = self
         for turn in self.unchecked:
-            session = session.check(turn, self.labels(turn))
+            with contextlib.suppress(InvalidInputError):
+                session = session.check(turn, self.labels(turn))
         return session
 
     @property

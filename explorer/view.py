@@ -9,6 +9,7 @@ from deesc_model.playbook import Advice, Remark
 from deesc_model.report.chart import course_chart
 from deesc_model.report.followed import FollowedConversation, FollowedTurn
 from deesc_model.report.markup import escaped, marked
+from deesc_model.risk import shipped_risk
 from deesc_model.transcripts import Conversation, SpokenTurn
 from explorer.session import Session
 
@@ -29,7 +30,8 @@ def curve_html(session: Session, steps: Sequence[Step], policy: EscalationPolicy
         for number, (said, step) in enumerate(zip(spoken, steps, strict=True), start=1)
     )
     conversation = Conversation(session.name, tuple(spoken), {}, {})
-    chart = course_chart(FollowedConversation(conversation, turns, policy), "explorer-curve")
+    followed = FollowedConversation(conversation, turns, policy, shipped_risk().horizon)
+    chart = course_chart(followed, "explorer-curve")
     return _block(
         f"<figure>{chart}<figcaption>Frustration of the customer by turn, then the risk, then the"
         " action. Triangle: a signal. Square: a trigger. Diamond: wording of the agent that may"

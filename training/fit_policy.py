@@ -4,8 +4,8 @@ python -m training.fit_policy --bundle models/default --budget 5
 
 The risk's weights are learned from what the bundle predicts on the training split and calibrated
 on validation, where the model's errors are those of unseen text. The policy's thresholds are
-fitted on validation to the budget of false alarms. The figures are printed, written into
-``run_dir`` and logged to MLflow.
+fitted on validation to the budget of false alarms; what else the file of the policy says is the
+team's decision and stays. The figures are printed, written into ``run_dir`` and logged to MLflow.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from deesc_model.bundle import default_bundle_path
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.files import open_output
-from deesc_model.policy import POLICY_FILE
+from deesc_model.policy import POLICY_FILE, EscalationPolicy
 from deesc_model.risk import RISK_FILE
 from training.command import command_parser, errors_in_one_line
 from training.config import add_config_arguments, read_config
@@ -59,15 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     courses = build_courses(rows, predict_rows(rows, classifier, options.cache))
     train, validation, test = ([c for c in courses if c.split == split] for split in SPLITS)
     risk = fit_risk(train, validation, classifier.model_version)
+    team = EscalationPolicy.read(options.policy if options.policy.exists() else POLICY_FILE)
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / RUN_ID_FILE).unlink(missing_ok=True)
     tags = {"model_version": classifier.model_version, "data_fingerprint": fingerprint(rows)}
     params = {"budget": options.budget, "horizon": HORIZON}
     with Tracker(config, tags, params) as tracker:
-        policy = fit_policy(validation, risk, options.budget)
+        policy = fit_policy(validation, risk, options.budget, team)
         deaf = fit_risk(train, validation, classifier.model_version, left_out=AGENT_FEATURES)
-        deaf_policy = fit_policy(validation, deaf, options.budget)
+        deaf_policy = fit_policy(validation, deaf, options.budget, team)
         parts = []
         for split, members in (("validation", validation), ("test", test)):
             if not members:

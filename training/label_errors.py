@@ -7,7 +7,8 @@ The rows are the corpus and the public texts that are here, each scored by a sim
 not see its conversation's labels; `training.label_noise` measures how well that finds known errors.
 Columns ``suspected`` and ``suggested_…`` say what is doubted. Fill ``level``, ``triggers`` and
 ``signals`` in by reading, with data/labelling-guide.md: a suggestion is no label; what you leave
-empty stays as it is, and ``none`` takes triggers or signals away; then run `training.queue correct`. Test labels are doubted only when asked for: changed where a model
+empty stays as it is, and ``none`` takes triggers or signals away; then run
+`training.queue correct`. Test labels are doubted only when asked for: changed where a model
 disagrees, they would flatter models.
 """
 

@@ -170,9 +170,7 @@ def _hash(text: str) -> str:
     return text_hash(" ".join(text.split()))
 
 
-def read_labelled(
-    file: Path, held: Mapping[tuple[str, int], Utterance] | None = None
-) -> Labelled:
+def read_labelled(file: Path, held: Mapping[tuple[str, int], Utterance] | None = None) -> Labelled:
     """Read labels back.
 
     Args:
@@ -187,14 +185,14 @@ def read_labelled(
     found = Labelled()
     first: dict[tuple[str, int], str] = {}
     try:
-        for where, item in (_tasks if file.suffix.lower() == ".json" else _rows)(file):
-            if isinstance(item, str):
-                found.faults.append(f"{where}: {item}")
+        for where, read in (_tasks if file.suffix.lower() == ".json" else _rows)(file):
+            if isinstance(read, str):
+                found.faults.append(f"{where}: {read}")
                 continue
-            if all(item.get(name) in (None, "", []) for name in LABELS):
+            if all(read.get(name) in (None, "", []) for name in LABELS):
                 found.blank += 1
                 continue
-            item = _completed(item, held or {})
+            item = _completed(read, held or {})
             place = f"{where} ({item.get('conversation_id')}, turn {item.get('turn')})"
             row, faults = _utterance(item)
             found.faults += [f"{place}: {fault}" for fault in faults]

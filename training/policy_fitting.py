@@ -18,27 +18,13 @@ HORIZON = 6
 """Turns ahead that the risk speaks of: three of the customer's, where they take turns."""
 
 THRESHOLDS = np.round(np.arange(0.11, 1.0, 0.01), 2)
-"""Of the risk; all are above `START.hysteresis`."""
+"""Of the risk, that are tried."""
 
 WINDOWS = ((1, 1), (2, 2), (2, 3))
 """What is tried for `needed` of `window` turns."""
 
 WATCH_BUDGET, HAND_OVER_BUDGET = 3.0, 0.2
 """False alarms allowed for watching and handing over, as multiples of the budget."""
-
-START = EscalationPolicy(
-    watch_at=1.0,
-    de_escalate_at=1.0,
-    hand_over_at=1.0,
-    de_escalate_level=3,
-    hysteresis=0.1,
-    needed=1,
-    window=1,
-    cool_down=4,
-    capacity=5,
-    hand_over_on=("supervisor_request", "personal_abuse", "harm_threat"),
-)
-"""What is a decision of the team and not fitted."""
 
 
 def risk_data(courses: Sequence[Course]) -> tuple[FloatArray, BoolArray]:
@@ -86,6 +72,11 @@ def fit_risk(
     features = features * used
     platt = LogisticRegression(C=100.0).fit(weights.decision_function(features)[:, None], targets)
     slope = float(platt.coef_[0, 0])
+    if slope <= 0:
+        raise DeescError(
+            "what raises the risk in the train split lowers it in the validation split: more"
+            " conversations that escalate are needed to fit it"
+        )
     return RiskModel(
         horizon=HORIZON,
         intercept=slope * float(weights.intercept_[0]) + float(platt.intercept_[0]),
@@ -94,29 +85,41 @@ def fit_risk(
     )
 
 
-def fit_policy(courses: Sequence[Course], risk: RiskModel, budget: float) -> EscalationPolicy:
+def fit_policy(
+    courses: Sequence[Course], risk: RiskModel, budget: float, team: EscalationPolicy
+) -> EscalationPolicy:
     """Return the policy that foresees most escalations within the budget.
 
     Args:
         courses: Validation conversations.
         risk: The risk that the policy reads.
         budget: False alarms allowed in 100 conversations.
+        team: Has what a team decides and is not fitted: all but the thresholds of the risk,
+            `needed` and `window`.
 
     Raises:
-        DeescError: No conversation escalates after its first turn.
+        DeescError: No conversation escalates after its first turn, or no policy keeps to the
+            budget.
     """
     if not any(course.start for course in courses):
         raise DeescError("no conversation of the validation split escalates after its first turn")
     states = follow_courses(courses, risk)
-    fitted = START
-    best = -1.0
+    fitted = None
+    best, fewest = -1.0, np.inf
     for needed, window in WINDOWS:
-        shape = replace(START, needed=needed, window=window)
-        for threshold in THRESHOLDS:
+        shape = replace(team, needed=needed, window=window, hand_over_at=1.0)
+        for threshold in THRESHOLDS[team.hysteresis < THRESHOLDS]:
             tried = replace(shape, watch_at=0.0, de_escalate_at=float(threshold))
             found = measure_policy(courses, states, tried)
+            fewest = min(fewest, found.false_alarms)
             if found.false_alarms <= budget and found.recall > best:
                 fitted, best = tried, found.recall
+    if fitted is None:
+        raise DeescError(
+            f"no threshold keeps to {budget:g} false alarms in 100 conversations: levels from"
+            f" {team.de_escalate_level} (de_escalate_level) and signals (hand_over_on) alone give"
+            f" {fewest:.1f}; raise the budget or change these two keys of the policy"
+        )
     watch = _lowest(courses, states, WATCH_BUDGET * budget)
     hand_over = _lowest(courses, states, HAND_OVER_BUDGET * budget)
     return replace(

@@ -29,10 +29,10 @@ from deesc_model.evidence import explain_turns, explained_labels, find_evidence
 from deesc_model.files import check_writable, open_output, refuse_same_file, utf8_stdout
 from deesc_model.inputs import INPUT_FORMATS, read_conversations
 from deesc_model.labels import SPEAKERS
-from deesc_model.playbook import Playbook, channel_of, check_channel
-from deesc_model.policy import EscalationPolicy
+from deesc_model.playbook import Playbook, channel_of, check_channel, shipped_playbook
+from deesc_model.policy import EscalationPolicy, shipped_policy
 from deesc_model.report import follow, render_report
-from deesc_model.risk import RiskModel
+from deesc_model.risk import RiskModel, shipped_risk
 from deesc_model.terminal import Output, print_conversation, print_predictions, step_lines
 from deesc_model.transcripts import Conversation
 from deesc_model.types import Turn
@@ -89,6 +89,7 @@ def watch(
     conversation = _conversation(file, input_format, customer)
     companion, turns = accompany(conversation), conversation.turns
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
+    _note_mismatch(companion, classifier)
     utf8_stdout()
     for turn, prediction in zip(turns, classifier.predict_conversation(turns), strict=True):
         step = companion.update(turn, prediction)
@@ -159,8 +160,9 @@ def report(
                 done(1)
             followed.append(follow(item, predictions, accompany(item), found))
             done(len(item.turns) - len(found))
+    _note_mismatch(accompany(conversations[0]), classifier)
     page = render_report(followed, file.name if str(file) != "-" else "standard input")
-    with open_output(target) as stream:
+    with open_output(target, keep=False) as stream:
         stream.write(page)
     note(f"{target}: {len(followed):,} conversation{'s' if len(followed) > 1 else ''}")
 
@@ -170,15 +172,20 @@ def _companions(
 ) -> Callable[[Conversation], ConversationCompanion]:
     """Check the settings; return what makes a companion for a conversation."""
     wanted = check_channel(channel) if channel else None
-    decides = EscalationPolicy.read(policy) if policy else EscalationPolicy.read()
-    advises = Playbook.read(playbook) if playbook else Playbook.read()
-    weighs = RiskModel.read(risk) if risk else None
+    decides = EscalationPolicy.read(policy) if policy else shipped_policy()
+    advises = Playbook.read(playbook) if playbook else shipped_playbook()
+    weighs = RiskModel.read(risk) if risk else shipped_risk()
 
     def accompany(conversation: Conversation) -> ConversationCompanion:
         used = wanted or channel_of(conversation.metadata)
         return ConversationCompanion(used, decides, advises, weighs)
 
     return accompany
+
+
+def _note_mismatch(companion: ConversationCompanion, classifier: EscalationClassifier) -> None:
+    if said := companion.risk.mismatch(classifier.model_version):
+        note(said)
 
 
 def _conversations(

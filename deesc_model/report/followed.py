@@ -37,11 +37,13 @@ class FollowedConversation:
         conversation: What its file says of it.
         turns: All turns, oldest first; at least one.
         policy: What decided on the actions.
+        horizon: How many turns ahead the risk speaks of.
     """
 
     conversation: Conversation
     turns: tuple[FollowedTurn, ...]
     policy: EscalationPolicy
+    horizon: int
 
     @property
     def end(self) -> ConversationState:
@@ -86,4 +88,4 @@ def follow(
             zip(conversation.spoken, predictions, found, strict=True), start=1
         )
     )
-    return FollowedConversation(conversation, turns, companion.policy)
+    return FollowedConversation(conversation, turns, companion.policy, companion.risk.horizon)

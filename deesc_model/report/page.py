@@ -95,8 +95,9 @@ def _article(item: FollowedConversation, article_id: str) -> str:
 def _figure(item: FollowedConversation, article_id: str) -> str:
     return (
         f"<figure>{course_chart(item, f'{article_id}-chart')}<figcaption>Above, the frustration of"
-        " the customer; below, the risk that it escalates within the next six turns, with the"
-        " risks from which the policy acts. The bars are the action that is due; “!” is an alert."
+        " the customer; below, the risk that it escalates within the next"
+        f" {item.horizon} turns, with the risks from which the policy acts."
+        " The bars are the action that is due; “!” is an alert."
         " The list of turns says the same in words.</figcaption></figure>"
     )
 
@@ -109,7 +110,7 @@ def _actions(item: FollowedConversation, article_id: str) -> str:
         for turn in item.action_changes
     ]
     if not rows:
-        return "<p>Nothing: the risk stayed below what the policy watches from.</p>"
+        return "<p>Nothing: by the policy no action was due.</p>"
     return table(
         "The turns after which the policy calls for another action",
         ("after turn", "action", "alert", "reason"),

@@ -108,6 +108,8 @@ def _nothing_fits(document: Document) -> str:
     hint = f"\nIt begins like JSON, but: {document.json_error}" if document.json_error else ""
     if document.objects and document.objects[0].has("text"):
         hint = "\nIt begins like rows of JSON: --input-format jsonl"
+        if document.text.lstrip().startswith("["):
+            hint = "\nIt is a list of rows; deesc reads one a line: jq -c '.[]' FILE > rows.jsonl"
     return (
         "it fits no format that deesc reads. If it is one, say which with --input-format NAME."
         " Looked for:\n"

@@ -137,10 +137,12 @@ def test_checked_conversations_are_read_by_the_corpus_reader(session, tmp_path):
 
 
 def test_what_the_model_says_against_the_guide_is_not_taken_over(classifier):
-    session = Session("", (Turn("agent", "manager manager"),)).labelled(classifier)
+    said = (Turn("agent", "manager manager"), Turn("customer", "late"))
+    session = Session("", said).labelled(classifier)
     assert session.predictions[0].signals
     with pytest.raises(InvalidInputError, match="turn 1: agents have no signals"):
-        session.check_rest()
+        session.check(0, session.labels(0))
+    assert session.check_rest().unchecked == [0]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +289,20 @@ def test_with_all_other_turns_what_is_chosen_of_the_one_in_view_is_taken_too(act
     assert list(done.session.checked) == [0, 1]
     with pytest.raises(InvalidInputError, match="no turn yet"):
         acts.check_rest(Desk(model="tiny"), None, [], [], Desk(model="tiny").mark)
+
+
+def test_what_a_person_corrected_stays_where_the_model_is_against_the_guide(acts):
+    desk, _ = acts.read(
+        Desk(model="tiny"), "one.txt", b"Customer: late\nAgent: manager manager", "", ""
+    )
+    done, said = acts.check_rest(desk, 3, ["billing"], [], desk.mark)
+    assert dict(done.session.checked) == {0: Labels(3, ("billing",), ())}
+    assert "all turns are checked but 2," in said
+
+
+def test_another_model_than_the_risk_was_fitted_to_is_told(acts):
+    desk, _ = acts.read(Desk(model="tiny"), "one.txt", b"Customer: late", "", "")
+    assert "the risk was fitted to" in acts.use_model(desk, "tiny")[1]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import shutil
 
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 from conversations import utterance
 
-from deesc_model import EscalationClassifier, EscalationPolicy, Level, Turn
+from deesc_model import DeescError, EscalationClassifier, EscalationPolicy, Level, Turn
+from deesc_model.policy import shipped_policy
 from deesc_model.risk import RiskModel
 from training.corpus import SPLITS, write_corpus
 from training.courses import Course, build_courses, predict_rows
@@ -115,13 +117,32 @@ def test_risk_and_policy_are_learned_and_keep_to_the_budget(classifier):
     risk = fit_risk(train, validation, "tiny")
     # Nobody can tell them apart by their first turn.
     assert 0.9 < measure_risk(validation, risk)["average_precision"] < 1
-    policy = fit_policy(validation, risk, budget=0.0)
+    team = dataclasses.replace(shipped_policy(), cool_down=7, hand_over_on=("harm_threat",))
+    policy = fit_policy(validation, risk, budget=0.0, team=team)
+    assert (policy.cool_down, policy.hand_over_on) == (7, ("harm_threat",))
     found = measure_rules(validation, risk, policy)["policy"]
     assert (found.recall, found.false_alarms) == (1, 0)
     assert 0 <= policy.watch_at <= policy.de_escalate_at <= policy.hand_over_at <= 1
     deaf = fit_risk(train, validation, "tiny", left_out=["smoothed"])
     assert deaf.weights["smoothed"] == 0
     assert risk.weights["smoothed"] != 0
+
+
+def test_where_levels_alone_break_the_budget_no_policy_is_fitted(classifier):
+    train, validation = a_world(classifier, "train"), a_world(classifier, "validation")
+    risk = fit_risk(train, validation, "tiny")
+    hasty = dataclasses.replace(shipped_policy(), de_escalate_level=1)
+    with pytest.raises(DeescError, match=r"levels from 1 .* alone give 50\.0; raise the budget"):
+        fit_policy(validation, risk, 5.0, hasty)
+
+
+def test_a_risk_that_is_upside_down_on_validation_is_refused(classifier):
+    turned = [
+        dataclasses.replace(course, escalated=np.array([False] * 7 + [course.start is None]))
+        for course in a_world(classifier, "validation")
+    ]
+    with pytest.raises(DeescError, match="lowers it in the validation split"):
+        fit_risk(a_world(classifier, "train"), turned, "tiny")
 
 
 def test_predictions_are_kept_by_model_and_data(classifier, tmp_path, monkeypatch):
