@@ -110,6 +110,7 @@ class Batcher:
         self._waiting: list[Waiting] = []
         self._waiting_load = self._running_load = 0
         self._large: list[int] = []  # what each large call that was taken costs
+        self._held = 0  # utterances of them that are not in the queue yet
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model", initializer=yield_to_calls)
@@ -119,14 +120,19 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Utterances that wait now."""
-        return len(self._waiting)
+        return len(self._waiting) + self._held
 
-    def admit(self) -> None:
+    def admit(self, count: int = 1) -> None:
         """Refuse utterances that would have to wait too long; one call may always wait.
 
+        Args:
+            count: How many there are.
+
         Raises:
-            BusyError: The queue is full.
+            BusyError: The queue is full, or too many large calls are under way for another.
         """
+        if count > self._max_batch and len(self._large) >= MAX_LARGE_CALLS:
+            raise BusyError(self.depth, self._retry_after(min(self._large)))
         load = self._waiting_load + self._running_load
         if self._waiting_load and load > self._max_load:
             raise BusyError(self.depth, self._retry_after(load))
@@ -170,13 +176,18 @@ class Batcher:
             raise BusyError(self.depth, self._retry_after(min(self._large)))
         results: list[Prediction | Exception] = []
         cost = sum(cost_of(utterance) for batch in batches for utterance in batch)
+        left = sum(map(len, batches))
         self._large.append(cost)
+        self._held += left
         try:
             for batch in batches:
                 async with self._turn:  # first come, first served
+                    left -= len(batch)
+                    self._held -= len(batch)
                     results += await self._queue(batch, deadline, large=True)
         finally:
             self._large.remove(cost)
+            self._held -= left
         return results
 
     async def _queue(

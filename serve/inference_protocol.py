@@ -128,6 +128,8 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         for index, name in enumerate(wanted):
             if name not in OUTPUTS:
                 raise FieldError(f"outputs[{index}].name", f"{name!r:.80} is none of {[*OUTPUTS]}")
+            if name in wanted[:index]:  # at most as often as there are outputs, so no long list
+                raise FieldError(f"outputs[{index}].name", f"{name!r} is asked for twice")
         utterances = self._read(request)
         predictions = await self._batcher.predict(utterances, deadline_of(context))
         # Another bundle may have taken over in between, even between two batches of a large call.

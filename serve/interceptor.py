@@ -28,6 +28,10 @@ _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ENDING_S: Final = 0.05
 """Time in which gRPC cancels a call that is over, once it has ended the call's messages."""
 
+EARLY_S: Final = 0.02
+EARLY_SHARE: Final = 0.01
+"""How long before its deadline a call may be ended by it: seconds, and of its duration a share."""
+
 LABELLING: Final = frozenset(
     {
         "/deesc.v1.EscalationService/Predict",
@@ -148,7 +152,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = context.code()
             raise
         except asyncio.CancelledError as over:
-            code = _code_of(over, context)
+            code = _code_of(over, call, context)
             raise
         except GeneratorExit:  # the caller left while an answer of a stream was on its way
             code = grpc.StatusCode.CANCELLED
@@ -223,9 +227,13 @@ class _NothingCameError(asyncio.CancelledError):
     """The call was over before its one message was here."""
 
 
-def _code_of(over: asyncio.CancelledError, context: Any) -> grpc.StatusCode:
+def _code_of(over: asyncio.CancelledError, call: _Call, context: Any) -> grpc.StatusCode:
     """Return the status of a call that gRPC ended, as the caller sees it."""
-    if context.time_remaining() == 0:
+    remaining = context.time_remaining()
+    # The caller's own clock may end it first, as a deadline travels rounded up.
+    if remaining is not None and remaining <= EARLY_S + EARLY_SHARE * (
+        time.perf_counter() - call.started
+    ):
         return grpc.StatusCode.DEADLINE_EXCEEDED
     # A caller who leaves in the middle of the message looks the same, and is rarer by far.
     too_large = isinstance(over, _NothingCameError)

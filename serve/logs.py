@@ -117,6 +117,11 @@ class Repeated:
         self._count = -1
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return whether gRPC does not quote bytes of a caller's, as of a header that is no text."""
+    return not record.exc_info or record.exc_info[0] is not UnicodeDecodeError
+
+
 def set_up(level: str) -> None:
     """Send the log of everything, libraries included, to standard error as JSON lines."""
     handler = LineHandler(sys.stderr)
@@ -125,3 +130,4 @@ def set_up(level: str) -> None:
     # A line has none of them, and looking them up takes longer than to write it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     LOGGER.setLevel(level.upper())
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)

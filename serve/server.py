@@ -34,6 +34,9 @@ from serve.workers import run_workers
 LULL_S = 0.3
 """Time between the last answer and the end of the connections."""
 
+ENDED_BY_ITSELF = 70
+"""Exit code where gRPC ended untold; not 1, by which a worker says that it cannot start."""
+
 PATIENCE_S = 0.4
 """Longest wait for that answer before other clients are sent to another server; with `LULL_S` below
 what refused callers wait."""
@@ -101,6 +104,10 @@ class Service:
             metrics_port=self.metrics_port,
             model=self.model.current.model_version,
         )
+
+    async def ended(self) -> None:
+        """Wait until gRPC serves no more, whoever ended it."""
+        await self._server.wait_for_termination()
 
     async def stop(self) -> None:
         """Refuse new calls, answer the accepted ones, then stop; a second time does nothing."""
@@ -218,13 +225,20 @@ async def run(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload)
     if settings.stop_with_stdin:
         loop.add_reader(sys.stdin, look_at_stdin)
-    await told.wait()
+    ended = asyncio.create_task(service.ended())
+    await asyncio.wait((asyncio.create_task(told.wait()), ended), return_when="FIRST_COMPLETED")
+    if not told.is_set():
+        log(logging.ERROR, "gRPC ended by itself")
     await service.stop()
+    if not told.is_set():
+        raise SystemExit(ENDED_BY_ITSELF)
 
 
 def main() -> None:
     """Run the server; what it cannot start with becomes one line and exit code 1."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # or it would end a server that starts
+    # Without it the first process of a container would not hear of it before it serves.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = parse()
     set_up(settings.log_level)
     sys.setswitchinterval(0.0005)  # or calls wait for the model's thread each time it is in Python

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import grpc
 
@@ -30,6 +30,9 @@ from serve.requests import (
     read_turn,
     read_utterance,
 )
+
+READ_AT_ONCE: Final = 16
+"""Utterances of a large call that are read while no other call is looked at."""
 
 
 class EscalationServicer(pb_grpc.EscalationServiceServicer):
@@ -68,11 +71,13 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         """Label many utterances; each gets a prediction or an error of its own."""
         count = len(request.requests)
         check_count(count, self._settings.max_requests, "requests", "utterances")
+        self._batcher.admit(count)  # before all is read
         reach = self._reach
-        read = [
-            caught(read_utterance, item, reach, self._settings, f"requests[{index}].")
-            for index, item in enumerate(request.requests)
-        ]
+        read = []
+        for index, item in enumerate(request.requests):
+            read.append(caught(read_utterance, item, reach, self._settings, f"requests[{index}]."))
+            if not index % READ_AT_ONCE:
+                await asyncio.sleep(0)  # each may have many turns, and other calls come
         good = [item for item in read if isinstance(item, Utterance)]
         answers = iter(await self._batcher.predict_each(good, deadline_of(context)))
         results = [next(answers) if isinstance(item, Utterance) else item for item in read]

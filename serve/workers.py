@@ -36,7 +36,7 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         arguments: The command line, handed on to every worker.
 
     Returns:
-        The exit code: 0 if told to stop.
+        The exit code: 0 if told to stop and every worker answered all that it had accepted.
 
     Raises:
         ConfigError: The port is taken, or the machine can start no process.
@@ -67,6 +67,7 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
                 if worker in first and worker.returncode == 1:
                     tell(signal.SIGTERM)
                     break
+                log(logging.WARNING, "a worker ended", worker=index, code=worker.returncode)
                 time.sleep(PAUSE_S)
                 try:
                     workers[index] = _begin(settings, arguments, port, index)
@@ -75,7 +76,7 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         tell(signal.SIGTERM)  # one that began while the signal came has not heard of it
         codes = [worker.wait() for worker in workers]
         # One that was told before it listened to signals ended by the signal, as it should.
-        return max(0 if -code in (signal.SIGTERM, signal.SIGINT) else code for code in codes)
+        return int(any(code not in (0, -signal.SIGTERM, -signal.SIGINT) for code in codes))
 
 
 def _begin(

@@ -29,7 +29,7 @@ from deesc_model.client.payloads import (
     read_results,
     turn_request,
 )
-from deesc_model.errors import DeescError
+from deesc_model.errors import DeescError, ServiceError
 from deesc_model.messages import predict_request, read_prediction
 from deesc_model.types import Prediction, Turn, as_turn
 
@@ -102,7 +102,7 @@ class AsyncEscalationClient:
                 await asyncio.sleep(pause_s)
                 with self._translated():
                     if not call.done():  # otherwise the reply says why
-                        await call.write(request)
+                        await _write(call, request)
                     result = read_answer(await anext(replies, None))
                 if not may_pass(result):
                     break
@@ -166,3 +166,17 @@ class AsyncEscalationClient:
             if not self._closed:
                 raise
             raise closed_error() from None
+
+
+async def _write(call: Any, request: Any) -> None:
+    """Send a live turn.
+
+    Raises:
+        ServiceError: The stream ended meanwhile, of which gRPC makes an error inside itself.
+    """
+    try:
+        await call.write(request)
+    except grpc.aio.AioRpcError as error:
+        if not (error.details() or "").startswith("Internal error from Core"):
+            raise
+        raise ServiceError("UNAVAILABLE", "the server ended the conversation") from None

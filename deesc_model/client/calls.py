@@ -38,7 +38,8 @@ OPTIONS: Final = [
     ("grpc.per_rpc_retry_buffer_size", _MAX_RETRIED_BYTES),
     ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Also the time that a connection may take to come about.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # While a call runs, a silent connection is probed, however long nobody speaks; the server ends
     # those probed in less than 10 s. grpc.keepalive_timeout_ms alone waits for a minute.

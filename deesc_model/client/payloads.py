@@ -78,7 +78,9 @@ def read_answer(reply: pb.MonitorConversationResponse | None) -> Prediction | De
 
 def read_info(reply: pb.GetModelInfoResponse) -> dict[str, Any]:
     """Return what a server says of its model as plain JSON types."""
-    return MessageToDict(reply, preserving_proto_field_name=True)
+    return MessageToDict(
+        reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
 
 
 def error_of(error: grpc.RpcError) -> DeescError:

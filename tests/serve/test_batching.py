@@ -225,7 +225,7 @@ def test_a_large_call_takes_a_batch_of_the_queue_at_a_time(gate):
         waits = Waits(gate, max_batch=4)
         busy = await waits.ask_busy(gate)
         large = await waits.ask(*["late"] * 30)
-        assert waits.batcher.depth == 4
+        assert waits.batcher.depth == 30
         small = await waits.ask("fine")
         gate.open()
         await asyncio.gather(busy, large, small)
@@ -259,10 +259,11 @@ def test_large_calls_take_turns_and_others_find_room_beside_them(gate):
         waits = Waits(gate)
         calls = [await waits.ask_busy(gate)]
         calls += [await waits.ask(*[long + name] * 4) for name in "bc"]
-        assert waits.batcher.depth == 1
+        assert waits.batcher.depth == 8
         calls += [await waits.ask("a" * 1000) for _ in range(3)]
         gate.open()
         await asyncio.gather(*calls)
+        assert waits.batcher.depth == 0
         await waits.batcher.close()
 
     asyncio.run(scenario())
@@ -277,6 +278,10 @@ def test_more_large_calls_than_get_on_are_refused(gate):
         calls = [await waits.ask(*["late"] * 4) for _ in range(MAX_LARGE_CALLS)]
         with pytest.raises(BusyError):
             await (await waits.ask(*["late"] * 4))
+        with pytest.raises(BusyError):
+            waits.batcher.admit(3)
+        waits.batcher.admit(2)
+        assert waits.batcher.depth == 4 * MAX_LARGE_CALLS - 2  # two are computed
         calls[0].cancel()  # its place is free at once
         calls += [await waits.ask("fine"), await waits.ask(*["late"] * 4)]
         gate.open()

@@ -1,8 +1,10 @@
 """The client against a real server: the same answers as the classifier, deadlines, retries."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ import pytest
 import deesc_model.client
 from deesc_model import DeescError, InvalidInputError, ServiceError, Turn
 from deesc_model._proto import escalation_pb2 as pb
-from deesc_model.client import AsyncEscalationClient, EscalationClient
+from deesc_model.client import AsyncEscalationClient, EscalationClient, asynchronous
 
 TURNS = [Turn("customer", "the parcel is late"), Turn("agent", "the parcel is fine")]
 TURNS += [Turn("customer", "again")]
@@ -180,6 +182,20 @@ def test_the_callers_own_error_comes_back_to_the_caller(connect, shared):
     assert isinstance(error, KeyError)
 
 
+def test_a_write_into_a_stream_that_ended_is_its_end():
+    """What grpc.aio makes of it, when the end is known to gRPC's core and not yet to Python."""
+
+    class Call:
+        async def write(self, request):
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.INTERNAL, None, None, details="Internal error from Core"
+            )
+
+    with pytest.raises(ServiceError) as caught:
+        asyncio.run(asynchronous._write(Call(), pb.MonitorConversationRequest()))
+    assert caught.value.code == "UNAVAILABLE"
+
+
 def test_a_server_that_stops_ends_a_live_conversation(connect, start, loop):
     service = start()
 
@@ -233,6 +249,31 @@ def test_a_dead_connection_ends_a_live_conversation(connect, spawn, monkeypatch)
     assert error.code == "UNAVAILABLE"
     server.process.send_signal(signal.SIGCONT)
     assert frozen.predict("late").triggers == ("delay",)
+
+
+def test_a_distant_server_is_reached_by_one_connection(connect, shared):
+    came = []
+
+    def carry(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    def relay(listener):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            while True:
+                near = stack.enter_context(listener.accept()[0])
+                came.append(near)
+                time.sleep(0.6)  # as TLS over a long way takes
+                far = stack.enter_context(socket.create_connection(("127.0.0.1", shared.port)))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=relay, args=(listener,), daemon=True).start()
+        client = connect(listener.getsockname()[1])
+        assert client.predict("late").model_version
+    assert len(came) == 1
 
 
 def test_nobody_there_is_an_error_after_some_tries(connect, deserted):

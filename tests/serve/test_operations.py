@@ -1,5 +1,6 @@
 """Stopping, reloading, workers, metrics, logs: real processes, real signals."""
 
+import asyncio
 import contextlib
 import errno
 import itertools
@@ -32,6 +33,8 @@ from deesc_model._proto import escalation_pb2_grpc as pb_grpc
 from deesc_model.bundle import file_sha256
 from deesc_model.client import EscalationClient
 from deesc_model.messages import turn_message
+from serve.config import Settings
+from serve.server import ENDED_BY_ITSELF, Service, run
 
 MARK = "zanzibar"
 
@@ -445,6 +448,8 @@ def test_a_worker_that_cannot_be_started_again_is_tried_again(tiny_bundle):
         resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (0, hard))
         os.kill(int(children(parent)[0]), signal.SIGKILL)
         said = json.loads(parent.stderr.readline())
+        assert (said["event"], said["code"]) == ("a worker ended", -signal.SIGKILL)
+        said = json.loads(parent.stderr.readline())
         assert said["event"] == "a worker could not be started"
         assert "Too many open files" in said["reason"]
         resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -641,6 +646,63 @@ def test_no_caller_can_make_grpc_write_lines_of_its_own(spawn):
             b"late" * 100, compression=grpc.Compression.Gzip
         )
     assert server.stop() == 0  # and every line was JSON
+
+
+def header(name, value):
+    """A literal header without indexing (RFC 7541, section 6.2.2)."""
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def test_bytes_of_a_callers_that_are_no_text_are_not_in_the_log(spawn):
+    server = spawn()
+    secret = header(b"authorization", b"Bearer " + MARK.encode() + b"\xff")
+    for path, more in (
+        (b"/deesc.v1.EscalationService/Predict", secret),
+        (b"/\xff" + MARK.encode(), b""),
+    ):
+        names = header(b"content-type", b"application/grpc") + header(b"te", b"trailers")
+        first = b"\x83\x86" + b"\x04" + bytes([len(path)]) + path + b"\x01\x01a" + names + more
+        with socket.create_connection(("127.0.0.1", server.port)) as caller:
+            caller.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+            caller.sendall(frame(1, 5, 1, first))
+            caller.settimeout(10)
+            answer = b""
+            while b"grpc-status" not in answer and b"pc-status" not in answer:
+                answer += (more := caller.recv(65536))
+                assert more
+    with grpc.insecure_channel(server.address) as channel:  # and it serves on
+        pb_grpc.EscalationServiceStub(channel).GetModelInfo(pb.GetModelInfoRequest(), timeout=10)
+    assert server.stop() == 0
+    log = json.dumps(server.lines)
+    assert MARK not in log
+    assert "Invalid encoding" not in log
+
+
+def test_a_signal_that_comes_before_it_serves_is_heard(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--port", "0", "--model", tiny_bundle]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    caught = 0
+    while not caught & 1 << (signal.SIGTERM - 1):
+        assert process.poll() is None
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=60)
+    assert (process.returncode, log) == (0, "")
+
+
+def test_a_server_whose_grpc_ends_by_itself_ends(tiny_bundle, monkeypatch, caplog):
+    begin = Service.start
+
+    async def begin_and_break(service):
+        await begin(service)
+        await service._server.stop(None)
+
+    monkeypatch.setattr(Service, "start", begin_and_break)
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(run(Settings(port=0, metrics_port=0, threads=1, model=tiny_bundle)))
+    assert caught.value.code == ENDED_BY_ITSELF
+    assert "gRPC ended by itself" in caplog.messages
 
 
 def test_what_a_caller_invents_is_no_name_of_a_metric(start, tmp_path):

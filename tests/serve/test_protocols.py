@@ -136,6 +136,11 @@ def said(value):
         (request("late", inputs=[]), "INVALID_ARGUMENT", "'text' is missing"),
         (request("late", inputs=tensor() * 2), "INVALID_ARGUMENT", "comes twice"),
         (request("late", outputs=[{"name": "mood"}]), "INVALID_ARGUMENT", "outputs[0].name"),
+        (
+            request("late", outputs=[{"name": "level"}] * 9000),
+            "INVALID_ARGUMENT",
+            "asked for twice",
+        ),
         (request("late", raw_input_contents=[b"\1"]), "INVALID_ARGUMENT", "within a length"),
         (request("late", raw_input_contents=[b"\2\0\0\0x"]), "INVALID_ARGUMENT", "within a text"),
         (request("late", raw_input_contents=[b""] * 2), "INVALID_ARGUMENT", "2 contents"),
