@@ -17,6 +17,8 @@ from deesc_model.errors import InvalidInputError
 _GZIP: Final = b"\x1f\x8b"
 _LONGEST_BEGIN: Final = 255 - len(".12345678.partial")
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_OF_FOLDERS: Final = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+"""What `fsync` says where it is for files only, as over some networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,9 @@ def _sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some file systems do so of files only
+        if error.errno not in _NOT_OF_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 

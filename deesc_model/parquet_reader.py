@@ -12,12 +12,17 @@ from typing import Any, Final
 import numpy as np
 
 from deesc_model.arrow import pa, pc, pq
-from deesc_model.errors import InvalidInputError
+from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.files import InputFile
 from deesc_model.records import NumberedRow, storable_text
 
 BATCH: Final = 64
 """Rows that are read at a time; few, as they may be of a megabyte each."""
+
+_INT96_UNIT: Final = "us"
+"""Of nanoseconds, which Arrow takes, 64 bits end in 2262, and dates beyond would come out wrong."""
+
+_WRAPPED: Final = (pa.DictionaryScalar, pa.ExtensionScalar, pa.RunEndEncodedScalar)
 
 _READ_AS_TEXT: Final = ("text", "speaker", "conversation_id")
 
@@ -37,11 +42,14 @@ class ArrowRow(Mapping[str, Any]):
         self.index = index
 
     def __getitem__(self, name: str) -> Any:
-        """Return a field; numbers that JSON lacks are None, bytes are Base64, times are text."""
+        """Return a field; numbers that JSON lacks are None, bytes are Base64, times are text.
+
+        How long something took is in seconds.
+        """
         column = self.batch.schema.get_field_index(name)
         if column < 0:
             raise KeyError(name)
-        scalar = self.batch.column(column)[self.index]
+        scalar = _inner(self.batch.column(column)[self.index])
         # Some writers do not mark text as text.
         return _text(scalar) if name in _READ_AS_TEXT and _is_bytes(scalar) else _plain(scalar)
 
@@ -84,16 +92,18 @@ def open_parquet(
                     pre_buffer=False,
                     buffer_size=2**20,
                     page_checksum_verification=True,
+                    coerce_int96_timestamp_unit=_INT96_UNIT,
                 )
             )
         _check_names(file, source.schema_arrow.names)
+        instants = _instants(source)
         seen = 0
 
         def rows() -> Iterator[NumberedRow]:
             nonlocal seen
             with _readable(file):
                 for read in _batches(source):
-                    batch = _with_fields(read, fields)
+                    batch = _with_fields(_in_utc(read, instants), fields)
                     for index, size in enumerate(_sizes(batch)):
                         seen += 1
                         yield NumberedRow(seen, ArrowRow(batch, index), size)
@@ -149,12 +159,31 @@ def parquet_schema(file: InputFile, fields: Mapping[str, str | None]) -> pa.Sche
         InvalidInputError: As `open_parquet`.
     """
     with _readable(file), file.open("rb") as stream:
-        schema = pq.read_schema(stream)
+        source = pq.ParquetFile(stream, coerce_int96_timestamp_unit=_INT96_UNIT)
+        schema = _schema_in_utc(source.schema_arrow, _instants(source))
     _check_names(file, schema.names)
     for name in _storable(fields):
         if name not in schema.names:
             schema = schema.append(pa.field(name, pa.string()))
     return schema
+
+
+def _instants(source: pq.ParquetFile) -> frozenset[str]:
+    """Return the columns of INT96, Spark's old times: they are instants, which Arrow forgets."""
+    columns = map(source.schema.column, range(len(source.schema)))
+    return frozenset(column.path for column in columns if column.physical_type == "INT96")
+
+
+def _schema_in_utc(schema: pa.Schema, instants: frozenset[str]) -> pa.Schema:
+    kind = pa.timestamp(_INT96_UNIT, "UTC")
+    return pa.schema(
+        [field.with_type(kind) if field.name in instants else field for field in schema],
+        metadata=schema.metadata,
+    )
+
+
+def _in_utc(batch: pa.RecordBatch, instants: frozenset[str]) -> pa.RecordBatch:
+    return batch.cast(_schema_in_utc(batch.schema, instants)) if instants else batch
 
 
 def _storable(fields: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -184,11 +213,20 @@ def _readable(file: InputFile) -> Iterator[None]:
     """Name the file where Arrow does not; errors of the system name it themselves."""
     try:
         yield
+    except MemoryError:  # Arrow's is one of its own errors too
+        raise DeescError(f"{file}: no memory is left to read it") from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidInputError(f"{file}: damaged, or no Parquet file: {reason}") from None
+
+
+def _inner(scalar: pa.Scalar) -> pa.Scalar:
+    """Return what a category, or a value of an extension, stands for."""
+    while isinstance(scalar, _WRAPPED) and isinstance(scalar.value, pa.Scalar):
+        scalar = scalar.value
+    return scalar
 
 
 def _is_bytes(scalar: pa.Scalar) -> bool:
@@ -215,12 +253,15 @@ def _text(scalar: pa.Scalar) -> str | None:
     return str(scalar.as_buffer().to_pybytes().decode("utf-8", "surrogateescape"))
 
 
+_IN_A_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
 def _plain(scalar: pa.Scalar) -> Any:  # noqa: PLR0911
     """Return a value as a plain JSON type."""
     kind = scalar.type
     if not scalar.is_valid:
         return None
-    if isinstance(scalar, pa.DictionaryScalar | pa.ExtensionScalar | pa.RunEndEncodedScalar):
+    if isinstance(scalar, _WRAPPED):
         inner = scalar.value
         return _plain(inner) if isinstance(inner, pa.Scalar) else inner
     if _is_text(scalar):
@@ -238,6 +279,8 @@ def _plain(scalar: pa.Scalar) -> Any:  # noqa: PLR0911
         return value if math.isfinite(value) else None
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return scalar.as_py()
+    if pa.types.is_duration(kind):
+        return scalar.cast(pa.int64()).as_py() / _IN_A_SECOND[kind.unit]
     try:
         return scalar.cast(pa.string()).as_py()
     except pa.ArrowInvalid:

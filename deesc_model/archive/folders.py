@@ -4,6 +4,7 @@ A file in it appears when it is whole.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ except ModuleNotFoundError:  # Windows, where two runs into one folder are not t
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE: Final = "_deesc.lock"
+
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""What a file system without locks says, as Lustre or NFS may; there too."""
 
 
 class Folder(Protocol):
@@ -105,6 +109,9 @@ class DiskFolder:
                         f"{self.place} is being written by another deesc score; wait for it or"
                         " stop it"
                     ) from None
+                except OSError as error:
+                    if error.errno not in _NO_LOCKS:
+                        raise
             for rest in (*self.place.glob("*.partial"), *self.place.glob("*/*.partial")):
                 rest.unlink()
             yield

@@ -58,6 +58,9 @@ def on_ray(bundle: Path, actors: int, threads: int, batch_size: int) -> Iterator
             # Without an address, Ray would join whatever cluster runs on this machine.
             address = os.environ.get("RAY_ADDRESS") or "local"
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        if not joined and address == "local" and threads > (cpus := ray.cluster_resources()["CPU"]):
+            ray.shutdown()  # where it would wait for ever; another cluster may grow
+            raise DeescError(f"--threads {threads}: Ray has {cpus:.0f} CPUs on this machine")
         files = ray.put({path.name: path.read_bytes() for path in _files(bundle)})
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:  # it has no base for all
         raise DeescError(f"Ray failed: {str(error).strip() or type(error).__name__}") from error

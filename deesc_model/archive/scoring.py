@@ -1,7 +1,7 @@
 """From windows over labels to an output: the one way in which rows are scored."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from deesc_model.archive.labelling import Labeller
@@ -18,11 +18,13 @@ class Counts:
         labelled: Rows that were labelled and written.
         skipped: Rows that were written aside.
         left_out: How often what of transcripts was not said to the other side.
+        silent: Customers who were named and speak in no source.
     """
 
     labelled: int = 0
     skipped: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    silent: Sequence[str] = ()
 
 
 def score(
@@ -48,6 +50,7 @@ def score(
     counts = Counts()
     for window, predictions in label(windows, begin):
         counts.left_out.update(window.left_out)
+        counts.silent = window.silent
         given = iter(predictions)
         for part, item in window.items:
             there = part in output.there

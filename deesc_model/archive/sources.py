@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,9 +154,12 @@ def find_sources(
         customers: Names of customers, for transcripts that do not say who is who.
 
     Raises:
-        InvalidInputError: Nothing is there, or a file is meant twice.
+        InvalidInputError: Nothing is there, or a file is meant twice or may not be read.
+        FileNotFoundError: A file is not there, or a link leads nowhere.
     """
     files = [file for path in seen(given) for file in _files(path)]
+    for file in files:
+        _check_readable(file)
     if len(files) > 1 and Path("-") in files:
         raise InvalidInputError("standard input (-) cannot be read together with files")
     refuse_same_file(*files)
@@ -233,13 +237,11 @@ def refuse_inside(written: Place, given: Sequence[Place], sources: Sequence[Sour
 
 def _files(path: Place) -> Iterator[Place]:
     if path.is_dir():
-        found = _sorted(within(path))
+        found = _once(_sorted(within(path)))
         if not found:
             raise InvalidInputError(f"{path} holds no files")
         yield from found
     elif str(path) == "-" or path.exists() or not glob.has_magic(str(path)):
-        if str(path) != "-":
-            path.stat()  # a missing one is better said now than when its turn comes
         yield path
     else:
         # A pattern with ** fits folders and, once more, what is in them; some may hold no files.
@@ -250,7 +252,25 @@ def _files(path: Place) -> Iterator[Place]:
         }
         if not fitting:
             raise InvalidInputError(f"no file fits {path}")
-        yield from _sorted(fitting)
+        yield from _once(_sorted(fitting))
+
+
+def _check_readable(file: Place) -> None:
+    """Say now, and not when its turn comes, that a file is not there or may not be read."""
+    if str(file) == "-":
+        return
+    file.stat()
+    if isinstance(file, Path) and not os.access(file, os.R_OK):
+        raise InvalidInputError(f"{file} may not be read")
+
+
+def _once(files: Sequence[Place]) -> list[Place]:
+    """Leave out links to other files of a folder, as ``latest.jsonl``."""
+    real = {str(file) for file in files if not (isinstance(file, Path) and file.is_symlink())}
+    linked = {os.path.realpath(name) for name in real}
+    return [
+        file for file in files if str(file) in real or os.path.realpath(str(file)) not in linked
+    ]
 
 
 def _sorted(files: Iterable[Place]) -> list[Place]:

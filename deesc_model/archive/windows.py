@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deesc_model.archive.sources import Source, refuse_bad
-from deesc_model.errors import InvalidInputError
 from deesc_model.records import BadRecord, Record
 from deesc_model.scored_rows import ADDED
 
@@ -32,6 +31,7 @@ class Window:
         left: Bytes of this and all other sources that come after them.
         left_out: How often what of its transcript was not said to the other side; of the first
             window of a source.
+        silent: Customers who were named and speak in no source: of a last window without rows.
     """
 
     source: str
@@ -40,6 +40,7 @@ class Window:
     size: int
     left: int
     left_out: Mapping[str, int] = field(default_factory=dict)
+    silent: Sequence[str] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -84,7 +85,7 @@ class Wanted:
             bad = next((item for item in wanted if isinstance(item, BadRecord)), None)
             if bad is not None and not self.skip:
                 refuse_bad(window.source, bad)
-            if wanted:
+            if wanted or window.silent:
                 yield window
 
 
@@ -106,9 +107,6 @@ def windows_of(
             empty list gets those of the first table, or row.
         size: Most rows of a window.
         characters: Characters, of all fields, with which a window is full.
-
-    Raises:
-        InvalidInputError: After the last source, if a customer who was named speaks in none.
     """
     part = rows = 0
     silent = list(dict.fromkeys(name for source in sources for name in source.customers))
@@ -134,7 +132,7 @@ def windows_of(
                 left_out = {}
         left = after
     if silent:  # what is read once cannot be asked before
-        raise InvalidInputError(f"no speaker of these files is called {silent[0]!r}")
+        yield Window(sources[-1].name, len(sources), (), 0, 0, silent=silent)
 
 
 def _fitting(

@@ -9,6 +9,7 @@ from deesc_model.archive.job import PART_ROWS, Engine, Job, run
 from deesc_model.archive.places import place
 from deesc_model.commands.notes import note, note_left_out, plain_name, progress
 from deesc_model.commands.options import CustomerOption, InputOption, ModelOption, known
+from deesc_model.errors import InvalidInputError
 from deesc_model.inputs import INPUT_FORMATS
 from deesc_model.records import FORMATS
 
@@ -124,3 +125,5 @@ def score(
         + (f", {done.kept:,} were there" if done.kept else "")
         + (f", {counts.skipped:,} skipped, see {done.aside}" if counts.skipped else "")
     )
+    if counts.silent:  # a name may be wrong, but so nothing is to be done again
+        raise InvalidInputError(f"no speaker of these files is called {counts.silent[0]!r}")

@@ -1,9 +1,13 @@
 """Scoring of many files: parts, processes, kills. None of them may change a row or a score."""
 
+import contextlib
+import errno
 import json
+import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +23,7 @@ from tiny_bundle import WORDS, write_tiny_bundle
 pytest.importorskip("typer")
 
 from deesc_model import EscalationClassifier, InvalidInputError
+from deesc_model.archive import job
 from deesc_model.archive.folders import folder_at
 from deesc_model.archive.labelling import in_processes, in_this_process
 from deesc_model.archive.manifest import guard, plan_of
@@ -745,3 +750,48 @@ def test_reading_ahead_is_bounded(labellers, tmp_path):
     for done, _ in enumerate(labellers[2](windows(), lambda: None), start=1):
         assert taken <= done + 6  # two for each of three processes
     assert done == taken > 50
+
+
+def test_links_in_a_folder_to_others_of_it_are_passed_over(tiny_bundle, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_jsonl(folder / "day.jsonl", [{"text": "late"}])
+    (folder / "latest.jsonl").symlink_to("day.jsonl")
+    write_jsonl(tmp_path / "else.jsonl", [{"text": "fine"}])
+    (folder / "link.jsonl").symlink_to(tmp_path / "else.jsonl")
+    names = [source.file.name for source in find_sources([folder])]
+    assert names == ["day.jsonl", "link.jsonl"]
+    assert [source.file.name for source in find_sources([folder / "*.jsonl"])] == names
+
+
+def test_what_cannot_be_read_later_is_said_at_once(tmp_path, monkeypatch):
+    (tmp_path / "gone.jsonl").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        find_sources([tmp_path])
+    (tmp_path / "gone.jsonl").unlink()
+    write_jsonl(tmp_path / "secret.jsonl", [{"text": "late"}])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever is root may read all
+    with pytest.raises(InvalidInputError, match=r"secret\.jsonl may not be read"):
+        find_sources([tmp_path])
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_takes_parts(tiny_bundle, tmp_path, monkeypatch, code):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return sync(descriptor)
+
+    sync = os.fsync
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}])
+    wanted = job.Job([tmp_path / "in.jsonl"], model=tiny_bundle, parts=tmp_path / "out")
+    done = job.run(wanted, contextlib.nullcontext((Pace("rows"), lambda *_: None)))
+    assert done.counts.labelled == 1
+    assert (tmp_path / "out" / "part-000000.jsonl").is_file()

@@ -135,8 +135,13 @@ def test_a_customer_of_several_speaks_in_some_file(tiny_bundle, tmp_path):
     into_parts = ("score", *options, "--parts", tmp_path / "out", *model)
     for _ in range(2):  # the second time all is there
         deesc(*into_parts, check=0)
-    result = deesc("score", *options, "--customer", "Max", *model, check=1)
-    assert "error: no speaker of these files is called 'Max'" in result.stderr
+    for name in ("max", "more"):  # the rows are there nevertheless, and a part is not done twice
+        into_parts = ("score", *options, "--customer", "Max", "--parts", tmp_path / name, *model)
+        for kept in ("4 rows labelled", "0 rows labelled, 4 were there"):
+            result = deesc(*into_parts, *(("--processes", 2) if name == "more" else ()), check=1)
+            assert kept in result.stderr
+            assert "error: no speaker of these files is called 'Max'" in result.stderr
+        assert len(read_jsonl((tmp_path / name / "part-000000.jsonl").read_text())) == 4
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import uuid
 import pytest
 from command import deesc, read_jsonl, write_jsonl
 
-from deesc_model.errors import InvalidInputError
+from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.inputs import parse_conversations
 from deesc_model.scored_rows import PREDICTION_COLUMNS
 
@@ -115,7 +115,7 @@ def test_json_lines_get_plain_values(tiny_bundle, table):
         "time": "12:00:00.123456",
         "timestamp_ns": "2023-11-14 22:13:20.123456789",
         "timestamp_tz": "2026-01-31 13:00:00.123456+0100",
-        "duration": "5",
+        "duration": 0.005,
         "category": "x",
         "list": [1, None],
         "struct": {"a": 1, "b": ["2026-01-31 12:00:00.123456"]},
@@ -125,6 +125,41 @@ def test_json_lines_get_plain_values(tiny_bundle, table):
     }
     second.pop("deesc")
     assert {name for name, value in second.items() if value is not None} == {"text"}
+
+
+def test_old_times_of_sparks_keep_their_dates(tiny_bundle, tmp_path):
+    days = [datetime.datetime(9999, 12, 31), datetime.datetime(1, 1, 1), None]
+    table = pa.table(
+        {"text": ["late", "fine", "again"], "until": pa.array(days, pa.timestamp("us"))}
+    )
+    pq.write_table(table, tmp_path / "in.parquet", use_deprecated_int96_timestamps=True)
+    score(tmp_path / "in.parquet", "-o", tmp_path / "out.parquet", "--model", tiny_bundle)
+    found = pq.ParquetFile(tmp_path / "out.parquet")
+    kinds = [found.schema.column(index) for index in range(2)]
+    assert (kinds[1].name, kinds[1].physical_type) == ("until", "INT64")
+    assert json.loads(kinds[1].logical_type.to_json())["timeUnit"] == "microseconds"
+    assert json.loads(kinds[1].logical_type.to_json())["isAdjustedToUTC"]
+    times = found.read().column("until").cast(pa.timestamp("us")).to_pylist()
+    assert times == days
+    plain = read_jsonl(score(tmp_path / "in.parquet", "--model", tiny_bundle).stdout)
+    assert [row["until"] for row in plain] == [
+        "9999-12-31 00:00:00.000000Z",
+        "0001-01-01 00:00:00.000000Z",
+        None,
+    ]
+
+
+def test_categories_of_bytes_are_text(tiny_bundle, tmp_path):
+    texts = pa.array([b"late", b"fine", None]).dictionary_encode()
+    pq.write_table(pa.table({"text": texts[:2]}), tmp_path / "in.parquet")
+    rows = read_jsonl(score(tmp_path / "in.parquet", "--model", tiny_bundle).stdout)
+    assert [row["deesc"]["level"] for row in rows] == [1, 0]
+
+
+def test_lack_of_memory_is_no_damage(tmp_path, table):
+    with pytest.raises(DeescError, match="no memory is left") as caught, reader._readable(table):
+        raise pa.lib.ArrowMemoryError("malloc of size 64 failed")
+    assert not isinstance(caught.value, InvalidInputError)
 
 
 def test_conversations_bad_rows_and_row_groups(tiny_bundle, tmp_path):
