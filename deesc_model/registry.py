@@ -27,11 +27,17 @@ def default_cache() -> Path:
 def check_reachable(uri: str) -> None:
     """Fail within seconds where MLflow's client would retry for minutes.
 
+    What is reached through a proxy is not looked at.
+
     Raises:
         OSError: Nothing listens at the address of an http or https URI.
     """
     address = urlsplit(uri)
     if address.scheme in ("http", "https") and address.hostname:
+        from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - of no small size
+
+        if address.scheme in getproxies() and not proxy_bypass(address.hostname):
+            return
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), CONNECT_TIMEOUT_S).close()
 

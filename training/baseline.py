@@ -52,7 +52,8 @@ class TfidfFeatures:
         speakers = csr_matrix([[float(row.speaker == "customer")] for row in rows])
         blocks = [(vectorizer, texts) for vectorizer in self._utterance]
         if fit:
-            self._reads_context = any(contexts)
+            # Of three some two have a word in common, if only their speaker.
+            self._reads_context = sum(map(bool, contexts)) >= 3
         if self._reads_context:
             blocks.append((self._context, contexts))
         parts = [

@@ -20,8 +20,14 @@ from deesc_model.scoring import (
 )
 from training.metrics import Gold
 
-FEWEST_POSITIVES = 5
-"""With fewer positives than this a label keeps its raw score and a threshold of 0.5."""
+FEWEST_POSITIVES = 10
+"""With fewer positives than this a label keeps its raw score and a threshold of 0.5.
+
+Each row of validation is there twice, with its context and without.
+"""
+
+FEWEST_PUBLIC = 200
+"""Fewer public texts than this, counted so too, do not decide about the level alone."""
 
 HEATED_RECALL = 0.85
 """Share of the heated customers of validation that are to be called heated."""
@@ -40,18 +46,20 @@ def fit_calibration(
 ) -> Calibration:
     """Return the calibration that fits these logits to the true labels.
 
-    What decides about the level is fitted to public texts alone where there are some: the corpus is
-    easier, and a temperature that suits it is too sure of real customers.
+    What decides about the level is fitted to public texts alone where there are enough: the corpus
+    is easier, and a temperature that suits it is too sure of real customers.
 
     Args:
-        logits: Of n validation rows.
+        logits: Of n validation rows, each with and without its context.
         gold: Their true labels.
         level_head: ``"softmax"`` or ``"corn"``.
         error_rate: Share 0–1 of wrong levels that is allowed among those that are certain: of
             the corpus, and of public texts, which are harder. The stricter threshold holds.
         public: Which rows are public texts, bool (n,).
     """
-    decisive = public if public.any() else ~public
+    enough = [kind for kind in (public, ~public) if kind.sum() >= FEWEST_PUBLIC]
+    enough = enough or [np.ones_like(public)]
+    decisive = enough[0]
     temperature = _fit_temperature(logits.level[decisive], gold.levels[decisive], level_head)
     scores = level_scores(logits.level, level_head, temperature)
     heated_from = heated_threshold(scores[decisive], gold.levels[decisive])
@@ -61,9 +69,7 @@ def fit_calibration(
         level_head=level_head,
         temperature=temperature,
         certain_from=max(
-            certainty_threshold(confidence[kind], correct[kind], error_rate)
-            for kind in (public, ~public)
-            if kind.any()
+            certainty_threshold(confidence[kind], correct[kind], error_rate) for kind in enough
         ),
         heated_from=heated_from,
         triggers={

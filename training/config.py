@@ -218,6 +218,11 @@ class Config:
             )
 
 
+def is_ours(corpus: str) -> bool:
+    """Return whether a folder is the corpus of this project, and not one of whoever trains."""
+    return Path(corpus) == Path(Config().corpus)
+
+
 def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply overrides.
 

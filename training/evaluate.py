@@ -18,6 +18,11 @@ from training.dataset import load_dataset
 from training.evaluation import evaluate
 from training.report_tables import format_report
 
+FLATTERED = {
+    "train": "The model learned from these rows",
+    "validation": "Thresholds and calibration were fitted to these rows",
+}
+
 
 @errors_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warn_of_other_data(read_bundle(options.bundle), splits)
     report = evaluate(splits[options.split], model, fit_baseline(splits, config), config)
     print(f"{options.checkpoint or options.bundle}, {options.split} split.\n")
+    if options.split in FLATTERED:
+        print(f"{FLATTERED[options.split]}, so on others expect less.\n")
     print(format_report(report))
     if options.json:
         with open_output(options.json) as stream:

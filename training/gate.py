@@ -101,8 +101,13 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
     warn_of_other_data(bundle, splits)
     test, answer = splits["test"], answer_with_bundle(challenger, config)
     report = evaluate(test, answer, fit_baseline(splits, config), config)
-    checks = [*_absolute_checks(report, bundle.metrics, gates)]
-    parts = {name: {key: part[key] for key in PART} for name, part in data_sets(report).items()}
+    judged = {
+        name: part
+        for name, part in data_sets(report).items()
+        if name == "corpus" or part["rows"] >= gates.slice_rows
+    }
+    checks = [*_absolute_checks(judged, report["robustness"], bundle.metrics, gates)]
+    parts = {name: {key: part[key] for key in PART} for name, part in judged.items()}
     lost: dict[str, ErrorTable] = {}
     if champion is not None:
         theirs = answer_with_bundle(champion, config)
@@ -117,7 +122,7 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
         "challenger": bundle.manifest.model_version,
         "champion": champion and read_bundle(champion).manifest.model_version,
         "test_fingerprint": fingerprint(test),
-        "public_texts": "public" in report,
+        "public_texts": "public" in judged,
         "checks": [asdict(check) | {"passed": check.passed} for check in checks],
         "other": "TF-IDF baseline" if champion is None else CHAMPION,
         "parts": parts,
@@ -127,15 +132,18 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
 
 
 def _absolute_checks(
-    report: Mapping[str, Any], stored: Mapping[str, Any], gates: Gates
+    judged: Mapping[str, Mapping[str, Any]],
+    robustness: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    gates: Gates,
 ) -> Iterator[Check]:
     bounds = {"corpus": gates.corpus_ece, "public": gates.public_ece}
-    for name, part in data_sets(report).items():
+    for name, part in judged.items():
         for metric in BASELINE_METRICS:
             gain = part["difference"].get(metric, {}).get("low")
             yield Check(f"{name}: {metric} above TF-IDF, low", gain, gates.baseline_gain, True)
         yield Check(f"{name}: level_ece", part["metrics"]["level_ece"]["value"], bounds[name])
-    for probe, found in report["robustness"].items():
+    for probe, found in robustness.items():
         yield Check(f"robustness: {probe}", found["failures"], gates.robustness[probe])
     lost = stored.get("quantization_loss")
     loss = max(lost.values()) if isinstance(lost, dict) and lost else None
@@ -191,7 +199,7 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
         found = "not recorded" if check["value"] is None else f"{check['value']:+.4f}"
         lines.append(f"| {mark} | {check['name']} | {found} | {sign} {check['bound']:.4f} |")
     against = verdict["champion"] or "no champion, so absolute bounds alone"
-    public = "" if verdict["public_texts"] else " No public texts here: none were judged."
+    public = "" if verdict["public_texts"] else " No public texts, or too few to judge."
     passed = "passed" if verdict["passed"] else "refused"
     return "\n".join(
         [*lines, "", f"{verdict['challenger']} is {passed}, against {against}.{public}"]

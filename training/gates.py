@@ -19,7 +19,7 @@ class Gates:
     Attributes:
         significance: Chance that a challenger as good as the champion is refused, for all
             overall figures of one data set together, and again for all its slices together.
-        slice_rows: Slices of fewer rows are not judged.
+        slice_rows: Slices of fewer rows are not judged, nor are fewer public texts.
         baseline_gain: What the interval of the difference to TF-IDF must lie above.
         corpus_ece: Largest calibration error of the level on the corpus.
         public_ece: The same on public texts.

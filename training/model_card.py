@@ -9,6 +9,15 @@ from training.corpus import CORPUS, Utterance
 from training.dataset import count_sources
 from training.report_tables import format_report
 
+OURS = (
+    "The conversations were invented and labelled by language-model authors for this project; no"
+    " real customer's words are among them."
+)
+THEIRS = (
+    "The conversations are of whoever trained this model, who knows where they are from, who"
+    " labelled them, and whether customers' words are among them."
+)
+
 
 def model_card(
     report: Mapping[str, Any],
@@ -16,6 +25,8 @@ def model_card(
     weights: str,
     splits: Mapping[str, Sequence[Utterance]],
     how: str,
+    *,
+    invented: bool = False,
 ) -> str:
     """Return the card as Markdown.
 
@@ -25,6 +36,7 @@ def model_card(
         weights: Precision of the exported weights.
         splits: The utterances of each split.
         how: How it learned, in a sentence.
+        invented: Whether the corpus is this project's, with no real customer's words.
     """
     corpus = {name: [r for r in rows if r.source == CORPUS] for name, rows in splits.items()}
     sizes = "\n".join(
@@ -69,9 +81,8 @@ service, and no substitute for a human who reads a threat of harm.
 | --- | ---: | ---: | ---: |
 {sizes}
 
-English; domains: {domains}. The conversations were invented and labelled by language-model
-authors for this project; no real customer's words are among them. {_public_texts(public)}
-`data/README.md` in the repository is the data card.
+English; domains: {domains}. {OURS if invented else THEIRS} {_public_texts(public)}
+`data/README.md` in the repository is the data card{"" if invented else " of the project's own"}.
 
 ## Figures
 Test split of the corpus, by the exported model ({weights} weights). They say how well it

@@ -2,11 +2,14 @@
 
 python -m training.queue choose data/ingested/march --out to_label.csv --count 200
 python -m training.queue choose data/ingested/* --out to_label.jsonl --previous old_bundle
-python -m training.queue import to_label.csv --corpus my_corpus
+python -m training.queue import to_label.csv --corpus my_corpus --split train
+python -m training.queue choose data/ingested/march --out to_test.csv --random
+python -m training.queue import to_test.csv --corpus my_corpus --split test
 python -m training.queue correct suspects.csv --corpus my_corpus
 
 `choose` ranks unlabelled turns of sets that training.ingest wrote; `training.selection` says how.
-Turns that the corpus holds already are left out. `import` reads the file back, or Label Studio's
+Turns that the corpus holds already are left out. Those that are ranked are harder than others, so
+they belong into the train split; what is to test a model is chosen by ``--random``. `import` reads the file back, or Label Studio's
 JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line
 or task, and adds to the corpus; then training.data split and check. What an earlier import of the
 same file added is left as it is. `correct` changes the labels of turns that the corpus has, by a
@@ -19,6 +22,7 @@ reads before a chosen one are there to be labelled too.
 """
 
 import argparse
+import random
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -32,13 +36,16 @@ from deesc_model.rendering import render_turn
 from deesc_model.types import Prediction, Turn
 from training.assembly import Place, assemble, origin
 from training.command import command_parser, errors_in_one_line
-from training.corpus import DataError, Utterance, load_corpus, write_corpus
+from training.corpus import SPLITS, DataError, Utterance, load_corpus, write_corpus
 from training.embeddings import embed
 from training.ingested import IngestedTurn, load_ingested
 from training.label_files import Labelled, QueuedTurn, check_new, read_labelled, write_queue
 from training.selection import MEASURES, choose, disagreement, rarity, uncertainty
 
 Turns = Mapping[Place, IngestedTurn]
+
+SEED = 2026
+"""Of what is chosen by chance."""
 
 
 def load_sets(folders: Iterable[Path]) -> dict[Place, IngestedTurn]:
@@ -93,6 +100,31 @@ def _choose(options: argparse.Namespace) -> int:
     if not pool:
         raise DataError("there is no turn to label: all are labelled, or nobody speaks")
     classifier = EscalationClassifier.from_pretrained(options.bundle)
+    if options.random:
+        drawn = random.Random(SEED).sample(pool, min(options.count, len(pool)))  # noqa: S311
+        values: dict[Place, dict[str, float]] = {place: {} for place in drawn}
+    else:
+        values = _most_useful(options, classifier, turns, pool)
+    reach = classifier.bundle.config.encoder.context_turns if options.label_context else 0
+    wanted = dict.fromkeys(
+        (name, number)
+        for name, turn in values
+        for number in range(max(0, turn - reach), turn + 1)
+        if (name, number) not in labelled
+    )
+    queued = [_queued(turns, place, values.get(place, {}), options.context) for place in wanted]
+    write_queue(queued, options.out, overwrite=options.overwrite)
+    print(f"{len(values)} of {len(pool)} turns chosen, {len(queued)} to label in {options.out}")
+    return 0
+
+
+def _most_useful(
+    options: argparse.Namespace,
+    classifier: EscalationClassifier,
+    turns: Turns,
+    pool: Sequence[Place],
+) -> dict[Place, dict[str, float]]:
+    """Return the turns that are most worth labelling, each with its measures."""
     predictions = predict(classifier, turns, pool)
     measures = {
         "uncertainty": uncertainty(predictions, options.measure),
@@ -106,21 +138,10 @@ def _choose(options: argparse.Namespace) -> int:
         embed(classifier.bundle, [_said(turns[place]) for place in pool]),
         options.count,
     )
-    values = {
+    return {
         pool[row]: {name: round(float(all_of[row]), 4) for name, all_of in measures.items()}
         for row in chosen
     }
-    reach = classifier.bundle.config.encoder.context_turns if options.label_context else 0
-    wanted = dict.fromkeys(
-        (name, number)
-        for name, turn in values
-        for number in range(max(0, turn - reach), turn + 1)
-        if (name, number) not in labelled
-    )
-    queued = [_queued(turns, place, values.get(place, {}), options.context) for place in wanted]
-    write_queue(queued, options.out, overwrite=options.overwrite)
-    print(f"{len(values)} of {len(pool)} turns chosen, {len(queued)} to label in {options.out}")
-    return 0
 
 
 def _queued(turns: Turns, place: Place, values: Mapping[str, float], context: int) -> QueuedTurn:
@@ -142,8 +163,16 @@ def _import(options: argparse.Namespace) -> int:
     found = read_labelled(file)
     held = load_corpus(corpus) if any(corpus.glob("*.jsonl")) else []
     in_corpus = {origin(row): _labels(row) for row in held}
+    splits = {origin(row)[0]: row.split for row in held if row.split}
     new, again = [], 0
     for place, row in found.rows:
+        if options.split and (split := splits.get(row.conversation_id, "")) not in (
+            "",
+            options.split,
+        ):
+            found.faults.append(
+                f"{place}: other turns of its conversation are in the {split} split"
+            )
         before = in_corpus.get((row.conversation_id, row.turn))
         if before is None:
             new.append(row)
@@ -152,7 +181,7 @@ def _import(options: argparse.Namespace) -> int:
         else:
             found.faults.append(f"{place}: {corpus} has other labels or another text for this turn")
     _refuse_faults(file, found)
-    made = assemble(new)
+    made = [replace(row, split=options.split) for row in assemble(new)]
     if made:
         corpus.mkdir(parents=True, exist_ok=True)
         write_corpus([*held, *made], corpus)
@@ -233,6 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     choosing.add_argument("--count", type=_whole_number(1), default=100, help="turns to choose")
     choosing.add_argument("--bundle", type=Path, help="default: the one of the package")
     choosing.add_argument("--previous", type=Path, metavar="FOLDER", help="an older bundle")
+    choosing.add_argument(
+        "--random", action="store_true", help="choose by chance, as what is to test a model must be"
+    )
     choosing.add_argument("--measure", choices=MEASURES, default="entropy")
     choosing.add_argument("--speaker", choices=(*SPEAKERS, "all"), default="customer")
     choosing.add_argument(
@@ -244,6 +276,9 @@ def _parser() -> argparse.ArgumentParser:
     choosing.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     importing = commands.add_parser("import", help="add the labels of a file to a corpus")
     importing.set_defaults(command=_import)
+    importing.add_argument(
+        "--split", choices=SPLITS, default="", help="theirs; without it data split gives them one"
+    )
     correcting = commands.add_parser("correct", help="change labels that a corpus has")
     correcting.set_defaults(command=_correct)
     for command in (importing, correcting):

@@ -5,9 +5,10 @@ If the server can't be reached, or goes away, training goes on: everything is al
 run folder, and `Tracker.close` says so.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,22 @@ SIGNATURE = ModelSignature(
         ]
     ),
 )
+
+
+@contextlib.contextmanager
+def _without_patience() -> Iterator[None]:
+    """Let MLflow's client ask once, and for seconds."""
+    settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class Tracker:
@@ -145,9 +162,16 @@ class Tracker:
 
     def _close(self, status: str) -> None:
         """End the run, whatever failed before: no other could be opened in this process."""
-        if self.run_id != UNTRACKED:
+        if self.run_id == UNTRACKED:
+            return
+        try:
             check_reachable(self._config.tracking_uri)
-            mlflow.end_run(status)
+        except OSError:
+            # MLflow takes the run from those that are open before it asks the server, in vain.
+            with _without_patience(), contextlib.suppress(MlflowException):
+                mlflow.end_run(status)
+            raise
+        mlflow.end_run(status)
 
     def log_data(self, split: str, rows: Sequence[Utterance]) -> None:
         """Record which data a split held: a logged dataset with its fingerprint per source."""

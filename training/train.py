@@ -23,7 +23,7 @@ from deesc_model.errors import DeescError
 from deesc_model.files import open_output
 from training.candidates import Candidate, answer_with_network, fit_baseline
 from training.command import command_parser, errors_in_one_line
-from training.config import Config, add_config_arguments, read_config
+from training.config import Config, add_config_arguments, is_ours, read_config
 from training.corpus import Utterance, fingerprint
 from training.dataset import both_views, data_versions, load_dataset, public_rows
 from training.errors import ErrorTable, worst_errors
@@ -141,7 +141,14 @@ def train(
             "git_commit": commit,
             "data_fingerprint": data,
         }
-        card = model_card(report, origin, network.weights, splits, how or _how(start))
+        card = model_card(
+            report,
+            origin,
+            network.weights,
+            splits,
+            how or _how(start),
+            invented=is_ours(config.corpus),
+        )
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)
         facts = {"model_version": manifest.model_version, "weights": manifest.weights, **origin}

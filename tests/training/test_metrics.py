@@ -193,17 +193,19 @@ def test_what_is_certain_is_wrong_no_more_often_than_was_asked(error_rate, thres
 
 
 def test_certainty_is_fitted_to_the_harder_kind_of_text():
-    levels = np.zeros(40, dtype=np.int64)
-    level_logits = np.zeros((40, 5))
-    level_logits[:, 0] = np.tile(np.linspace(3, 7, 20), 2)
-    level_logits[:5, 1] = 9.0  # of the public half, the five least certain ones are wrong
-    gold = Gold(levels, np.zeros((40, 11), bool), np.zeros((40, 5), bool))
-    logits = Logits(level_logits, np.zeros((40, 11)), np.zeros((40, 5)))
-    public = np.arange(40) < 20
+    levels = np.zeros(400, dtype=np.int64)
+    level_logits = np.zeros((400, 5))
+    level_logits[:, 0] = np.tile(np.linspace(3, 7, 200), 2)
+    level_logits[:50, 1] = 9.0  # of the public half, the 50 least certain ones are wrong
+    gold = Gold(levels, np.zeros((400, 11), bool), np.zeros((400, 5), bool))
+    logits = Logits(level_logits, np.zeros((400, 11)), np.zeros((400, 5)))
+    public = np.arange(400) < 200
     mixed = fit_calibration(logits, gold, "softmax", 0.2, ~public & public)
     apart = fit_calibration(logits, gold, "softmax", 0.2, public)
-    assert mixed.certain_from == 0.0  # 5 of 40 are wrong
-    assert apart.certain_from > 0.0  # 5 of 20 are
+    assert mixed.certain_from == 0.0  # 50 of 400 are wrong
+    assert apart.certain_from > 0.0  # 50 of 200 are
+    few = public & (np.arange(400) % 2 == 0)  # a hundred of which 25 are wrong
+    assert fit_calibration(logits, gold, "softmax", 0.2, few).certain_from == 0.0
 
 
 def test_the_level_is_calibrated_to_public_texts_where_there_are_some():
@@ -217,6 +219,8 @@ def test_the_level_is_calibrated_to_public_texts_where_there_are_some():
     assert fit_calibration(*given, "softmax", 0.1, public).temperature == pytest.approx(2, rel=0.1)
     mixed = fit_calibration(*given, "softmax", 0.1, np.zeros(4_000, bool))
     assert mixed.temperature > 2.5
+    few = fit_calibration(*given, "softmax", 0.1, np.arange(4_000) < 199)
+    assert few.temperature > 2.5
 
 
 def test_heated_customers_are_found_as_often_as_asked():

@@ -14,6 +14,7 @@ from training.descriptions import EVALUATED
 from training.errors import newly_wrong, worst_errors
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import close_pictures
+from training.model_card import model_card
 from training.pages.gate_page import gate_page
 from training.pages.parts import judgement
 from training.pages.run_page import run_page
@@ -51,6 +52,28 @@ def page():
     rows[7] = dataclasses.replace(rows[7], text=HOSTILE)
     rows[17] = dataclasses.replace(rows[17], text=LONG)
     return page_of(rows, {HOSTILE, LONG, "text 12"}, {f"text {n}" for n in range(20, 40)})
+
+
+def test_only_of_our_own_corpus_it_is_said_who_wrote_and_labelled_it(page):
+    assert "by language-model readers" in page
+    report, origin = measured(rows_of_a_test()), {"model_version": "m", "git_commit": "abc"}
+    worst = worst_errors(rows_of_a_test(), answer()(rows_of_a_test()).scores)
+    theirs = run_page(report, {"corpus": []}, worst, origin, DATA, Config(corpus="my_corpus"))
+    assert "language-model" not in theirs
+    keys = ("name", "base_model", "training_run", "git_commit", "data_fingerprint")
+    cards = [
+        model_card(
+            report,
+            dict.fromkeys(keys, "x"),
+            "int8",
+            {"train": rows_of_a_test()},
+            "So.",
+            invented=invented,
+        )
+        for invented in (True, False)
+    ]
+    assert ["were invented" in card for card in cards] == [True, False]
+    assert "of whoever trained this model" in cards[1]
 
 
 def check(name, value, bound, passed, **changes):

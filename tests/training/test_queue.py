@@ -542,3 +542,23 @@ def test_nothing_to_choose_or_no_set_is_an_error(choosing, ingested, tmp_path, c
     assert queue.main(["choose", str(ingested), str(ingested), "--out", str(out)]) == 1
     assert "conversation a is in another set too" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_what_is_to_test_a_model_is_chosen_by_chance(run, tmp_path, capsys):
+    ranked, drawn = places(run()), places(run("--random", "--count", 3, out="random.csv"))
+    assert len(drawn) == 3
+    assert set(drawn) < set(ranked)
+    assert {row["uncertainty"] for row in rows_of(tmp_path / "random.csv")} == {""}
+    path = fill(tmp_path / "random.csv", {place: {"level": "0"} for place in drawn})
+    corpus = tmp_path / "mine"
+    assert queue.main(["import", str(path), "--corpus", str(corpus), "--split", "test"]) == 0
+    rows = load_corpus(corpus)
+    assert {row.split for row in rows} == {"test"}
+    # another turn of one of these conversations may not go elsewhere
+    others = [place for place in ranked if place not in drawn]
+    assert {name for name, _ in others} & {name for name, _ in drawn}
+    path = fill(run(out="rest.csv"), {place: {"level": "0"} for place in others})
+    capsys.readouterr()
+    assert queue.main(["import", str(path), "--corpus", str(corpus), "--split", "train"]) == 1
+    assert "other turns of its conversation are in the test split" in capsys.readouterr().err
+    assert load_corpus(corpus) == rows

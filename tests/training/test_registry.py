@@ -12,7 +12,7 @@ from tiny_bundle import write_tiny_bundle
 
 from deesc_model import BundleError, EscalationClassifier, MissingExtraError, RegistryError
 from deesc_model.bundle import read_bundle
-from deesc_model.registry import fetch_bundle
+from deesc_model.registry import check_reachable, fetch_bundle
 from training import promote, rollback
 from training.config import CHAMPION, Config
 from training.registry import Registry
@@ -167,3 +167,14 @@ def test_a_version_without_a_bundle_is_refused(registered, tmp_path, monkeypatch
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", lambda **_: str(folder))
     with pytest.raises(BundleError, match="holds no bundle"):
         fetch_bundle_of(registered, "1")
+
+
+def test_what_a_proxy_leads_to_is_not_asked_directly(deserted, monkeypatch):
+    uri = f"http://{deserted}"
+    with pytest.raises(OSError):
+        check_reachable(uri)
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    check_reachable(uri)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(OSError):
+        check_reachable(uri)

@@ -9,6 +9,7 @@ import mlflow
 import pytest
 from whole_runs import described
 
+from training import tracking
 from training.config import Config
 from training.tracking import Tracker
 
@@ -46,6 +47,24 @@ def test_a_call_that_fails_leaves_no_run_open(config, caplog):
     assert mlflow.active_run() is None
     run = mlflow.MlflowClient(config.tracking_uri).get_run(tracker.run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {})
+
+
+def test_a_child_whose_server_is_away_leaves_its_parent_open(config, tmp_path, monkeypatch, caplog):
+    (tmp_path / "child").mkdir()
+    own = dataclasses.replace(config, run_dir=str(tmp_path / "child"))
+    with Tracker(config, {}) as parent:
+        with Tracker(own, {}, child=True):
+            monkeypatch.setattr(tracking, "check_reachable", away)
+        monkeypatch.undo()
+        assert "cannot close the run in MLflow" in caplog.text
+        assert mlflow.active_run().info.run_id == parent.run_id
+        parent.log_figures({"seeds": 3.0})
+    found = mlflow.MlflowClient(config.tracking_uri).get_run(parent.run_id)
+    assert (found.info.status, found.data.metrics) == ("FINISHED", {"seeds": 3.0})
+
+
+def away(uri):
+    raise ConnectionRefusedError(uri)
 
 
 def test_an_interrupted_run_goes_on_without_doubling_what_it_said(config, tmp_path, caplog):

@@ -55,7 +55,7 @@ def _sentence(verdict: Mapping[str, Any]) -> str:
     said = (
         f"{failed} of {len(verdict['checks'])} checks failed." if failed else "Every check passed."
     )
-    public = "" if verdict["public_texts"] else " No public texts were here, and none were judged."
+    public = "" if verdict["public_texts"] else " There were no public texts, or too few to judge."
     return f"<p>{said}{public}</p>"
 
 

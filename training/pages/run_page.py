@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deesc_model.report.markup import escaped, table
-from training.config import Config
+from training.config import Config, is_ours
 from training.dataset import DataVersion
 from training.descriptions import PROBED
 from training.errors import ErrorTable
@@ -67,8 +67,12 @@ def run_page(
     ]
     intro = (
         f"{escaped(origin['model_version'])}, trained by the run “{escaped(config.run_name)}”."
-        " Figures are of test texts that training never saw. All labels, the true ones too, are by"
-        " language-model readers."
+        " Figures are of test texts that training never saw."
+        + (
+            " All labels, the true ones too, are by language-model readers."
+            if is_ours(config.corpus)
+            else ""
+        )
     )
     return document(f"How good is {config.name}?", intro, sections)
 
