@@ -9,10 +9,10 @@ python -m training.queue correct suspects.csv --corpus my_corpus
 
 `choose` ranks unlabelled turns of sets that training.ingest wrote; `training.selection` says how.
 Turns that the corpus holds already are left out. Those that are ranked are harder than others, so
-they belong into the train split; what is to test a model is chosen by ``--random``. `import` reads the file back, or Label Studio's
-JSON export (.json) of tasks made from the CSV file, refuses what is not a legal labelling by line
-or task, and adds to the corpus; then training.data split and check. What an earlier import of the
-same file added is left as it is. `correct` changes the labels of turns that the corpus has, by a
+they belong into the train split; what is to test a model is chosen by ``--random``. `import` reads
+the file back, or Label Studio's JSON export (.json) of tasks made from the CSV file, refuses what
+is not a legal labelling by line or task, and adds to the corpus; then training.data split and
+check. What an earlier import of the same file added is left as it is. `correct` changes the labels of turns that the corpus has, by a
 file that training.label_errors wrote and somebody filled in; a cell that is left empty keeps its
 labels, and the word none takes them away.
 
@@ -166,13 +166,9 @@ def _import(options: argparse.Namespace) -> int:
     splits = {origin(row)[0]: row.split for row in held if row.split}
     new, again = [], 0
     for place, row in found.rows:
-        if options.split and (split := splits.get(row.conversation_id, "")) not in (
-            "",
-            options.split,
-        ):
-            found.faults.append(
-                f"{place}: other turns of its conversation are in the {split} split"
-            )
+        split = splits.get(row.conversation_id, options.split)
+        if options.split not in ("", split):
+            found.faults.append(f"{place}: turns of its conversation are in the split {split}")
         before = in_corpus.get((row.conversation_id, row.turn))
         if before is None:
             new.append(row)

@@ -560,5 +560,5 @@ def test_what_is_to_test_a_model_is_chosen_by_chance(run, tmp_path, capsys):
     path = fill(run(out="rest.csv"), {place: {"level": "0"} for place in others})
     capsys.readouterr()
     assert queue.main(["import", str(path), "--corpus", str(corpus), "--split", "train"]) == 1
-    assert "other turns of its conversation are in the test split" in capsys.readouterr().err
+    assert "turns of its conversation are in the split test" in capsys.readouterr().err
     assert load_corpus(corpus) == rows

@@ -171,10 +171,10 @@ def test_a_version_without_a_bundle_is_refused(registered, tmp_path, monkeypatch
 
 def test_what_a_proxy_leads_to_is_not_asked_directly(deserted, monkeypatch):
     uri = f"http://{deserted}"
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         check_reachable(uri)
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
     check_reachable(uri)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         check_reachable(uri)
