@@ -1,4 +1,4 @@
-# Each target sets up what it needs: a light environment for the demo, a full one for the rest.
+# Each target sets up the environment that it needs.
 PYTHON ?= python3
 CONFIG ?= training/configs/default.toml
 PORT ?= 5000

@@ -239,7 +239,7 @@ def _read_manifest(path: Path) -> Manifest:
     if version > FORMAT_VERSION:
         raise BundleError(
             f"{file}: bundle format {version} is newer than the {FORMAT_VERSION} that this"
-            " package reads; upgrade with: pip install -U deesc-model"
+            " package reads; install a newer one"
         )
     if not isinstance(data.get("files"), dict):
         raise BundleError(f"{file}: files must map file names to sha256")

@@ -52,5 +52,5 @@ class MissingExtraError(DeescError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{package} is not installed; it comes with: pip install 'deesc-model[{extra}]'"
+            f"{package} is not installed; in the folder of deesc: pip install '.[{extra}]'"
         )

@@ -12,9 +12,9 @@ Turns that the corpus holds already are left out. Those that are ranked are hard
 they belong into the train split; what is to test a model is chosen by ``--random``. `import` reads
 the file back, or Label Studio's JSON export (.json) of tasks made from the CSV file, refuses what
 is not a legal labelling by line or task, and adds to the corpus; then training.data split and
-check. What an earlier import of the same file added is left as it is. `correct` changes the labels of turns that the corpus has, by a
-file that training.label_errors wrote and somebody filled in; a cell that is left empty keeps its
-labels, and the word none takes them away.
+check. What an earlier import of the same file added is left as it is. `correct` changes the labels
+of turns that the corpus has, by a file that training.label_errors wrote and somebody filled in; a
+cell that is left empty keeps its labels, and the word none takes them away.
 
 Labelled neighbours become one conversation, and a turn whose neighbours have no labels stands
 alone, without the context that its labeller saw. With --label-context the turns that the model

@@ -70,7 +70,8 @@ def score(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Where skipped rows go; default with -o OUT: OUT.skipped.jsonl, else needed.",
+            help="Where skipped rows go; default with -o OUT: OUT.skipped.jsonl. Needed for"
+            " standard output; with --parts it is always FOLDER/_skipped.",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most utterances in a forward pass.")] = 32,

@@ -584,7 +584,7 @@ def test_without_the_extra_the_pip_command_is_named(tmp_path):
         [sys.executable, "-m", "deesc_model.cli"], env=environment, capture_output=True, text=True
     )
     assert result.returncode == 1
-    assert "pip install 'deesc-model[cli]'" in result.stderr
+    assert "pip install '.[cli]'" in result.stderr
 
 
 UPSET = [

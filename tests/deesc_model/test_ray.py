@@ -155,5 +155,5 @@ def test_without_ray_the_command_for_it_is_named(crowded, tmp_path):
     command = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "it comes with: pip install 'deesc-model[ray]'" in result.stderr
+    assert "in the folder of deesc: pip install '.[ray]'" in result.stderr
     assert "Traceback" not in result.stderr

@@ -415,5 +415,5 @@ def test_without_pyarrow_the_command_for_it_is_named(tiny_bundle, tmp_path):
     command = [sys.executable, "-c", code, "score", *arguments]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "it comes with: pip install 'deesc-model[parquet]'" in result.stderr
+    assert "in the folder of deesc: pip install '.[parquet]'" in result.stderr
     assert "Traceback" not in result.stderr

@@ -516,4 +516,4 @@ def test_without_the_extra_the_pip_command_is_named(tmp_path):
         text=True,
     )
     assert result.returncode == 1
-    assert "pip install 'deesc-model[client]'" in result.stderr
+    assert "pip install '.[client]'" in result.stderr

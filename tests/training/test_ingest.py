@@ -499,7 +499,7 @@ def test_names_need_the_extra(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)  # as where it is not installed
     file = write(tmp_path / "a.jsonl", '{"text": "hello"}')
     assert run(file, "--names", "en_core_web_sm")[0] == 1
-    assert "pip install 'deesc-model[pii]'" in capsys.readouterr().err
+    assert "pip install '.[pii]'" in capsys.readouterr().err
 
 
 def test_names_are_masked_by_presidio(run, tmp_path, capsys):
