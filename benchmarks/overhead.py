@@ -3,8 +3,8 @@
     python -m benchmarks.overhead FOLDER BUNDLE
 
 The other side reads the same texts with the same session, and lists of them in the same forward
-passes, so the difference is Python: the rule for context and long texts, cutting a list into passes,
-calibration, and building predictions. Both are given texts that were checked before.
+passes, so the difference is Python: the rule for context and long texts, cutting a list into
+passes, calibration, and building predictions. Both are given texts that were checked before.
 """
 
 import itertools

@@ -1,8 +1,10 @@
 """The exported network on onnxruntime: encoded windows in, logits out."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -141,15 +143,29 @@ def _passes(
     yield order[start:]
 
 
-def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def available_cpus(
+    cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
     """Return how many CPUs this process may use; onnxruntime alone would count the host's.
 
-    A container's limit is a quota of its cgroup, in version 2 `cpu.max`: microseconds of CPU
-    and the period they are for. A part of a CPU counts as a whole one.
+    The limit of a container or a service is a quota of its cgroup or of one above it, in version 2
+    `cpu.max`: microseconds of CPU and the period they are for. A part of a CPU counts as a whole
+    one.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return max(1, min(cpus, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such cgroup, or "max": no limit
-        return cpus
+    for folder in _from_root(cgroups, own):
+        # No such file, or "max": no limit.
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            cpus = max(1, min(cpus, math.ceil(int(quota) / int(period))))
+    return cpus
+
+
+def _from_root(cgroups: Path, own: Path) -> list[Path]:
+    """Return the folders of the cgroups that a process is in, the widest first."""
+    folders = [cgroups]
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            if line.startswith("0::/") and ".." not in line:  # as where only the root is seen
+                folders += accumulate(line[4:].split("/"), Path.__truediv__, initial=cgroups)
+    return folders

@@ -1,12 +1,13 @@
 """What goes in (`Turn`) and what comes out (`Prediction`)."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from deesc_model.errors import InvalidInputError
-from deesc_model.labels import SPEAKERS, Level
+from deesc_model.labels import SIGNALS, SPEAKERS, TRIGGERS, Level
 
 MAX_CHARACTERS: Final = 100_000
 """Longest text that is accepted, in characters: a guard, not the model's window."""
@@ -119,21 +120,53 @@ class Prediction:
             InvalidInputError: A field is missing or has the wrong form.
         """
         try:
+            if data["uncertain"] not in (True, False):
+                raise ValueError(f"uncertain must be true or false, not {data['uncertain']!r:.40}")
+            if not isinstance(data["model_version"], str):
+                raise TypeError("model_version must be text")
             return cls(
                 level=Level(data["level"]),
-                level_scores=tuple(float(score) for score in data["level_scores"]),
-                frustration=float(data["frustration"]),
+                level_scores=_level_scores(data["level_scores"]),
+                frustration=_number(data["frustration"]),
                 uncertain=bool(data["uncertain"]),
-                triggers=tuple(data["triggers"]),
-                trigger_scores={k: float(v) for k, v in data["trigger_scores"].items()},
-                signals=tuple(data["signals"]),
-                signal_scores={k: float(v) for k, v in data["signal_scores"].items()},
-                model_version=str(data["model_version"]),
+                triggers=_known(data["triggers"], TRIGGERS),
+                trigger_scores=_scores(data["trigger_scores"], TRIGGERS),
+                signals=_known(data["signals"], SIGNALS),
+                signal_scores=_scores(data["signal_scores"], SIGNALS),
+                model_version=data["model_version"],
             )
         except KeyError as error:
             raise InvalidInputError(f"prediction lacks the field {error.args[0]!r}") from None
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidInputError(f"not a prediction: {error}") from None
+
+
+def _number(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{number} is no score")
+    return number
+
+
+def _level_scores(values: Any) -> tuple[float, ...]:
+    scores = tuple(map(_number, values))
+    if len(scores) != len(Level):
+        raise ValueError(f"level_scores must be {len(Level)} numbers, not {len(scores)}")
+    return scores
+
+
+def _known(names: Any, vocabulary: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"labels must be a list, not {names!r:.40}")
+    for name in names:
+        if name not in vocabulary:
+            raise ValueError(f"{name!r:.40} is none of {', '.join(vocabulary)}")
+    return tuple(names)
+
+
+def _scores(values: Any, vocabulary: tuple[str, ...]) -> dict[str, float]:
+    if lacking := [name for name in vocabulary if name not in values]:
+        raise ValueError(f"the score of {lacking[0]} is missing")
+    return {name: _number(value) for name, value in values.items()}
 
 
 def as_turn(item: str | Turn) -> Turn:

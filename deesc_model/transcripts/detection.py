@@ -1,6 +1,7 @@
 """Find out which format a file has, and read it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from deesc_model.errors import InvalidInputError
@@ -38,7 +39,7 @@ def find_format(document: Document) -> TranscriptFormat | None:
 
 
 def read_transcript(
-    file: InputFile,
+    file: InputFile | str,
     *,
     customers: Sequence[str] = (),
     format_name: str | None = None,
@@ -57,7 +58,9 @@ def read_transcript(
     Raises:
         InvalidInputError: The file fits no format, is wrong in one place, holds a text that
             cannot be labelled, or does not say who the customer is. The message says where.
+        OSError: The system does not give the file.
     """
+    file = Path(file) if isinstance(file, str) else file
     raw = read_input(file)
     name = called or names_by_file([file])[0]
     try:

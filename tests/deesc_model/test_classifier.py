@@ -154,7 +154,17 @@ def test_threads_default_to_the_cpus_that_this_process_may_use(tiny_bundle):
 def test_a_containers_quota_counts(tmp_path, quota, cpus):
     if quota is not None:
         (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    assert available_cpus(tmp_path) == cpus
+    assert available_cpus(tmp_path, tmp_path / "own") == cpus
+
+
+@pytest.mark.parametrize(("said", "cpus"), [("0::/a/b", 1), ("0::/a", 2), ("0::/../a/b", 4)])
+def test_the_quota_of_a_service_counts_as_that_of_its_slice(tmp_path, monkeypatch, said, cpus):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "cpu.max").write_text("200000 100000\n")
+    (tmp_path / "a" / "b" / "cpu.max").write_text("100000 100000\n")
+    (tmp_path / "own").write_text(f"{said}\n")
+    assert available_cpus(tmp_path, tmp_path / "own") == cpus
 
 
 def test_batches_of_nothing_are_refused(classifier):

@@ -13,7 +13,9 @@ from deesc_model import (
     Turn,
     follow_conversation,
 )
-from deesc_model.policy import POLICY_FILE, most_urgent
+from deesc_model.playbook import PLAYBOOK_FILE, Playbook, shipped_playbook
+from deesc_model.policy import POLICY_FILE, most_urgent, shipped_policy
+from deesc_model.risk import RISK_FILE, RiskModel, shipped_risk
 
 POLICY = EscalationPolicy(
     watch_at=0.3,
@@ -28,6 +30,21 @@ POLICY = EscalationPolicy(
     hand_over_on=("supervisor_request",),
 )
 (CALM,) = follow_conversation([Turn("customer", "x")], [prediction(0)])
+
+
+def test_settings_are_read_by_names_as_text_too():
+    assert EscalationPolicy.read(str(POLICY_FILE)) == shipped_policy()
+    assert Playbook.read(str(PLAYBOOK_FILE)) == shipped_playbook()
+    assert RiskModel.read(str(RISK_FILE)) == shipped_risk()
+    with pytest.raises(SettingsError, match="cannot read nowhere"):
+        EscalationPolicy.read("nowhere")
+
+
+def test_a_reason_that_is_past_says_so():
+    policy = replace(POLICY, needed=1, window=3)
+    reasons = [decision.reason for decision in follow([0.95, 0.05, 0.05], policy)]
+    assert reasons[0] == "risk 0.95, hand over from 0.90"
+    assert reasons[2] == "risk 0.05, hand over from 0.90, reached in 1 of the last turns"
 
 
 def follow(risks, policy=POLICY, **changes):

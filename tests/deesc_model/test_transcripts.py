@@ -73,7 +73,7 @@ def parse(text, *customers, raw=None, name=None):
 
 @pytest.mark.parametrize(("name", "kind", "customers", "identity", "left_out"), WHOLE)
 def test_every_format_reads_as_the_same_turns(name, kind, customers, identity, left_out):
-    conversation = read_transcript(FIXTURES / name, customers=customers)[0]
+    conversation = read_transcript(str(FIXTURES / name), customers=customers)[0]
     assert joined(conversation.turns) == TURNS
     assert conversation.conversation_id == identity
     assert conversation.left_out == left_out

@@ -1,6 +1,14 @@
 import pytest
 
-from deesc_model import DeescError, InvalidInputError, Level, Prediction, Turn
+from deesc_model import (
+    SIGNALS,
+    TRIGGERS,
+    DeescError,
+    InvalidInputError,
+    Level,
+    Prediction,
+    Turn,
+)
 from deesc_model.types import MAX_CHARACTERS, as_batch
 
 
@@ -53,9 +61,9 @@ def test_a_prediction_survives_json():
         frustration=2.625,
         uncertain=True,
         triggers=("billing",),
-        trigger_scores={"billing": 0.75},
+        trigger_scores=dict.fromkeys(TRIGGERS, 0.75),
         signals=(),
-        signal_scores={"churn_threat": 0.25},
+        signal_scores=dict.fromkeys(SIGNALS, 0.25),
         model_version="tiny@00000000",
     )
     assert Prediction.from_dict(prediction.to_dict()) == prediction
@@ -64,7 +72,18 @@ def test_a_prediction_survives_json():
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"level": 7}, "7"), ({"level_scores": None}, "NoneType"), ({"trigger_scores": []}, "items")],
+    [
+        ({"level": 7}, "7"),
+        ({"level_scores": None}, "NoneType"),
+        ({"level_scores": []}, "must be 5 numbers, not 0"),
+        ({"trigger_scores": []}, "the score of billing is missing"),
+        ({"trigger_scores": dict.fromkeys(TRIGGERS, "nan")}, "nan is no score"),
+        ({"triggers": "billing"}, "must be a list"),
+        ({"triggers": ["b"]}, "'b' is none of billing"),
+        ({"uncertain": "false"}, "must be true or false"),
+        ({"frustration": "nan"}, "nan is no score"),
+        ({"model_version": None}, "must be text"),
+    ],
 )
 def test_what_is_no_prediction_is_refused(change, said, classifier):
     data = classifier.predict("fine").to_dict()
