@@ -22,8 +22,6 @@ BATCH: Final = 64
 _INT96_UNIT: Final = "us"
 """Of nanoseconds, which Arrow takes, 64 bits end in 2262, and dates beyond would come out wrong."""
 
-_WRAPPED: Final = (pa.DictionaryScalar, pa.ExtensionScalar, pa.RunEndEncodedScalar)
-
 _READ_AS_TEXT: Final = ("text", "speaker", "conversation_id")
 
 
@@ -169,7 +167,10 @@ def parquet_schema(file: InputFile, fields: Mapping[str, str | None]) -> pa.Sche
 
 
 def _instants(source: pq.ParquetFile) -> frozenset[str]:
-    """Return the columns of INT96, Spark's old times: they are instants, which Arrow forgets."""
+    """Return the columns of INT96, Spark's old times: they are instants, which Arrow forgets.
+
+    Those inside of structures and lists stay times of no zone.
+    """
     columns = map(source.schema.column, range(len(source.schema)))
     return frozenset(column.path for column in columns if column.physical_type == "INT96")
 
@@ -223,8 +224,10 @@ def _readable(file: InputFile) -> Iterator[None]:
 
 
 def _inner(scalar: pa.Scalar) -> pa.Scalar:
-    """Return what a category, or a value of an extension, stands for."""
-    while isinstance(scalar, _WRAPPED) and isinstance(scalar.value, pa.Scalar):
+    """Return what a category, or one of a run of equals, stands for."""
+    while isinstance(scalar, pa.DictionaryScalar | pa.RunEndEncodedScalar):
+        if not isinstance(scalar.value, pa.Scalar):
+            break
         scalar = scalar.value
     return scalar
 
@@ -261,7 +264,7 @@ def _plain(scalar: pa.Scalar) -> Any:  # noqa: PLR0911
     kind = scalar.type
     if not scalar.is_valid:
         return None
-    if isinstance(scalar, _WRAPPED):
+    if isinstance(scalar, pa.DictionaryScalar | pa.ExtensionScalar | pa.RunEndEncodedScalar):
         inner = scalar.value
         return _plain(inner) if isinstance(inner, pa.Scalar) else inner
     if _is_text(scalar):

@@ -36,7 +36,8 @@ def check_reachable(uri: str) -> None:
     if address.scheme in ("http", "https") and address.hostname:
         from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - of no small size
 
-        if address.scheme in getproxies() and not proxy_bypass(address.hostname):
+        proxied = {address.scheme, "all"} & getproxies().keys()
+        if proxied and not proxy_bypass(address.hostname):
             return
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), CONNECT_TIMEOUT_S).close()

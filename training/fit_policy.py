@@ -8,6 +8,7 @@ fitted on validation to the budget of false alarms; what else the file of the po
 team's decision and stays. The figures are printed, written into ``run_dir`` and logged to MLflow.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from deesc_model.bundle import default_bundle_path
 from deesc_model.classifier import EscalationClassifier
+from deesc_model.errors import DeescError
 from deesc_model.files import open_output
 from deesc_model.policy import POLICY_FILE, EscalationPolicy
 from deesc_model.risk import RISK_FILE
@@ -67,15 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     params = {"budget": options.budget, "horizon": HORIZON}
     with Tracker(config, tags, params) as tracker:
         policy = fit_policy(validation, risk, options.budget, team)
-        deaf = fit_risk(train, validation, classifier.model_version, left_out=AGENT_FEATURES)
-        deaf_policy = fit_policy(validation, deaf, options.budget, team)
+        deaf = deaf_policy = None
+        with contextlib.suppress(DeescError):  # without its row the figures are whole
+            deaf = fit_risk(train, validation, classifier.model_version, left_out=AGENT_FEATURES)
+            deaf_policy = fit_policy(validation, deaf, options.budget, team)
         parts = []
         for split, members in (("validation", validation), ("test", test)):
             if not members:
                 parts.append(f"{split}: no conversation of several turns, nothing is measured")
                 continue
             reports = measure_rules(members, risk, policy)
-            reports[DEAF] = measure_policy(members, follow_courses(members, deaf), deaf_policy)
+            if deaf and deaf_policy:
+                states = follow_courses(members, deaf)
+                reports[DEAF] = measure_policy(members, states, deaf_policy)
             interval = recall_interval(members, risk, policy)
             quality = measure_risk(members, risk)
             tracker.log_figures(policy_figures(split, reports, interval, quality))

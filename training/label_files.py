@@ -189,7 +189,7 @@ def read_labelled(file: Path, held: Mapping[tuple[str, int], Utterance] | None =
             if isinstance(read, str):
                 found.faults.append(f"{where}: {read}")
                 continue
-            if all(read.get(name) in (None, "", []) for name in LABELS):
+            if all(_is_empty(read.get(name)) for name in LABELS):
                 found.blank += 1
                 continue
             item = _completed(read, held or {})
@@ -207,6 +207,10 @@ def read_labelled(file: Path, held: Mapping[tuple[str, int], Utterance] | None =
     return found
 
 
+def _is_empty(cell: Any) -> bool:
+    return cell in (None, []) or (isinstance(cell, str) and not cell.strip())
+
+
 def _completed(
     item: Mapping[str, Any], held: Mapping[tuple[str, int], Utterance]
 ) -> Mapping[str, Any]:
@@ -214,7 +218,7 @@ def _completed(
     before = held.get((str(_plain(item.get("conversation_id"))), _whole(item.get("turn"))))
     if before is None:
         return item
-    empty = [name for name in LABELS if item.get(name) in (None, "", [])]
+    empty = [name for name in LABELS if _is_empty(item.get(name))]
     return {**item, **{name: getattr(before, name) for name in empty}}
 
 

@@ -104,11 +104,14 @@ def fit_policy(
     if not any(course.start for course in courses):
         raise DeescError("no conversation of the validation split escalates after its first turn")
     states = follow_courses(courses, risk)
+    thresholds = THRESHOLDS[team.hysteresis < THRESHOLDS]
+    if not len(thresholds):
+        raise DeescError(f"hysteresis {team.hysteresis} leaves no threshold above it")
     fitted = None
     best, fewest = -1.0, np.inf
     for needed, window in WINDOWS:
         shape = replace(team, needed=needed, window=window, hand_over_at=1.0)
-        for threshold in THRESHOLDS[team.hysteresis < THRESHOLDS]:
+        for threshold in thresholds:
             tried = replace(shape, watch_at=0.0, de_escalate_at=float(threshold))
             found = measure_policy(courses, states, tried)
             fewest = min(fewest, found.false_alarms)
@@ -120,8 +123,8 @@ def fit_policy(
             f" {team.de_escalate_level} (de_escalate_level) and signals (hand_over_on) alone give"
             f" {fewest:.1f}; raise the budget or change these two keys of the policy"
         )
-    watch = _lowest(courses, states, WATCH_BUDGET * budget)
-    hand_over = _lowest(courses, states, HAND_OVER_BUDGET * budget)
+    watch = _lowest(courses, states, WATCH_BUDGET * budget, thresholds)
+    hand_over = _lowest(courses, states, HAND_OVER_BUDGET * budget, thresholds)
     return replace(
         fitted,
         watch_at=min(watch, fitted.de_escalate_at),
@@ -130,7 +133,10 @@ def fit_policy(
 
 
 def _lowest(
-    courses: Sequence[Course], states: dict[str, list[ConversationState]], budget: float
+    courses: Sequence[Course],
+    states: dict[str, list[ConversationState]],
+    budget: float,
+    thresholds: FloatArray,
 ) -> float:
     """Return the lowest threshold at which the risk alone keeps to a budget."""
     highest = [
@@ -138,7 +144,7 @@ def _lowest(
         for course in courses
         if course.start is None
     ]
-    for threshold in THRESHOLDS:
+    for threshold in thresholds:
         if 100 * np.sum(np.array(highest) >= threshold) <= budget * len(courses):
             return float(threshold)
     return 1.0

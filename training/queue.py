@@ -14,7 +14,8 @@ the file back, or Label Studio's JSON export (.json) of tasks made from the CSV 
 is not a legal labelling by line or task, and adds to the corpus; then training.data split and
 check. What an earlier import of the same file added is left as it is. `correct` changes the labels
 of turns that the corpus has, by a file that training.label_errors wrote and somebody filled in; a
-cell that is left empty keeps its labels, and the word none takes them away.
+cell that is left empty keeps its labels, and the word none takes them away. An annotation of Label
+Studio's is whole: what is not chosen there is taken away.
 
 Labelled neighbours become one conversation, and a turn whose neighbours have no labels stands
 alone, without the context that its labeller saw. With --label-context the turns that the model
@@ -44,6 +45,7 @@ from training.selection import MEASURES, choose, disagreement, rarity, uncertain
 
 Turns = Mapping[Place, IngestedTurn]
 
+HELD_OUT = ("validation", "test")
 SEED = 2026
 """Of what is chosen by chance."""
 
@@ -92,10 +94,15 @@ def _said_before(turns: Turns, place: Place, count: int) -> list[Turn]:
 def _choose(options: argparse.Namespace) -> int:
     check_new(options.out, overwrite=options.overwrite)
     turns = load_sets(options.sets)
-    labelled = {origin(row) for row in load_corpus(options.corpus)}
+    corpus = load_corpus(options.corpus)
+    labelled = {origin(row) for row in corpus}
+    # A conversation is of one split: what is drawn to test may be in no other, and the other way.
+    taken = {origin(row)[0] for row in corpus if options.random or row.split in HELD_OUT}
     speakers = SPEAKERS if options.speaker == "all" else (options.speaker,)
     pool = [
-        place for place, turn in turns.items() if turn.speaker in speakers and place not in labelled
+        place
+        for place, turn in turns.items()
+        if turn.speaker in speakers and place not in labelled and place[0] not in taken
     ]
     if not pool:
         raise DataError("there is no turn to label: all are labelled, or nobody speaks")

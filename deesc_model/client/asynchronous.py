@@ -1,8 +1,8 @@
 """The classifier's methods over gRPC, for asyncio."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -118,7 +118,8 @@ class AsyncEscalationClient:
                     report_refused(index, result, on_error)
                 index += 1
             with self._translated():
-                await call.done_writing()
+                with contextlib.suppress(grpc.aio.InternalError):  # it ended meanwhile
+                    await call.done_writing()
                 await anext(replies, None)
         finally:
             call.cancel()
@@ -149,7 +150,7 @@ class AsyncEscalationClient:
         with self._translated():
             return await method(request, timeout=self._timeout_s, metadata=self._metadata)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         """Raise what gRPC raises as the package's own errors."""
         try:

@@ -7,7 +7,7 @@ from typing import Final
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
-from deesc_model.transcripts.dialogue import Line, names_that_speak, speaker_and_text
+from deesc_model.transcripts.dialogue import Line, is_system, names_that_speak, speaker_and_text
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
 
@@ -47,7 +47,8 @@ def _is_vtt(lines: list[str]) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read one conversation; cues of one speaker that follow each other are one turn."""
-    pieces = [piece for cue in _cues(document.lines()) for piece in _pieces(*cue)]
+    found = [piece for cue in _cues(document.lines()) for piece in _pieces(*cue)]
+    pieces = [piece for piece in found if not is_system(Line(piece.name, piece.text))]
     speakers = names_that_speak(Line(p.name, p.text) for p in pieces if p.name and not p.tagged)
     speakers |= {piece.name for piece in pieces if piece.tagged}
     turns: list[list[_Piece]] = []
@@ -72,7 +73,8 @@ def read(document: Document) -> list[Transcript]:
         for turn in turns
         if any(piece.text for piece in turn)
     ]
-    return [Transcript("", messages)]
+    left_out = {"system messages": len(found) - len(pieces)}
+    return [Transcript("", messages, left_out if len(found) > len(pieces) else {})]
 
 
 def _said(piece: _Piece, speakers: frozenset[str]) -> str:

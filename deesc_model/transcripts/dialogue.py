@@ -13,18 +13,20 @@ _SAID: Final = r"\s?:(?:\s+(?P<said>.*))?"
 _TIMED: Final = re.compile(
     rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s+)?(?P<name>[^\s:](?:[^:]{{0,78}}[^\s:])?){_SAID}"
 )
-"""After a time any name is one: a number, an address, "Vale, Robin"."""
+"""After a time nearly any name is one: a number, an address, "Vale, Robin"."""
 
 _NUMBER_OR_ADDRESS: Final = r"\+?\d[\d ()/-]{5,20}\d|[\w.+-]{1,64}@[\w.-]{1,64}"
 _UNTIMED: Final = re.compile(
     rf"\s*(?P<name>{_NUMBER_OR_ADDRESS}"
-    r"|[@~]?[^\W\d_](?:[\w.'’/ #-]{0,38}[\w.])?(?:\s?[(<\[][^:)>\]]{1,40}[)>\]])?)"
+    r"|[@~]?[^\W\d_](?:[\w.'’()/ #-]{0,38}[\w.)])?(?:\s?[(<\[][^:)>\]]{1,40}[)>\]])?)"
     rf"{_SAID}"
 )
-_MAX_WORDS: Final = 4
-"""Of a name without a time; what stands behind it in brackets is not counted."""
+_MAX_WORDS, _MAX_WORDS_TIMED = 4, 7
+"""Of a name; what stands in brackets at its end is not counted."""
 
-_IN_BRACKETS: Final = re.compile(r"\s*[(<\[][^)>\]]*[)>\]]$")
+_IN_BRACKETS: Final = re.compile(r"(\s*[(<\[][^)>\]]*[)>\]])+$")
+_SENTENCE: Final = re.compile(r"\w{3}[.!?]\s")
+"""A name has no end of one, "Dr. Vale" has none either."""
 _FIELD: Final = re.compile(
     r"\b(id|no|number|name|e-?mail|phone|mobile|address|account|ticket|case|ref|reference|since"
     r"|type|status|tier|plan|code|date|time|note|ps|re|subject|total)s?\W*$",
@@ -50,7 +52,9 @@ def speaker_and_text(line: str) -> Line | None:
     """Return the name that a line begins with and what is said, or None if there is no name."""
     timed = _TIMED.fullmatch(line)
     found = timed or _UNTIMED.fullmatch(line)
-    if not found or not (timed or _words(found["name"]) <= _MAX_WORDS):
+    if not found or _words(found["name"]) > (_MAX_WORDS_TIMED if timed else _MAX_WORDS):
+        return None
+    if _SENTENCE.search(found["name"]):
         return None
     return Line(found["name"], (found["said"] or "").strip(), timed is not None)
 

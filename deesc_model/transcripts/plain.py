@@ -32,17 +32,21 @@ def read(document: Document) -> list[Transcript]:
     speakers = names_that_speak(found for line in lines if (found := speaker_and_text(line)))
     turns: list[tuple[int, str, list[str]]] = []
     left_out: Counter[str] = Counter()
+    aside = False  # whether what is said is nobody's
     for number, line in enumerate(lines, start=1):
         found = speaker_and_text(line)
         if found and is_system(found):
             left_out["system messages"] += 1
+            aside = found.timed
         elif found and found.timed and is_field(found):
             left_out["internal notes"] += 1
+            aside = True
         elif found and found.name in speakers:
             turns.append((number, found.name, [found.said]))
-        elif turns:
+            aside = False
+        elif turns and not aside:
             turns[-1][2].append(line)
-        elif line.strip():
+        elif line.strip() and not turns:
             left_out["lines before the first speaker"] += 1
     messages = [
         Message(name, text, f"line {number}", role_of_name(name))

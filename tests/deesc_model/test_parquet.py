@@ -151,9 +151,15 @@ def test_old_times_of_sparks_keep_their_dates(tiny_bundle, tmp_path):
 
 def test_categories_of_bytes_are_text(tiny_bundle, tmp_path):
     texts = pa.array([b"late", b"fine", None]).dictionary_encode()
-    pq.write_table(pa.table({"text": texts[:2]}), tmp_path / "in.parquet")
-    rows = read_jsonl(score(tmp_path / "in.parquet", "--model", tiny_bundle).stdout)
+    ids = pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([uuid.UUID(int=n).bytes for n in (1, 1, 2)], pa.binary(16))
+    )
+    pq.write_table(pa.table({"text": texts, "conversation_id": ids}), tmp_path / "in.parquet")
+    model = ("--on-error", "skip", "--skipped", tmp_path / "bad", "--model", tiny_bundle)
+    rows = read_jsonl(score(tmp_path / "in.parquet", *model).stdout)
     assert [row["deesc"]["level"] for row in rows] == [1, 0]
+    assert {row["conversation_id"] for row in rows} == {"AAAAAAAAAAAAAAAAAAAAAQ=="}
+    assert len(read_jsonl((tmp_path / "bad").read_text())) == 1  # the one that is null
 
 
 def test_lack_of_memory_is_no_damage(tmp_path, table):

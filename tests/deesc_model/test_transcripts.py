@@ -191,6 +191,8 @@ def test_what_is_wrong_is_named_by_place(text, place):
         ("Customer (mobile): hi", "customer", "hi"),
         ("Customer 12345 (Berlin, DE): hi", "customer", "hi"),
         ("Customer #12: hi", "customer", "hi"),
+        ("Agent (Support) L2: hi", "agent", "hi"),
+        ("Agent (Support) (Berlin): hi", "agent", "hi"),
         ("Customer [web]: hi", "customer", "hi"),
         ("Customer <r@x.example>: hi", "customer", "hi"),
         ("@customer: hi", "customer", "hi"),
@@ -277,6 +279,24 @@ def test_what_system_and_notes_say_is_in_nobodys_mouth():
     (conversation,) = parse(f"[10:02] Customer: Hello\n{noted}\n[10:04] Agent: I see")
     assert [turn.text for turn in conversation.turns] == ["Hello", "I see"]
     assert conversation.left_out == {"internal notes": 3}
+    more = "[10:03] Note: sounds drunk\nprobably lying"
+    (conversation,) = parse(f"[10:02] Customer: Hello\n{more}\n[10:04] Agent: I see")
+    assert [turn.text for turn in conversation.turns] == ["Hello", "I see"]
+    cue = "00:0{}.000 --> 00:0{}.900\n{}\n"
+    said = ["System: This call is recorded", "Dana: hi", "Robin: late", "System: call ended"]
+    cues = "\n".join(cue.format(second, second, text) for second, text in enumerate(said))
+    (conversation,) = parse(f"WEBVTT\n\n{cues}", "Robin")
+    assert conversation.turns == (Turn("agent", "hi"), Turn("customer", "late"))
+    assert conversation.left_out == {"system messages": 2}
+
+
+def test_what_is_told_after_a_time_is_no_name():
+    said = "[10:02] Agent: Hi\n[10:03] Dana joined the conversation. Reason: transfer"
+    (conversation,) = parse(f"{said}\n[10:04] Customer: ok")
+    assert [turn.speaker for turn in conversation.turns] == ["agent", "customer"]
+    plan = "Agent: Your way:\n10:30 depart from Berlin main station at the platform number: 7"
+    (conversation,) = parse(f"{plan}\nCustomer: ok")
+    assert [turn.speaker for turn in conversation.turns] == ["agent", "customer"]
 
 
 def test_roles_above_a_conversation_are_not_its_speakers():

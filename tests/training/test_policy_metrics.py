@@ -120,6 +120,8 @@ def test_risk_and_policy_are_learned_and_keep_to_the_budget(classifier):
     team = dataclasses.replace(shipped_policy(), cool_down=7, hand_over_on=("harm_threat",))
     policy = fit_policy(validation, risk, budget=0.0, team=team)
     assert (policy.cool_down, policy.hand_over_on) == (7, ("harm_threat",))
+    slow = dataclasses.replace(team, watch_at=0.5, hysteresis=0.45)
+    assert fit_policy(validation, risk, budget=0.0, team=slow).watch_at > 0.45
     found = measure_rules(validation, risk, policy)["policy"]
     assert (found.recall, found.false_alarms) == (1, 0)
     assert 0 <= policy.watch_at <= policy.de_escalate_at <= policy.hand_over_at <= 1

@@ -279,7 +279,7 @@ def test_a_cell_that_is_left_empty_keeps_its_labels(tmp_path, name):
     ]
     corpus = write_rows(tmp_path / "mine", held, "delivery.jsonl")
     path = suspects(tmp_path / name, *load_corpus(corpus))
-    filled = [{"level": "3"}, {"triggers": "delay"}, {"signals": "none"}, {}]
+    filled = [{"level": "3", "triggers": " "}, {"triggers": "delay"}, {"signals": "none"}, {}]
     fill(path, {(str(number), 0): cells for number, cells in enumerate(filled)})
     assert queue.main(["correct", str(path), "--corpus", str(corpus)]) == 0
     assert [(row.level, row.triggers, row.signals) for row in load_corpus(corpus)] == [
@@ -554,9 +554,11 @@ def test_what_is_to_test_a_model_is_chosen_by_chance(run, tmp_path, capsys):
     assert queue.main(["import", str(path), "--corpus", str(corpus), "--split", "test"]) == 0
     rows = load_corpus(corpus)
     assert {row.split for row in rows} == {"test"}
-    # another turn of one of these conversations may not go elsewhere
+    # another turn of one of these conversations may not go elsewhere, and is not asked for
     others = [place for place in ranked if place not in drawn]
     assert {name for name, _ in others} & {name for name, _ in drawn}
+    later = places(run(out="later.csv", corpus=corpus))
+    assert not {name for name, _ in later} & {name for name, _ in drawn}
     path = fill(run(out="rest.csv"), {place: {"level": "0"} for place in others})
     capsys.readouterr()
     assert queue.main(["import", str(path), "--corpus", str(corpus), "--split", "train"]) == 1

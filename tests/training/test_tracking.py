@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from whole_runs import described
 
 from training import tracking
@@ -55,7 +57,9 @@ def test_a_child_whose_server_is_away_leaves_its_parent_open(config, tmp_path, m
     with Tracker(config, {}) as parent:
         with Tracker(own, {}, child=True):
             monkeypatch.setattr(tracking, "check_reachable", away)
+            monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", unreachable)
         monkeypatch.undo()
+        assert ASKED == [{"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}]
         assert "cannot close the run in MLflow" in caplog.text
         assert mlflow.active_run().info.run_id == parent.run_id
         parent.log_figures({"seeds": 3.0})
@@ -63,8 +67,17 @@ def test_a_child_whose_server_is_away_leaves_its_parent_open(config, tmp_path, m
     assert (found.info.status, found.data.metrics) == ("FINISHED", {"seeds": 3.0})
 
 
+ASKED = []
+
+
 def away(uri):
     raise ConnectionRefusedError(uri)
+
+
+def unreachable(*_, **__):
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    ASKED.append({name: os.environ.get(name)})
+    raise MlflowException("the server is away")
 
 
 def test_an_interrupted_run_goes_on_without_doubling_what_it_said(config, tmp_path, caplog):
