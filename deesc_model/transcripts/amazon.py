@@ -53,6 +53,8 @@ def _transcript(root: Node) -> Transcript:
     for entry in root.get("Transcript").items():
         identity = entry.get("ParticipantId").text()
         role = entry.get("ParticipantRole").text() or roles.get(identity) or identity
+        if role == "SYSTEM" and entry.get("DisplayName").text() == "BOT":  # Lex
+            role = "CUSTOM_BOT"
         if kind := _not_said(entry, role):
             left_out[kind] += 1
             continue

@@ -9,7 +9,8 @@ from deesc_model.transcripts.speakers import role_of_name
 _DATE: Final = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T|,? ))?"
 _ZONE: Final = r"(?:[ \u00a0\u202f]?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
 _TIME: Final = rf"{_DATE}\d{{1,2}}:\d\d(?::\d\d)?(?:[.,]\d{{1,6}})?{_ZONE}"
-_SAID: Final = r"\s?:(?:\s+(?P<said>.*))?"
+_SAID: Final = r"(?:\*\*)?\s?:(?:\*\*)?(?:\s+(?P<said>.*))?"
+_AFTER_TIME: Final = re.compile(rf"\s*[\[(]?{_TIME}[\])]?\s")
 _TIMED: Final = re.compile(
     rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s+)?(?P<name>[^\s:](?:[^:]{{0,78}}[^\s:])?){_SAID}"
 )
@@ -17,16 +18,16 @@ _TIMED: Final = re.compile(
 
 _NUMBER_OR_ADDRESS: Final = r"\+?\d[\d ()/-]{5,20}\d|[\w.+-]{1,64}@[\w.-]{1,64}"
 _UNTIMED: Final = re.compile(
-    rf"\s*(?P<name>{_NUMBER_OR_ADDRESS}"
-    r"|[@~]?[^\W\d_](?:[\w.'’()/ #-]{0,38}[\w.)])?(?:\s?[(<\[][^:)>\]]{1,40}[)>\]])?)"
+    rf"\s*(?:\*\*)?(?P<name>{_NUMBER_OR_ADDRESS}|\[[^\]:]{{1,40}}\]"
+    r"|[@~]?[^\W\d_](?:[\w.'’()/ #,|&-]{0,38}[\w.)])?(?:\s?[(<\[][^:)>\]]{1,40}[)>\]])?)"
     rf"{_SAID}"
 )
 _MAX_WORDS, _MAX_WORDS_TIMED = 4, 7
 """Of a name; what stands in brackets at its end is not counted."""
 
 _IN_BRACKETS: Final = re.compile(r"(\s*[(<\[][^)>\]]*[)>\]])+$")
-_SENTENCE: Final = re.compile(r"\w{3}[.!?]\s")
-"""A name has no end of one, "Dr. Vale" has none either."""
+_SENTENCE: Final = re.compile(r"\w[.!?]\s")
+"""A long name has no end of one; "Mrs. Vale" is short."""
 _FIELD: Final = re.compile(
     r"\b(id|no|number|name|e-?mail|phone|mobile|address|account|ticket|case|ref|reference|since"
     r"|type|status|tier|plan|code|date|time|note|ps|re|subject|total)s?\W*$",
@@ -52,21 +53,37 @@ def speaker_and_text(line: str) -> Line | None:
     """Return the name that a line begins with and what is said, or None if there is no name."""
     timed = _TIMED.fullmatch(line)
     found = timed or _UNTIMED.fullmatch(line)
-    if not found or _words(found["name"]) > (_MAX_WORDS_TIMED if timed else _MAX_WORDS):
-        return None
-    if _SENTENCE.search(found["name"]):
+    if not found or not _may_be_name(found["name"], timed=timed is not None):
         return None
     return Line(found["name"], (found["said"] or "").strip(), timed is not None)
 
 
-def _words(name: str) -> int:
-    number = re.fullmatch(_NUMBER_OR_ADDRESS, name)
-    return 1 if number else len(_IN_BRACKETS.sub("", name).split())
+def is_timed(line: str) -> bool:
+    """Return whether a line begins with a time."""
+    return _AFTER_TIME.match(line) is not None
+
+
+def _may_be_name(name: str, *, timed: bool) -> bool:
+    if re.fullmatch(_NUMBER_OR_ADDRESS, name):
+        return True
+    words = _IN_BRACKETS.sub("", name).split()
+    if len(words) > (_MAX_WORDS_TIMED if timed else _MAX_WORDS):
+        return False
+    if len(words) > _MAX_WORDS and _SENTENCE.search(name):
+        return False
+    # "Vale, Robin", but not "Well, look"
+    listed = not timed and re.search("[,|&]", " ".join(words))
+    return not listed or all(word[0].isupper() or not word[0].isalpha() for word in words)
 
 
 def is_system(line: Line) -> bool:
     """Return whether the system tells something, such as that somebody joined."""
     return line.name.lower() == "system"
+
+
+def is_note(line: Line) -> bool:
+    """Return whether somebody notes what the other side is not to see."""
+    return re.fullmatch(r"(internal|private) notes?", line.name.lower()) is not None
 
 
 def is_field(line: Line) -> bool:
@@ -84,10 +101,10 @@ def is_field(line: Line) -> bool:
 def names_that_speak(lines: Iterable[Line]) -> frozenset[str]:
     """Return the names that are speakers, of all that stand before a colon.
 
-    Where both roles are among them, only names that say a role are, and those that have a time:
-    "Agent:" and "Customer:" speak, and "Please note:" is what one of them says. "Customer ID:"
-    never speaks, nor do the roles where "Customer: Robin" and "Agent: Dana" stand above what
-    Robin and Dana say.
+    Where both roles are among them, only names that say a role are, and those that have a time as
+    they have: "Agent:" and "Customer:" speak, and "Please note:" is what one of them says.
+    "Customer ID:" never speaks, nor do the roles where "Customer: Robin" and "Agent: Dana" stand
+    above what Robin and Dana say.
     """
     named = [line for line in lines if not is_field(line) and not is_system(line)]
     roles = {line.name: role_of_name(line.name) for line in named}
@@ -95,7 +112,8 @@ def names_that_speak(lines: Iterable[Line]) -> frozenset[str]:
         return frozenset(roles)
     if _is_header(named[:2], later := frozenset(line.name for line in named[2:])):
         return later
-    return frozenset(line.name for line in named if roles[line.name] or line.timed)
+    times = any(line.timed for line in named if roles[line.name])
+    return frozenset(line.name for line in named if roles[line.name] or (times and line.timed))
 
 
 def _is_header(first: list[Line], later: frozenset[str]) -> bool:

@@ -1,5 +1,6 @@
 """Google Conversational Insights: the format that it takes in, and the one that it gives out."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
@@ -10,6 +11,7 @@ ROLES: Final = {
     "END_USER": "customer",
     "AGENT": "agent",
     "HUMAN_AGENT": "agent",
+    "ANY_AGENT": "agent",
     "AUTOMATED_AGENT": "agent",
 }
 NEUTRAL: Final = 0.25
@@ -35,7 +37,13 @@ def _transcript(root: Node) -> Transcript:
         messages = [_entry(node) for node in root.get("entries").items()]
     else:
         segments = root.get("transcript").get("transcriptSegments").items()
-        messages = [_segment(node) for node in segments]
+        of_call = root.get("callMetadata")
+        roles = {
+            of_call.get(f"{role}Channel").number(): role
+            for role in ("customer", "agent")
+            if of_call.has(f"{role}Channel")
+        }
+        messages = [_segment(node, roles) for node in segments]
     said = [message for message in messages if message.text.strip()]
     empty = len(messages) - len(said)
     channel = {"PHONE_CALL": "phone", "CHAT": "chat"}.get(root.get("medium").text())
@@ -59,7 +67,8 @@ def _entry(node: Node) -> Message:
     )
 
 
-def _segment(node: Node) -> Message:
+def _segment(node: Node, roles: Mapping[float | None, str]) -> Message:
+    """Read a segment; `roles` are those of the channels, where the file says so."""
     role = node.get("segmentParticipant").get("role").text()
     channel = node.get("channelTag").number()
     metadata: dict[str, Any] = {}
@@ -74,7 +83,7 @@ def _segment(node: Node) -> Message:
         name=role or f"channel {channel or 0:g}",
         text=node.get("text").text(),
         place=node.place,
-        role=ROLES.get(role),
+        role=ROLES.get(role) if role else roles.get(channel),
         vendor_sentiment=sentiment,
         metadata=metadata,
     )

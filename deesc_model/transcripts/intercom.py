@@ -1,5 +1,6 @@
 """Intercom conversations with their parts, as the API gives them."""
 
+import re
 from collections import Counter
 from typing import Final
 
@@ -15,6 +16,11 @@ ROLES: Final = {
     "team": "agent",
     "bot": "agent",
 }
+_MARKUP: Final = re.compile(
+    r"</?(p|br|div|a|b|i|u|ul|ol|li|h\d|img|strong|em|span|blockquote|table|pre|code|html|body)"
+    r"(\s[^<>]*)?/?>|&\w{2,8};|&#\d+;",
+    re.IGNORECASE,
+)
 SAID: Final = ("comment", "quick_reply", "open", "close")
 """Kinds of part whose body the customer sees; a reply may open or close the conversation."""
 
@@ -33,11 +39,11 @@ def _transcript(root: Node) -> Transcript:
     messages: list[Message] = []
     left_out: Counter[str] = Counter()
     source = root.get("source")
-    if opening := html_to_text(source.get("body").text()):
+    if opening := _text(source):
         messages.append(_message(source, opening, root.get("created_at").number()))
     for part in root.get("conversation_parts").get("conversation_parts").items():
         kind = part.get("part_type").text()
-        text = html_to_text(part.get("body").text())
+        text = _text(part)
         if kind.startswith("note"):  # also note_and_reopen
             left_out["internal notes"] += 1
         elif kind not in SAID or not text:
@@ -45,6 +51,12 @@ def _transcript(root: Node) -> Transcript:
         else:
             messages.append(_message(part, text, part.get("created_at").number()))
     return Transcript(root.get("id").identifier(), messages, left_out)
+
+
+def _text(node: Node) -> str:
+    """Return what a body says; the API gives it as HTML, or without any if it is told to."""
+    body = node.get("body").text()
+    return html_to_text(body) if _MARKUP.search(body) else body.strip()
 
 
 def _message(node: Node, text: str, created: float | None) -> Message:

@@ -15,6 +15,19 @@ from deesc_model.transcripts.document import UTF16_MARKS, Document
 from deesc_model.transcripts.markup import html_to_text
 from deesc_model.transcripts.quotations import cut_quotations
 
+_MEANT = {
+    "us-ascii": ("utf-8", "cp1252"),
+    "ascii": ("utf-8", "cp1252"),
+    "iso-8859-1": ("cp1252", "iso-8859-1"),
+    "latin-1": ("cp1252", "iso-8859-1"),
+    "gb2312": ("gb18030",),
+}
+"""What programs write that say so, as browsers read it: https://encoding.spec.whatwg.org."""
+
+_STUB = re.compile(r"\b(html|browser|viewer|view (this|the) (e-?mail|message))\b", re.IGNORECASE)
+_LONGEST_STUB = 200
+"""Of a plain part that says only that the other one is to be read."""
+
 _HEADER = re.compile(r"^[A-Za-z][A-Za-z0-9-]*:")
 _ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _SEPARATOR = re.compile(rb"(?:\A|\r?\n\r?\n)From [^\r\n]*\d:\d\d[^\r\n]*\r?\n")
@@ -107,7 +120,8 @@ def _body(part: Mail, place: str) -> str:
     Attachments and messages that are passed on are not what the sender says now.
     """
     kind = part.get_content_type()
-    if part.get_content_disposition() == "attachment" or part.get_content_maintype() == "message":
+    attached = part.get_content_disposition() == "attachment" or part.get_filename()
+    if attached or part.get_content_maintype() == "message":
         return ""
     if kind == "text/plain":
         return _decoded(part, place)
@@ -120,14 +134,20 @@ def _body(part: Mail, place: str) -> str:
         members.sort(key=lambda member: member.get_content_type() != "text/plain")
     said = (text for member in members if (text := _body(member, place)).strip())
     if kind == "multipart/alternative":  # those after it need not even be text
-        return next(said, "")
+        first = next(said, "")
+        is_stub = len(first) <= _LONGEST_STUB and _STUB.search(first)
+        return (next(said, first) if is_stub else first) or first
     return "\n".join(said)
 
 
 def _decoded(part: Mail, place: str) -> str:
     payload = part.get_payload(decode=True)
     raw = payload if isinstance(payload, bytes) else b""
-    charset = part.get_content_charset("utf-8")
+    named = part.get_content_charset("us-ascii")
+    *tries, charset = _MEANT.get(named, (named,))
+    for likely in tries:
+        with contextlib.suppress(ValueError):
+            return raw.decode(likely)
     try:
         return raw.decode(charset)
     except LookupError:

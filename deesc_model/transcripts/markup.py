@@ -18,8 +18,8 @@ class _Reader(HTMLParser):
         self._silent: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "body":  # it ends a head that nobody closed
-            self._silent.clear()
+        if tag == "body":  # it ends a head that nobody closed, also that of a quoted message
+            self._silent = [there for there in self._silent if there == "blockquote"]
         elif tag in _SILENT:
             if tag == "blockquote" and not self._silent:
                 self.parts.append(f"\n{self._quoted}\n")
@@ -28,8 +28,9 @@ class _Reader(HTMLParser):
             self.parts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        if self._silent and tag == self._silent[-1]:
-            self._silent.pop()
+        if tag in self._silent and tag in ("blockquote", self._silent[-1]):
+            while self._silent.pop() != tag:
+                pass  # what nobody closed in the quotation
         elif _BLOCK.fullmatch(tag):
             self.parts.append("\n")
 

@@ -6,7 +6,9 @@ from typing import Final
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
 from deesc_model.transcripts.dialogue import (
     is_field,
+    is_note,
     is_system,
+    is_timed,
     names_that_speak,
     speaker_and_text,
 )
@@ -32,21 +34,28 @@ def read(document: Document) -> list[Transcript]:
     speakers = names_that_speak(found for line in lines if (found := speaker_and_text(line)))
     turns: list[tuple[int, str, list[str]]] = []
     left_out: Counter[str] = Counter()
-    aside = False  # whether what is said is nobody's
+    said = [found for line in lines if (found := speaker_and_text(line))]
+    times = all(found.timed for found in said if found.name in speakers)
+    aside = ""  # what it is where nobody says it to the other
     for number, line in enumerate(lines, start=1):
         found = speaker_and_text(line)
         if found and is_system(found):
             left_out["system messages"] += 1
-            aside = found.timed
-        elif found and found.timed and is_field(found):
+            aside = "system messages" if found.timed else ""
+        elif found and (is_note(found) or (found.timed and is_field(found))):
             left_out["internal notes"] += 1
-            aside = True
+            aside = "internal notes"
         elif found and found.name in speakers:
             turns.append((number, found.name, [found.said]))
-            aside = False
-        elif turns and not aside:
+            aside = ""
+        elif times and is_timed(line):
+            left_out["system messages"] += 1
+            aside = "system messages"
+        elif aside:
+            left_out[aside] += bool(line.strip())
+        elif turns:
             turns[-1][2].append(line)
-        elif line.strip() and not turns:
+        elif line.strip():
             left_out["lines before the first speaker"] += 1
     messages = [
         Message(name, text, f"line {number}", role_of_name(name))

@@ -1,17 +1,40 @@
 """Cut from an e-mail what it quotes, and its signature: only what is new was said now."""
 
 import re
+from itertools import takewhile
 from typing import Final
 
-_WROTE: Final = re.compile(r"^On .{4,200} wrote:$")
+_WROTE: Final = re.compile(
+    r"^(On .{4,200} wrote|Am .{4,200} schrieb(?: .{1,120})?|Le .{4,200} a écrit"
+    r"|El .{4,200} escribió|Il .{4,200} ha scritto|Op .{4,200} schreef(?: .{1,120})?"
+    r"|Den .{4,200} skrev(?: .{1,120})?|Em .{4,200} escreveu)\s?:$"
+)
 _BY_MACHINE: Final = re.compile(r"\d:\d\d|@")
 """What an attribution has that a mail program wrote, and hardly one that the customer did."""
 _ORIGINAL: Final = re.compile(
-    r"^(-{2,} ?(original|forwarded) message ?-{2,}|_{20,}|begin forwarded message:)$", re.IGNORECASE
+    r"^(-{2,} ?((original|forwarded) message|ursprüngliche nachricht|weitergeleitete nachricht"
+    r"|message d'origine|message transféré|mensaje original|messaggio originale|mensagem original"
+    r"|oorspronkelijk bericht|ursprungligt meddelande) ?-{2,}|begin forwarded message:)$",
+    re.IGNORECASE,
 )
+_RULE: Final = re.compile(r"^_{20,}$")
+_QUOTED: Final = re.compile(r">+(\s|$|[^\W\d_])")
+"""Not ">:(" and not ">3 weeks"."""
+
+_FROM: Final = {"from", "von", "de", "da", "van", "från", "fra", "od"}
+_SENT: Final = {
+    "sent", "date", "gesendet", "datum", "envoyé", "enviado", "enviado el", "fecha", "inviato",
+    "data", "verzonden", "skickat", "sendt", "wysłano",
+}  # fmt: skip
+_SUBJECT: Final = {
+    "subject", "betreff", "objet", "asunto", "oggetto", "assunto", "onderwerp", "ämne", "emne",
+    "temat",
+}  # fmt: skip
+_HEADER_LINES: Final = 12
+_SHORT, _FEW = 30, 4
+"""Characters and lines of what may follow a signature's mark that lacks its blank."""
 _SIGNATURE: Final = re.compile(
-    r"^(-- ?"
-    r"|sent from my (i?phone|ipad|mobile|android|samsung|galaxy|pixel|huawei|blackberry).{0,40}"
+    r"^(sent from my (i?phone|ipad|mobile|android|samsung|galaxy|pixel|huawei|blackberry).{0,40}"
     r"|(sent from|get) (outlook|mail|yahoo mail|aol) (for|on) .{2,40})$",
     re.IGNORECASE,
 )
@@ -36,9 +59,9 @@ def cut_quotations(lines: list[str]) -> str:
                 continue
             if _BY_MACHINE.search(" ".join(rest[:taken])):  # quoted without a mark: nothing new
                 break
-        if _ORIGINAL.match(line) or _SIGNATURE.match(line) or _header_block(rest):
+        if _ORIGINAL.match(line) or _ends(rest) or _header_block(rest):
             break
-        if not line.startswith(">"):
+        if not _QUOTED.match(line):
             kept.append(lines[index].rstrip())
         index += 1
     return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
@@ -52,7 +75,24 @@ def _attribution(lines: list[str]) -> int:
     return 0
 
 
+def _ends(lines: list[str]) -> bool:
+    """Return whether a signature begins here, or a rule above the header of an older message."""
+    line, after = lines[0].strip(), [line.strip() for line in lines[1:] if line.strip()]
+    if line == "--":
+        marked = lines[0].rstrip("\r\n") == "-- "
+        return marked or (len(after) <= _FEW and all(len(other) <= _SHORT for other in after))
+    if _RULE.match(line):
+        return bool(after) and _heading(after[0]) in _FROM
+    return _SIGNATURE.match(line) is not None
+
+
+def _heading(line: str) -> str:
+    return line.strip().strip("*").partition(":")[0].strip("*\u00a0 ").lower()
+
+
 def _header_block(lines: list[str]) -> bool:
     """Return whether the header of an older message stands here, as Outlook writes it."""
-    heads = [line.strip().strip("*").partition(":")[0].strip("* ").lower() for line in lines[:5]]
-    return heads[0] == "from" and bool({"sent", "date"} & set(heads[1:])) and "subject" in heads
+    if ":" not in lines[0] or _heading(lines[0]) not in _FROM:
+        return False
+    heads = set(takewhile(bool, map(_heading, lines[1:_HEADER_LINES])))
+    return bool(heads & _SENT) and bool(heads & _SUBJECT)

@@ -2,13 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from html import unescape
 from typing import Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
+from deesc_model.transcripts.dialogue import speaker_and_text
 from deesc_model.transcripts.document import Document, Node
 from deesc_model.transcripts.markup import html_to_text
+from deesc_model.transcripts.quotations import cut_quotations
+from deesc_model.transcripts.speakers import role_of_name
 
 ROLES: Final = {"end-user": "customer", "agent": "agent", "admin": "agent"}
+_FEWEST_LINES: Final = 2
+"""Lines with time and name that make a comment a chat."""
 
 
 def fits(document: Document) -> bool:
@@ -40,8 +46,12 @@ def _transcript(ticket: Node, users: Mapping[str, Node]) -> Transcript:
         text = _text(comment)
         if comment.get("public").value is False:
             left_out["internal notes"] += 1
-        elif not text.strip():
+        elif comment.get("type").text() == "VoiceComment":  # a call in one piece, of both sides
+            left_out["calls"] += 1
+        elif not text:
             left_out["empty entries"] += 1
+        elif chat := _chat(comment, text, users, requester):
+            messages += chat
         else:
             messages.append(_message(comment, text, users, requester))
     return Transcript(ticket.get("id").identifier(), messages, left_out)
@@ -63,9 +73,38 @@ def _message(comment: Node, text: str, users: Mapping[str, Node], requester: str
     )
 
 
+def _chat(
+    comment: Node, text: str, users: Mapping[str, Node], requester: str
+) -> list[Message] | None:
+    """Return the messages of a chat that a comment tells, "(10:02:33) Web User: hello" a line."""
+    turns: list[tuple[str, list[str]]] = []
+    for line in text.split("\n"):
+        found = speaker_and_text(line)
+        if found and found.timed:
+            turns.append((found.name, [found.said]))
+        elif turns:
+            turns[-1][1].append(line)
+    if len(turns) < _FEWEST_LINES:
+        return None
+    asking = users[requester].get("name").text() if requester in users else ""
+    customers = {name for name, _ in turns if asking == name or role_of_name(name) == "customer"}
+    return [
+        Message(
+            name=name,
+            text=said,
+            place=comment.place,
+            role="customer" if name in customers else "agent" if customers else None,
+        )
+        for name, lines in turns
+        if (said := "\n".join(lines).strip())
+    ]
+
+
 def _text(comment: Node) -> str:
+    """Return what a comment says, without the mail that it quotes."""
     plain = comment.get("plain_body").text() or comment.get("body").text()
-    return plain or html_to_text(comment.get("html_body").text())
+    whole = unescape(plain) if plain else html_to_text(comment.get("html_body").text(), quoted=">")
+    return cut_quotations(whole.replace("\u00a0", " ").splitlines())
 
 
 def _by_time(comments: list[Node]) -> list[Node]:

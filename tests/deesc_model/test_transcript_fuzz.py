@@ -124,7 +124,8 @@ def sources(document: Document) -> list[str]:
     """The strings of a JSON file, or the whole text of another, that a turn can come from."""
     if document.objects:
         return strings([node.value for node in document.objects])
-    return [html.unescape(document.text), document.text]
+    texts = [document.text, document.raw.decode("cp1252", "replace")]  # what mails may say and mean
+    return [*texts, *map(html.unescape, texts)]
 
 
 @pytest.mark.parametrize("kind", FILES)

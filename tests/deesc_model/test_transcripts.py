@@ -193,6 +193,7 @@ def test_what_is_wrong_is_named_by_place(text, place):
         ("Customer #12: hi", "customer", "hi"),
         ("Agent (Support) L2: hi", "agent", "hi"),
         ("Agent (Support) (Berlin): hi", "agent", "hi"),
+        ("**Customer:** hi", "customer", "hi"),
         ("Customer [web]: hi", "customer", "hi"),
         ("Customer <r@x.example>: hi", "customer", "hi"),
         ("@customer: hi", "customer", "hi"),
@@ -251,6 +252,7 @@ def test_a_time_begins_a_turn_whoever_speaks():
         "~Robin",
         "Maria del Carmen de la Cruz",
         "Robin Case",
+        "Mrs. Vale",
     ],
 )
 def test_after_a_time_any_name_is_a_speaker(name):
@@ -261,7 +263,10 @@ def test_after_a_time_any_name_is_a_speaker(name):
         parse(said + "\n[10:05] Customer: no")
 
 
-@pytest.mark.parametrize("name", ["+49 170 1234567", "robin@x.example"])
+@pytest.mark.parametrize(
+    "name",
+    ["+49 170 1234567", "robin@x.example", "Vale, Robin", "Robin | Acme", "[SPEAKER_00]"],
+)
 def test_numbers_and_addresses_speak_without_a_time(name):
     (conversation,) = parse(f"Dana: Hello\n{name}: My bill is wrong\nDana: ok", name)
     assert [turn.speaker for turn in conversation.turns] == ["agent", "customer", "agent"]
@@ -288,6 +293,13 @@ def test_what_system_and_notes_say_is_in_nobodys_mouth():
     (conversation,) = parse(f"WEBVTT\n\n{cues}", "Robin")
     assert conversation.turns == (Turn("agent", "hi"), Turn("customer", "late"))
     assert conversation.left_out == {"system messages": 2}
+    told = "Messages are encrypted\n[10:03] Customer: Hello\n[10:04] Dana has joined the chat"
+    (conversation,) = parse(f"[10:02] {told}\n[10:05] Agent: hi\nthere")
+    assert [turn.text for turn in conversation.turns] == ["Hello", "hi\nthere"]
+    assert conversation.left_out == {"system messages": 2}
+    (conversation,) = parse("Customer: Hello\nAgent: Hi\nInternal note: lies\nand more")
+    assert [turn.text for turn in conversation.turns] == ["Hello", "Hi"]
+    assert conversation.left_out == {"internal notes": 2}
 
 
 def test_what_is_told_after_a_time_is_no_name():
@@ -335,6 +347,17 @@ MAIL = "From: A <a@x.example>\nSubject: s\nContent-Type: text/plain; charset={}\
         ("new\nSent from my iPhone\nold", "new"),
         ("On Monday your colleague wrote:\nyou get it back.\nSo I ask.", None),
         ("Sent from my bank on Monday.\nSo I ask.", None),
+        ("neu\n\nVon: Support\nGesendet: Montag\nAn: A\nBetreff: s\n\nalt\n", "neu"),
+        ("nouveau\n\n*De :* B\n*Envoyé :* lundi\n*À :* A\n*Objet :* s\n\nvieux\n", "nouveau"),
+        ("neu\n-----Ursprüngliche Nachricht-----\nalt\n", "neu"),
+        ("neu\nAm 2.3.26 um 10:02 schrieb B <b@x.example>:\n> alt\n", "neu"),
+        ("nouveau\nLe lun. 2 mars 2026 à 10:02, B <b@x.example> a écrit :\n> vieux\n", "nouveau"),
+        ("new\n\nFrom: B\nSent: Monday\nTo: A,\n C\nCc: D\nCc: E\nSubject: s\n\nold\n", "new"),
+        ("From: here\nit was late.\nSubject: that.", None),
+        ("Order 1 came.\n--\nOrder 2 did not, you thieves, and I will sue you all", None),
+        ("new\n--\nA, Director\n", "new"),
+        ("Name\n____________________\nRobin", None),
+        (">:( late\n>3 weeks now", None),
     ],
 )
 def test_quotations_and_signatures_are_cut(body, kept):
@@ -351,6 +374,22 @@ def test_the_charset_of_a_mail_is_used_or_named(charset, said):
     else:
         with pytest.raises(InvalidInputError, match=said):
             parse("", "a@x.example", raw=raw)
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [
+        ("iso-8859-1", "that\u2019s".encode("cp1252")),
+        ("us-ascii", "that\u2019s".encode()),
+        ("us-ascii", "that\u2019s".encode("cp1252")),
+        ("", "that\u2019s".encode("cp1252")),
+        ("gb2312", "that\u2019s".encode("gb18030")),
+    ],
+)
+def test_charsets_are_those_that_programs_mean(charset, body):
+    head = MAIL.format(charset) if charset else "From: A <a@x.example>\nSubject: s\n\n"
+    raw = head.encode() + body + b"\n"
+    assert parse("", "a@x.example", raw=raw)[0].turns[0].text == "that\u2019s"
 
 
 def test_a_mail_with_broken_bytes_names_message_and_charset():
@@ -389,6 +428,23 @@ def mail_of(*parts, kind="mixed"):
         ([("text/plain", "before"), ("image/png", "x"), ("text/plain", "after")], "before\nafter"),
         ([mail_of(("text/plain", " "), ("text/html", "<p>late</p>"), kind="alternative")], "late"),
         ([mail_of(("text/html", "<p>a</p>"), ("text/plain", "b"), kind="alternative")], "b"),
+        (
+            [
+                mail_of(
+                    ("text/plain", "This e-mail needs an HTML viewer."),
+                    ("text/html", "<p>late</p>"),
+                    kind="alternative",
+                )
+            ],
+            "late",
+        ),
+        (
+            [
+                ("text/plain\nContent-Disposition: inline; filename=log.txt", "log"),
+                ("text/plain", "hi"),
+            ],
+            "hi",
+        ),
         (
             [
                 mail_of(
@@ -447,6 +503,8 @@ def test_a_paragraph_in_a_box_that_begins_with_from_is_no_new_mail():
         ("<html><head><title>t</title><body>late</body>", "late"),
         ("<table><tr><td>Order</td><td>7714</td></tr></table>", "Order\n7714"),
         ("<p>new</p><blockquote><p>old</p></blockquote>", "new"),
+        ("new<blockquote><head><title>t</title></head><body>old</body></blockquote>", "new"),
+        ("new<blockquote><head><title>t</title><p>old</blockquote><p>end</p>", "new\nend"),
         ("<p>hi</p><![foo[x]]><p>late</p><![if !mso]>again<![endif]>", "hi\nlate\nagain"),
     ],
 )
@@ -500,6 +558,67 @@ def test_a_note_that_reopens_is_internal():
     (conversation,) = parse(json.dumps(source))
     assert conversation.turns == (Turn("customer", "late"),)
     assert conversation.left_out == {"internal notes": 1}
+
+
+def comments(*bodies, **more):
+    """A ticket of comments by the requester, 1, and an agent, 2, in turns."""
+    return json.dumps(
+        {
+            "id": 9,
+            "requester_id": 1,
+            "comments": [
+                {"author_id": 1 + number % 2, "plain_body": body, **more}
+                for number, body in enumerate(bodies)
+            ],
+        }
+    )
+
+
+def test_a_chat_in_a_comment_is_its_messages():
+    chat = "Chat started\n(10:02:33) Web User 5f3: hello\nagain\n(10:02:50) Dana: You are a liar"
+    (conversation,) = parse(comments(chat))
+    assert conversation.turns == (
+        Turn("customer", "hello\nagain"),
+        Turn("agent", "You are a liar"),
+    )
+    unknown = comments(chat.replace("Web User 5f3", "Robin"))
+    with pytest.raises(InvalidInputError, match="whether 'Robin' is the customer"):
+        parse(unknown)
+    assert parse(unknown, "Robin")[0].turns == conversation.turns
+
+
+def test_of_a_comment_neither_calls_nor_quotations_are_said():
+    said = "I&nbsp;wait &amp; wait.\n\nOn Mon, 2 Mar 2026 at 10:02, B <b@x.example> wrote:\n> liar"
+    (conversation,) = parse(comments(said))
+    assert conversation.turns == (Turn("customer", "I wait & wait."),)
+    with pytest.raises(InvalidInputError, match="nobody says anything"):
+        parse(comments("Inbound call from +49. Listen to the recording", type="VoiceComment"))
+
+
+def test_plain_bodies_of_intercom_stay_as_they_are():
+    author = {"type": "user"}
+    source = {"source": {"body": "x <y and it is late\nagain > now", "author": author}}
+    (conversation,) = parse(json.dumps(source | {"conversation_parts": {}}))
+    assert conversation.turns == (Turn("customer", "x <y and it is late\nagain > now"),)
+
+
+def test_bots_of_amazon_are_agents():
+    entries = [
+        {"ParticipantId": "1", "ParticipantRole": "SYSTEM", "DisplayName": "BOT", "Content": "No."},
+        {"ParticipantId": "1", "ParticipantRole": "SYSTEM", "Content": "Dana joined"},
+        {"ParticipantId": "2", "ParticipantRole": "CUSTOM_BOT", "Content": "Hm."},
+        {"ParticipantId": "3", "ParticipantRole": "SUPERVISOR", "Content": "I am here."},
+    ]
+    (conversation,) = parse(json.dumps({"Transcript": entries}))
+    assert conversation.turns == tuple(Turn("agent", text) for text in ("No.", "Hm.", "I am here."))
+    assert conversation.left_out == {"system messages": 1}
+
+
+def test_who_is_on_which_channel_of_a_call_is_read():
+    segments = [{"text": "late", "channelTag": 1}, {"text": "sorry", "channelTag": 2}]
+    source = {"transcript": {"transcriptSegments": segments}}
+    source["callMetadata"] = {"customerChannel": 1, "agentChannel": 2}
+    assert parse(json.dumps(source))[0].turns == (Turn("customer", "late"), Turn("agent", "sorry"))
 
 
 def test_a_call_of_many_has_facts_by_the_id_of_each():
