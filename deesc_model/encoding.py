@@ -296,6 +296,6 @@ def _speaker_tokens(encoding: Encoding, turn: Turn, start: int = 0) -> list[int]
     end = start + len(speaker_prefix(turn))
     return [
         token
-        for token, (low, high) in zip(encoding.ids, encoding.offsets, strict=True)
-        if start <= low and high <= end
+        for token, (_, high) in zip(encoding.ids, encoding.offsets, strict=True)
+        if start < high <= end  # some tokens begin at the blank before them
     ]

@@ -116,7 +116,8 @@ class Config:
         trigger_loss_weight: Weight of the trigger loss beside the level loss.
         signal_loss_weight: Weight of the signal loss beside the level loss.
         imbalance_power: Loss weights are (1 / frequency) to this power; 0 turns them off.
-        precision: ``"bf16"`` autocast, ``"fp32"``, or ``"auto"`` (bf16 where the CPU has it).
+        precision: ``"bf16"`` autocast, ``"fp32"``, or ``"auto"`` (bf16 where the GPU, or else
+            the CPU, has it).
         threads: Torch threads at most; the CPUs that the process may use are the limit.
         seed: Seed of everything random.
         error_rate: Share 0–1 of wrong levels allowed among predictions that are not uncertain.

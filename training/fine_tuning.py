@@ -223,7 +223,9 @@ def optimise(
         output_dir=str(trainer_dir),
         num_train_epochs=config.epochs if last is None else epochs_to_train(config, last),
         per_device_train_batch_size=config.batch_size // process_count(),
-        per_device_eval_batch_size=config.evaluation_batch_size,
+        per_device_eval_batch_size=min(
+            config.evaluation_batch_size, max(1, PASS_TOKENS // config.max_length)
+        ),
         warmup_steps=config.warmup,
         lr_scheduler_type="linear",
         eval_strategy="epoch",
@@ -307,10 +309,12 @@ def epochs_to_train(config: Config, checkpoint: str) -> float:
 
 
 def use_bf16(precision: str) -> bool:
-    """Return whether to train under bf16 autocast; ``"auto"`` asks the processor."""
+    """Return whether to train under bf16 autocast; ``"auto"`` asks the GPU, or else the CPU."""
     if precision == "auto":
+        if torch.cuda.is_available():
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported()) or has_bf16()
+        return bool(has_bf16())
     return precision == "bf16"
 
 

@@ -260,8 +260,8 @@ def new_model(
 
 
 def _encoder_options(config: PretrainedConfig) -> dict[str, Any]:
-    """Eager attention, which exports to ONNX, and no pooling layer where there is one."""
-    options: dict[str, Any] = {"attn_implementation": "eager"}
+    """Eager attention, which exports to ONNX, fp32, and no pooling layer where there is one."""
+    options: dict[str, Any] = {"attn_implementation": "eager", "dtype": torch.float32}
     if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
         options["add_pooling_layer"] = False
     return options
@@ -308,6 +308,13 @@ def freeze_blocks(model: EscalationModel, count: int) -> None:
         raise DeescError(f"frozen_blocks {count}: the encoder has {len(blocks)} blocks")
     for block in blocks[:count]:
         block.requires_grad_(False)
+    if count > 1:
+        # What layers share, as the places of tokens in MPNet and DeBERTa: learning, it would
+        # change frozen layers too, and lead each step back through them.
+        inside = {id(value) for block in blocks for value in block.parameters()}
+        for name, value in model.encoder.named_parameters():
+            if id(value) not in inside and not name.startswith("final_norm"):
+                value.requires_grad_(False)
 
 
 def set_encoder_dropout(model: EscalationModel, dropout: float) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -64,7 +65,9 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Draw the epoch, the same one in every process: each takes its share of every batch."""
-        chance = torch.Generator().manual_seed(self._seed + self._epoch)
+        # Not the sum: the next seed would draw the same epochs, one later.
+        seed = int(np.random.SeedSequence([self._seed, self._epoch]).generate_state(1)[0])
+        chance = torch.Generator().manual_seed(seed)
         shuffled = partial(torch.randperm, generator=chance)
         plain = self._plain[shuffled(len(self._plain))[: self._drawn]]
         chosen = torch.cat([self._kept, plain])

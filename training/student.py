@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deesc_model.errors import DeescError
-from training.model import EscalationModel, LossWeights, encoder_layers
+from training.model import EscalationModel, LossWeights, encoder_layers, new_encoder
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ def make_student(
         distillation: How much it heeds the teacher.
 
     Raises:
-        DeescError: The teacher lacks one of the layers, or they do not rise.
+        DeescError: The teacher lacks one of the layers, or they do not rise, or its layers are not
+            alike, so that a checkpoint of some of them could not be read.
     """
     encoder = copy.deepcopy(teacher.encoder)
     stack = encoder_layers(encoder)
@@ -169,6 +170,15 @@ def make_student(
     del stack[:]
     stack.extend(chosen)
     encoder.config.num_hidden_layers = len(chosen)
+    if kinds := getattr(encoder.config, "layer_types", None):
+        encoder.config.layer_types = [kinds[number - 1] for number in layers]
+    try:
+        new_encoder(encoder.config).load_state_dict(encoder.state_dict())
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise DeescError(
+            f"layers {list(layers)} of this encoder are no encoder of their own: {reason}"
+        ) from None
     student = StudentModel(encoder, teacher.level_head, dropout, loss_weights, distillation)
     student.heads.load_state_dict(teacher.heads.state_dict())
     return student

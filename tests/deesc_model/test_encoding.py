@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_bundle import SETTINGS, tiny_tokenizer
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deesc_model import BundleError, Turn, encoding
 from deesc_model.encoding import InputEncoder
@@ -61,6 +61,24 @@ def test_the_context_loses_its_oldest_words_first_but_not_its_speaker(encoder):
     context[1] = Turn("agent", "is late")
     (window,) = encoder.encode(Turn("customer", "the parcel"), context)
     assert window.ids[6:-1] == tokens(encoder, "customer: agent: is late")
+
+
+def test_a_speaker_whose_token_begins_at_a_blank_is_not_lost():
+    """As tokens of SentencePiece do, which those of DeBERTa, XLM-R and ALBERT are."""
+    words = ["▁customer:", "▁agent:", *(f"▁w{n}" for n in range(9)), "▁", "[CLS]", "[SEP]", "[UNK]"]
+    ids = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    ends = (("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    tokenizer.post_processor = processors.BertProcessing(*ends)
+    tokenizer.add_special_tokens(["[CLS]", "[SEP]"])
+    encoder = InputEncoder(tokenizer, SETTINGS)
+    said = " ".join(f"w{n}" for n in range(9))
+    (window,) = encoder.encode(
+        Turn("customer", "w0"), [Turn("customer", "w1"), Turn("agent", said)]
+    )
+    seen = [words[number] for number in window.ids[window.utterance_length : -1]]
+    assert seen == ["▁agent:", *(f"▁w{n}" for n in range(10 - SETTINGS.context_tokens, 9))]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["customer", "agent"]), TEXTS), max_size=4), TEXTS)

@@ -23,6 +23,7 @@ from training.model import (
     LabelAttention,
     LossWeights,
     corn_loss,
+    encoder_layers,
     freeze_blocks,
     load_base,
     load_checkpoint,
@@ -128,6 +129,29 @@ def test_the_lowest_blocks_stay_as_they_came(base_model):
         freeze_blocks(model, 99)
 
 
+def test_nothing_is_learned_below_what_is_frozen(wider_base_model):
+    model, _ = new_model(str(wider_base_model), "softmax", 0.0, PLAIN)
+    freeze_blocks(model, 2)
+    assert not model.encoder.encoder.relative_attention_bias.weight.requires_grad
+    seen = []
+    encoder_layers(model.encoder)[0].register_forward_hook(lambda *found: seen.append(found[2]))
+    ids = torch.ones((1, 4), dtype=torch.int64)
+    model(ids, ids, ids)
+    (states,) = seen
+    assert not (states[0] if isinstance(states, tuple) else states).requires_grad
+
+
+def test_an_encoder_that_is_stored_in_half_precision_learns_in_whole(base_model, tmp_path):
+    model, tokenizer = new_model(str(base_model), "softmax", 0.0, PLAIN)
+    model.encoder.half().save_pretrained(tmp_path / "half")
+    tokenizer.save_pretrained(tmp_path / "half")
+    again, _ = new_model(str(tmp_path / "half"), "softmax", 0.0, PLAIN)
+    assert {value.dtype for value in again.parameters()} == {torch.float32}
+    save_checkpoint(again, tokenizer, EncoderSettings(48, 2, 16, 8), tmp_path / "checkpoint")
+    read, _, _ = load_checkpoint(tmp_path / "checkpoint")
+    assert {value.dtype for value in read.parameters()} == {torch.float32}
+
+
 def test_a_checkpoint_reads_back_and_holds_no_pickle(base_model, tmp_path):
     model, tokenizer = new_model(str(base_model), "corn", 0.0, PLAIN)
     settings = EncoderSettings(48, 2, 16, 8)
@@ -165,7 +189,7 @@ def test_a_bundle_lends_no_vectors_that_have_not_learned_the_labels():
 
 def test_a_missing_base_model_names_the_pip_command(monkeypatch):
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"deesc-model\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"'.\[train\]"):
         base.resolve_base_model(base.SMALL)
 
 

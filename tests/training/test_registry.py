@@ -156,7 +156,7 @@ def test_what_is_not_there_is_named(registered, deserted):
 
 def test_without_mlflow_the_pip_command_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
-    with pytest.raises(MissingExtraError, match=r"deesc-model\[registry\]"):
+    with pytest.raises(MissingExtraError, match=r"'.\[registry\]"):
         EscalationClassifier.from_registry("models:/deesc@champion")
 
 
