@@ -106,7 +106,7 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
         for name, part in data_sets(report).items()
         if name == "corpus" or part["rows"] >= gates.slice_rows
     }
-    checks = [*_absolute_checks(judged, report["robustness"], bundle.metrics, gates)]
+    checks = [*absolute_checks(judged, report["robustness"], bundle.metrics, gates)]
     parts = {name: {key: part[key] for key in PART} for name, part in judged.items()}
     lost: dict[str, ErrorTable] = {}
     if champion is not None:
@@ -131,12 +131,20 @@ def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config)
     }
 
 
-def _absolute_checks(
+def absolute_checks(
     judged: Mapping[str, Mapping[str, Any]],
     robustness: Mapping[str, Any],
     stored: Mapping[str, Any],
     gates: Gates,
 ) -> Iterator[Check]:
+    """Yield what is asked of a challenger whatever the champion is.
+
+    Args:
+        judged: Parts of its report, by data set.
+        robustness: What its report says of the probes.
+        stored: The metrics in its bundle.
+        gates: The bounds.
+    """
     bounds = {"corpus": gates.corpus_ece, "public": gates.public_ece}
     for name, part in judged.items():
         for metric in BASELINE_METRICS:

@@ -77,16 +77,19 @@ def calls(draw):
 
 
 def ask(channel, method, raw):
-    """Send a message and return the status."""
-    streams = method.endswith("MonitorConversation")
+    """Send a message and return the status; of several utterances the first that is an error's."""
     try:
-        if streams:
-            list(channel.stream_stream(method)(iter([raw, raw]), timeout=30))
+        if method.endswith("MonitorConversation"):
+            raws = list(channel.stream_stream(method)(iter([raw, raw]), timeout=30))
+            results = [pb.MonitorConversationResponse.FromString(each) for each in raws]
         else:
-            channel.unary_unary(method)(raw, timeout=30)
+            reply = channel.unary_unary(method)(raw, timeout=30)
+            batch = method.endswith("PredictBatch")
+            results = pb.PredictBatchResponse.FromString(reply).results if batch else []
     except grpc.RpcError as error:
         return error.code()
-    return grpc.StatusCode.OK
+    numbers = [result.error.code for result in results if result.HasField("error")]
+    return next(code for code in grpc.StatusCode if code.value[0] == (numbers or [0])[0])
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,24 @@ def test_quantisation_that_costs_quality_is_not_used(trained, views, tmp_path, m
     assert export_to(trained, views, tmp_path / "a").weights == "fp32"
 
 
+@pytest.mark.parametrize(("quantised", "chosen"), [(0.79, "fp32"), (0.81, "int8")])
+@pytest.mark.usefixtures("exported_once")
+def test_what_is_lost_counts_and_not_what_is_gained(
+    trained, views, tmp_path, monkeypatch, quantised, chosen
+):
+    measured = iter([0.8, *[quantised] * len(export.QUANTIZATIONS)])
+
+    def metrics(*_):
+        return dict.fromkeys(("level_macro_f1", "trigger_macro_f1"), (next(measured),))
+
+    monkeypatch.setattr(export, "compute_metrics", metrics)
+    network = export_to(trained, views, tmp_path / "a")
+    assert network.weights == chosen
+    assert max(network.quantization_loss.values()) == pytest.approx(
+        0.0 if chosen == "fp32" else -0.01
+    )
+
+
 def test_another_models_file_fails_parity(exact, base_model):
     torch.manual_seed(1)
     other, _ = new_model(str(base_model), "corn", 0.0, PLAIN)

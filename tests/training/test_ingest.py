@@ -17,6 +17,7 @@ from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deesc_model.transcripts import read_transcript
 from training import ingest
 from training.identifiers import iban_length, is_iban, passes_luhn
 from training.ingested import load_ingested
@@ -188,6 +189,25 @@ def test_every_format_comes_in_masked(run, tmp_path, capsys):
     assert {"call.srt", "zendesk_export.jsonl"} < {row.file for row in turns}
     assert json.loads((folder / "report.json").read_text())["files"] == len(files)
     assert "masked: " in capsys.readouterr().out
+
+
+TRANSCRIPTS = sorted((ROOT / "tests/fixtures/transcripts").iterdir())
+CUSTOMERS = {"call.vtt": "Robin", "message.eml": "robin@example.com"}
+CUSTOMERS["thread.mbox"] = CUSTOMERS["message.eml"]
+
+
+@pytest.mark.parametrize("file", TRANSCRIPTS, ids=lambda file: file.name)
+def test_of_each_kind_of_transcript_what_is_said_is_masked(run, tmp_path, file):
+    customer = CUSTOMERS.get(file.name)
+    (first, *_) = read_transcript(file, customers=[customer] if customer else [])
+    raw = file.read_text(encoding="utf-8")
+    begins = [turn.text[:14] for turn in first.turns if turn.text[:14] in raw]
+    changed = write(tmp_path / file.name, raw.replace(begins[0], f"{CARD} {begins[0]}"))
+    code, folder = run(changed, *(("--customer", customer) if customer else ()))
+    assert code == 0
+    assert sum("[card]" in row.text for row in load_ingested(folder)) == 1
+    for made in folder.iterdir():
+        assert CARD.encode() not in made.read_bytes()
 
 
 @pytest.mark.parametrize(
