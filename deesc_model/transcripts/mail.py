@@ -1,5 +1,6 @@
 """E-mail: one message (.eml), or a thread of them (.mbox), without what each one quotes."""
 
+import codecs
 import contextlib
 import re
 from codecs import BOM_UTF8
@@ -16,13 +17,14 @@ from deesc_model.transcripts.markup import html_to_text
 from deesc_model.transcripts.quotations import cut_quotations
 
 _MEANT = {
-    "us-ascii": ("utf-8", "cp1252"),
     "ascii": ("utf-8", "cp1252"),
-    "iso-8859-1": ("cp1252", "iso-8859-1"),
-    "latin-1": ("cp1252", "iso-8859-1"),
+    "iso8859-1": ("cp1252", "iso8859-1"),
     "gb2312": ("gb18030",),
 }
-"""What programs write that say so, as browsers read it: https://encoding.spec.whatwg.org."""
+"""What programs write that say so, as browsers read it: https://encoding.spec.whatwg.org.
+
+The names are those of Python's codecs.
+"""
 
 _STUB = re.compile(r"\b(html|browser|viewer|view (this|the) (e-?mail|message))\b", re.IGNORECASE)
 _LONGEST_STUB = 200
@@ -143,13 +145,13 @@ def _body(part: Mail, place: str) -> str:
 def _decoded(part: Mail, place: str) -> str:
     payload = part.get_payload(decode=True)
     raw = payload if isinstance(payload, bytes) else b""
-    named = part.get_content_charset("us-ascii")
-    *tries, charset = _MEANT.get(named, (named,))
-    for likely in tries:
-        with contextlib.suppress(ValueError):
-            return raw.decode(likely)
+    charset = part.get_content_charset("ascii")
     try:
-        return raw.decode(charset)
+        *tries, last = _MEANT.get(codecs.lookup(charset).name, (charset,))
+        for likely in tries:
+            with contextlib.suppress(ValueError):
+                return raw.decode(likely)
+        return raw.decode(last)
     except LookupError:
         raise InvalidInputError(f"{place}: its charset {charset!r} is unknown") from None
     except ValueError as error:

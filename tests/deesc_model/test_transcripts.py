@@ -380,6 +380,7 @@ def test_the_charset_of_a_mail_is_used_or_named(charset, said):
     ("charset", "body"),
     [
         ("iso-8859-1", "that\u2019s".encode("cp1252")),
+        ("latin1", "that\u2019s".encode("cp1252")),
         ("us-ascii", "that\u2019s".encode()),
         ("us-ascii", "that\u2019s".encode("cp1252")),
         ("", "that\u2019s".encode("cp1252")),
