@@ -1,6 +1,5 @@
 """What goes in (`Turn`) and what comes out (`Prediction`)."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -127,7 +126,7 @@ class Prediction:
             return cls(
                 level=Level(data["level"]),
                 level_scores=_level_scores(data["level_scores"]),
-                frustration=_number(data["frustration"]),
+                frustration=_within(data["frustration"], max(Level)),
                 uncertain=bool(data["uncertain"]),
                 triggers=_known(data["triggers"], TRIGGERS),
                 trigger_scores=_scores(data["trigger_scores"], TRIGGERS),
@@ -141,14 +140,14 @@ class Prediction:
             raise InvalidInputError(f"not a prediction: {error}") from None
 
 
-def _number(value: Any) -> float:
-    if not math.isfinite(number := float(value)):
-        raise ValueError(f"{number} is no score")
+def _within(value: Any, highest: float) -> float:
+    if not 0 <= (number := float(value)) <= highest:
+        raise ValueError(f"{number} is not from 0 to {highest:g}")
     return number
 
 
 def _level_scores(values: Any) -> tuple[float, ...]:
-    scores = tuple(map(_number, values))
+    scores = tuple(_within(value, 1) for value in values)
     if len(scores) != len(Level):
         raise ValueError(f"level_scores must be {len(Level)} numbers, not {len(scores)}")
     return scores
@@ -164,9 +163,9 @@ def _known(names: Any, vocabulary: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _scores(values: Any, vocabulary: tuple[str, ...]) -> dict[str, float]:
-    if lacking := [name for name in vocabulary if name not in values]:
-        raise ValueError(f"the score of {lacking[0]} is missing")
-    return {name: _number(value) for name, value in values.items()}
+    if odd := sorted({*values} ^ {*vocabulary}):
+        raise ValueError(f"there must be one score each for {', '.join(vocabulary)}; see {odd[0]}")
+    return {name: _within(value, 1) for name, value in values.items()}
 
 
 def as_turn(item: str | Turn) -> Turn:

@@ -139,7 +139,7 @@ class Page:
         self.download.click(
             self._save,
             [self.desk, self.domain, self.arc],
-            [self.saver, self.message, self.arc],
+            [self.saver, self.message],
             **EVENT,
         )
 
@@ -158,7 +158,7 @@ class Page:
                 changed, note = act(desk, *values)
             except DeescError as error:
                 return [*self._refused(str(error)), *(gr.skip() for _ in after)]
-            return [*self._shown(changed, note), *(then(values[0]) if then else [])]
+            return [*self._shown(desk, changed, note), *(then(values[0]) if then else [])]
 
         event(run, [self.desk, *inputs], [*self._outputs, *after], **EVENT)
 
@@ -172,7 +172,7 @@ class Page:
                 changed, note = act(desk, *picked_file(event), *values)
             except DeescError as error:
                 return self._refused(str(error))
-            return self._shown(changed, note)
+            return self._shown(desk, changed, note)
 
         picker.picked(run, [self.desk, *inputs], self._outputs, **EVENT)
 
@@ -181,15 +181,17 @@ class Page:
         return [
             self.desk, self.message, self.channel, self.policy, self.conversation, self.curve,
             self.turns, self.closer_part, self.turn, self.closer, self.level, self.triggers,
-            self.signals, self.mark,
+            self.signals, self.mark, self.arc,
         ]  # fmt: skip
 
     def _refused(self, problem: str) -> list[Any]:
         rest = [gr.skip() for _ in self._outputs[2:]]
         return [gr.skip(), message_html(problem, problem=True), *rest]
 
-    def _shown(self, desk: Desk, note: str) -> list[Any]:
+    def _shown(self, before: Desk, desk: Desk, note: str) -> list[Any]:
         """Return the value of each of `_outputs`."""
+        # Each conversation goes its own way.
+        arc = None if _is_another(before, desk) else gr.skip()
         session, steps = desk.session, desk.steps()
         several = len(desk.sessions) > 1
         choices = [(name, position) for position, name in enumerate(desk.names)]
@@ -204,7 +206,7 @@ class Page:
             gr.Column(visible=bool(steps)),
         ]
         if not steps:
-            return [*top, gr.Dropdown([], value=None), "", None, [], [], desk.mark]
+            return [*top, gr.Dropdown([], value=None), "", None, [], [], desk.mark, arc]
         numbered = [
             (f"{number + 1} {turn.speaker}: {turn.text[:60]}", number)
             for number, turn in enumerate(session.turns)
@@ -218,6 +220,7 @@ class Page:
             list(labels.triggers),
             list(labels.signals),
             desk.mark,
+            arc,
         ]
 
     def _read_pasted(self, desk: Desk, text: str, named: str, customers: str) -> Outcome:
@@ -228,11 +231,16 @@ class Page:
             about = About(desk.session.channel, domain.strip(), arc or "")
             lines = corpus_lines(desk.session, about)
         except DeescError as error:
-            return [gr.skip(), message_html(str(error), problem=True), gr.skip()]
+            return [gr.skip(), message_html(str(error), problem=True)]
         self._downloads += 1
         name = f"{about.domain}.jsonl"
-        said = message_html(f"{name} is downloaded")
-        return [to_save(name, lines, self._downloads), said, None]  # the next goes another way
+        return [to_save(name, lines, self._downloads), message_html(f"{name} is downloaded")]
+
+
+def _is_another(before: Desk, after: Desk) -> bool:
+    """Return whether another conversation is in view."""
+    first = [(desk.chosen, desk.session.turns[:1]) for desk in (before, after)]
+    return first[0] != first[1]
 
 
 def _named(names: Sequence[str]) -> list[tuple[str, str]]:

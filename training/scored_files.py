@@ -11,7 +11,7 @@ import numpy as np
 from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.inputs import open_rows
-from deesc_model.labels import SIGNALS, TRIGGERS, Level
+from deesc_model.labels import SIGNALS, TRIGGERS
 from deesc_model.records import BadRecord, Record, format_of, in_context
 from deesc_model.scored_rows import prediction_of_row
 from deesc_model.scoring import BoolArray, FloatArray, IntArray, Scores
@@ -157,27 +157,6 @@ def _read_file(file: Path, bundle: Bundle) -> list[tuple[Record, Prediction]]:
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     prediction = prediction_of_row(row)
-    if fault := _fault(prediction):
-        raise InvalidInputError(fault)
-    return prediction
-
-
-def _fault(prediction: Prediction) -> str:
-    """Return what is wrong with a prediction's labels or scores, or an empty string."""
-    for kind, given, scores, labels in (
-        ("trigger", prediction.triggers, prediction.trigger_scores, TRIGGERS),
-        ("signal", prediction.signals, prediction.signal_scores, SIGNALS),
-    ):
-        if odd := sorted(set(scores) ^ set(labels)):
-            return f"{kind}_scores must have each {kind} once; see {odd[0]}"
-        if unknown := [name for name in given if name not in labels]:
-            return f"{unknown[0]!r} is no {kind}"
-    if len(prediction.level_scores) != len(Level):
-        return f"level_scores must be {len(Level)} numbers"
-    values = [*prediction.level_scores, *prediction.trigger_scores.values()]
-    values += prediction.signal_scores.values()
-    if not all(0 <= value <= 1 for value in values):
-        return "a score is not from 0 to 1"
     if abs(sum(prediction.level_scores) - 1) > SUM_TOLERANCE:
-        return "level_scores do not sum to 1"
-    return ""
+        raise InvalidInputError("level_scores do not sum to 1")
+    return prediction

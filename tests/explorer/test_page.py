@@ -68,7 +68,9 @@ def address(tiny_bundle, notes):
     finally:
         process.terminate()
         _, errors = process.communicate(timeout=20)
-    assert errors == ""
+    told = errors.splitlines()  # of both models, whose versions the shipped risk does not know
+    assert len(told) == 2
+    assert all(line.startswith("the risk was fitted to deesc-mpnet@") for line in told)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +209,13 @@ def test_labels_that_are_still_shown_are_not_taken_for_the_next_turn(address, br
     expect(page.get_by_role("radio", name="0 calm")).to_be_checked()
     page.get_by_role("button", name="These labels are right").click()
     expect(page.get_by_text("turn 1 is checked")).to_be_visible()
+    way = page.get_by_label("How the conversation goes")
+    way.click()
+    page.get_by_role("option", name="rises: frustration grows").click()
+    expect(way).to_have_value("rises: frustration grows")
+    page.get_by_role("textbox", name="Transcript Lines").fill("Customer: late")
+    page.get_by_role("button", name="Read the pasted text").click()
+    expect(way).to_have_value("")  # of another conversation nobody has said it yet
     page.close()
 
 
