@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # Windows, where two runs into one folder are not t
 LOCK_FILE: Final = "_deesc.lock"
 
 _NO_LOCKS: Final = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""What a file system without locks says, as Lustre or NFS may; there too."""
+"""What a file system without locks says, as Lustre or NFS may: as on Windows then."""
 
 
 class Folder(Protocol):

@@ -30,15 +30,14 @@ def fits(document: Document) -> bool:
 
 def read(document: Document) -> list[Transcript]:
     """Read one conversation; a line without a speaker goes on with the turn before it."""
-    lines = document.lines()
-    speakers = names_that_speak(found for line in lines if (found := speaker_and_text(line)))
+    lines = [(line, speaker_and_text(line)) for line in document.lines()]
+    named = [found for _, found in lines if found]
+    speakers = names_that_speak(named)
+    times = all(found.timed for found in named if found.name in speakers)
     turns: list[tuple[int, str, list[str]]] = []
     left_out: Counter[str] = Counter()
-    said = [found for line in lines if (found := speaker_and_text(line))]
-    times = all(found.timed for found in said if found.name in speakers)
     aside = ""  # what it is where nobody says it to the other
-    for number, line in enumerate(lines, start=1):
-        found = speaker_and_text(line)
+    for number, (line, found) in enumerate(lines, start=1):
         if found and is_system(found):
             left_out["system messages"] += 1
             aside = "system messages" if found.timed else ""

@@ -623,8 +623,17 @@ def test_watch_weighs_the_risk_as_it_is_told(tiny_bundle, tmp_path):
     even = {"horizon": 6, "fitted_to": "mine", "intercept": 0.0, "weights": weights}
     risk.write_text(json.dumps(even))
     arguments = ("--risk", risk, "--json", "--model", tiny_bundle)
-    rows = read_jsonl(deesc("watch", path, *arguments, check=0).stdout)
+    result = deesc("watch", path, *arguments, check=0)
+    rows = read_jsonl(result.stdout)
     assert [row["state"]["risk"] for row in rows] == [0.5] * len(rows)
+    version = rows[0]["deesc"]["model_version"]
+    said = f"the risk was fitted to mine, not to {version}"
+    assert said in result.stderr
+    page = ("-o", tmp_path / "r.html", "--no-evidence", "--model", tiny_bundle, "--risk", risk)
+    assert said in deesc("report", path, *page, check=0).stderr
+    risk.write_text(json.dumps(even | {"fitted_to": version}))
+    for command in (("watch", path, *arguments), ("report", path, *page)):
+        assert "was fitted to" not in deesc(*command, check=0).stderr
 
 
 @pytest.mark.parametrize(

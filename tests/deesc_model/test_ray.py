@@ -147,6 +147,13 @@ def test_an_address_that_is_none_is_said_as_ray_says_it(crowded, tmp_path, monke
     assert "Traceback" not in result.stderr
 
 
+def test_more_threads_than_there_are_cpus_are_refused(crowded, tmp_path):
+    pytest.importorskip("ray")
+    path = write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}])
+    options = ("--engine", "ray", "--threads", 4096, "--model", crowded)
+    assert "--threads 4096: Ray has" in deesc("score", path, *options, check=1).stderr
+
+
 def test_without_ray_the_command_for_it_is_named(crowded, tmp_path):
     pytest.importorskip("pyarrow")
     path = write_jsonl(tmp_path / "in.jsonl", [{"text": "late"}])

@@ -1,7 +1,9 @@
 import pytest
 from conversations import turn, utterance, write_rows
 
+from deesc_model import Turn
 from training import dataset
+from training.baseline import TfidfFeatures
 from training.config import Config
 from training.corpus import SPLITS, DataError
 
@@ -26,3 +28,13 @@ def test_a_corpus_without_test_turns_is_refused_before_the_training(tmp_path):
         "validation": ["xci"],
         "test": ["corpus", "xci"],
     }
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_the_baseline_learns_however_few_turns_have_a_context(count):
+    said = [Turn("agent", "parcel"), Turn("customer", "manager"), Turn("agent", "refund")]
+    rows = [
+        utterance(text="the parcel is late", context=(said[n],) if n < count else ())
+        for n in range(6)
+    ]
+    assert TfidfFeatures(context_turns=2).fit_transform(rows).shape[0] == 6

@@ -8,14 +8,21 @@ import pytest
 import torch
 from base_models import write_base_model
 from conversations import utterance
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ModernBertConfig
 
 from deesc_model.encoding import EncodedInput, EncoderSettings
 from deesc_model.errors import DeescError
 from training.config import Config
 from training.distil import choose_views
 from training.examples import make_encoder
-from training.model import LossWeights, load_checkpoint, new_model, save_checkpoint
+from training.model import (
+    EscalationModel,
+    LossWeights,
+    load_checkpoint,
+    new_encoder,
+    new_model,
+    save_checkpoint,
+)
 from training.recombination import recombine
 from training.sampling import is_plain
 from training.student import DistillationWeights, binary_divergence, divergence, make_student
@@ -76,6 +83,23 @@ def test_a_student_of_the_lowest_layers_is_the_teacher_cut_there(teacher):
 def test_layers_that_the_teacher_has_not_are_refused(teacher, layers):
     with pytest.raises(DeescError, match="from 1 to 6"):
         make_student(teacher[0], layers, 0.0, PLAIN, HEED)
+
+
+def test_layers_that_no_checkpoint_could_hold_are_refused_before_they_learn():
+    # The first layer of ModernBERT has no norm, and every second one another kind of attention.
+    config = ModernBertConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        pad_token_id=0,
+    )
+    model = EscalationModel(new_encoder(config), "softmax", 0.0, PLAIN)
+    with pytest.raises(DeescError, match=r"layers \[2, 4\] of this encoder are no encoder"):
+        make_student(model, (2, 4), 0.0, PLAIN, HEED)
+    student = make_student(model, (1, 2), 0.0, PLAIN, HEED)
+    assert student.encoder.config.layer_types == config.layer_types[:2]
 
 
 def test_divergences_by_hand():

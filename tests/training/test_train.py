@@ -97,6 +97,10 @@ def test_evaluate_gives_what_training_reported(tiny_config, tmp_path, capsys, ca
     again = json.loads(found.read_text())
     assert again == json.loads(json.dumps(report))
     assert "trained on other data" not in caplog.text
+    assert "so on others expect less" not in capsys.readouterr().out
+    seen = [*arguments, "--bundle", tiny_config.bundle_dir, "--split", "validation"]
+    assert evaluate.main(seen) == 0
+    assert "were fitted to these rows, so on others expect less" in capsys.readouterr().out
     checkpoint = str(Path(tiny_config.run_dir) / "checkpoint")
     assert evaluate.main([*arguments, "--checkpoint", checkpoint]) == 0
     fp32 = json.loads(found.read_text())["metrics"]["level_qwk"]["value"]
