@@ -19,9 +19,9 @@ from deesc_model.errors import BundleError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.scoring import HEATED_FROM, LEVEL_HEADS, Calibration, LabelCalibration
 
-FORMAT_VERSION: Final = 2
-"""The bundle format that this package writes, and the newest that it reads. In the first there is
-no `heated_from`."""
+FORMAT_VERSION: Final = 3
+"""The bundle format that this package writes, and the newest that it reads. In the second there are
+no `level_biases`, in the first no `heated_from` either."""
 
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -72,6 +72,7 @@ class BundleConfig:
                 Calibration(
                     level_head=head,
                     temperature=_number(calibration, "temperature", 1e-3, 1e3),
+                    level_biases=_level_biases(calibration.get("level_biases", ()), head),
                     certain_from=_number(calibration, "certain_from", 0, 1),
                     heated_from=_number(first_format | calibration, "heated_from", 0, 1),
                     triggers=_label_calibrations(calibration["triggers"], TRIGGERS),
@@ -90,6 +91,14 @@ def _number(data: Mapping[str, Any], name: str, low: float, high: float) -> floa
     if type(value) not in (int, float) or not low <= value <= high:
         raise BundleError(f"{name} must be a number from {low:g} to {high:g}, not {value!r:.40}")
     return float(value)
+
+
+def _level_biases(values: Any, level_head: str) -> tuple[float, ...]:
+    """Read one bias for each logit, or none."""
+    if len(values) not in (0, LEVEL_HEADS[level_head]):
+        raise BundleError(f"level_biases must be {LEVEL_HEADS[level_head]} numbers or none")
+    named = {f"level_biases[{place}]": value for place, value in enumerate(values)}
+    return tuple(_number(named, name, -1e3, 1e3) for name in named)
 
 
 def _encoder_settings(data: Mapping[str, Any]) -> EncoderSettings:

@@ -11,7 +11,7 @@ from itertools import accumulate, compress, pairwise
 from operator import mul
 
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.scoring import Calibration, Logits, PlattArrays, least_likely
+from deesc_model.scoring import LEVEL_HEADS, Calibration, Logits, PlattArrays, least_likely
 from deesc_model.types import Prediction
 
 
@@ -27,6 +27,8 @@ class Postprocessor:
         self._model_version = model_version
         self._level_scores = _softmax if calibration.level_head == "softmax" else _corn
         self._temperature = calibration.temperature
+        none = (0.0,) * LEVEL_HEADS[calibration.level_head]
+        self._level_biases = calibration.level_biases or none
         self._certain_from = calibration.certain_from
         self._least_likely = least_likely(calibration.heated_from).tolist()
         self._triggers = _by_label(calibration.trigger_arrays)
@@ -41,7 +43,12 @@ class Postprocessor:
     def _prediction(
         self, level_logits: list[float], trigger_logits: list[float], signal_logits: list[float]
     ) -> Prediction:
-        level_scores = self._level_scores([logit / self._temperature for logit in level_logits])
+        level_scores = self._level_scores(
+            [
+                logit / self._temperature + bias
+                for logit, bias in zip(level_logits, self._level_biases, strict=True)
+            ]
+        )
         level = 0
         for after, (below, least) in enumerate(
             zip(accumulate(level_scores), self._least_likely, strict=True), start=1

@@ -112,6 +112,9 @@ class Calibration:
         level_head: ``"softmax"`` or ``"corn"``.
         temperature: Divides the level logits. Source: Guo et al., "On Calibration of Modern
             Neural Networks", 2017.
+        level_biases: Are added to them then, one for each; none are zeros. Source: Alexandari,
+            Kundaje and Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration is
+            Hard-To-Beat at Label Shift Adaptation", 2020.
         certain_from: Score 0–1 of the predicted level below which it is uncertain.
         heated_from: Probability of levels 3 and 4 together from which the level is 3 or more,
             whatever the median.
@@ -121,6 +124,7 @@ class Calibration:
 
     level_head: str = "softmax"
     temperature: float = 1.0
+    level_biases: tuple[float, ...] = ()
     certain_from: float = 0.0
     heated_from: float = HEATED_FROM
     triggers: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(TRIGGERS))
@@ -155,14 +159,18 @@ def expected_levels(level: FloatArray) -> FloatArray:
     return np.asarray(level @ _LEVELS)
 
 
-def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) -> FloatArray:
-    """Return the probabilities of the five levels, shape (n, 5).
+def level_scores(
+    logits: FloatArray, level_head: str, temperature: float = 1.0, biases: Sequence[float] = ()
+) -> FloatArray:
+    """Return the probabilities of the five levels, shape (n, 5); see `Calibration`.
 
     A CORN head gives logits of P(level > k | level > k-1) for k = 0…3; their running
     product is P(level > k). Source: Shi, Cao and Raschka, "Deep Neural Networks for
     Rank-Consistent Ordinal Regression Based On Conditional Probabilities", 2021.
     """
     scaled = np.asarray(logits, dtype=np.float64) / temperature
+    if biases:
+        scaled += biases
     if level_head == "softmax":
         exponents: FloatArray = np.exp(scaled - np.maximum.reduce(scaled, axis=1, keepdims=True))
         exponents /= np.add.reduce(exponents, axis=1, keepdims=True)
@@ -173,7 +181,7 @@ def level_scores(logits: FloatArray, level_head: str, temperature: float = 1.0) 
 
 
 def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
-    """Apply temperature and Platt scaling."""
+    """Apply temperature, biases and Platt scaling."""
     # Few and large steps: for one utterance each call into numpy costs more than its arithmetic.
     arrays = calibration.label_arrays
     labels = np.concatenate([logits.triggers, logits.signals], axis=1, dtype=np.float64)
@@ -182,7 +190,12 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     labels = sigmoid(labels)
     triggers = logits.triggers.shape[1]
     return Scores(
-        level=level_scores(logits.level, calibration.level_head, calibration.temperature),
+        level=level_scores(
+            logits.level,
+            calibration.level_head,
+            calibration.temperature,
+            calibration.level_biases,
+        ),
         triggers=labels[:, :triggers],
         signals=labels[:, triggers:],
         heated_from=calibration.heated_from,

@@ -1,7 +1,7 @@
-"""Fit temperature, Platt scaling and thresholds on validation data."""
+"""Fit temperature, biases, Platt scaling and thresholds on validation data."""
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
@@ -25,6 +25,11 @@ FEWEST_POSITIVES = 10
 
 Each row of validation is there twice, with its context and without.
 """
+
+BIAS_SPREAD = 0.7
+"""Standard deviation that the level's biases are expected to have before there are data, so that
+few rows hardly move them. What they mend is up to 1: loss weights against imbalance make a
+network's logits too high for rare levels."""
 
 FEWEST_PUBLIC = 200
 """Fewer public texts than this, counted so too, do not decide about the level alone."""
@@ -60,14 +65,15 @@ def fit_calibration(
     enough = [kind for kind in (public, ~public) if kind.sum() >= FEWEST_PUBLIC]
     enough = enough or [np.ones_like(public)]
     decisive = enough[0]
-    temperature = _fit_temperature(logits.level[decisive], gold.levels[decisive], level_head)
-    scores = level_scores(logits.level, level_head, temperature)
+    temperature, biases = _fit_level(logits.level[decisive], gold.levels[decisive], level_head)
+    scores = level_scores(logits.level, level_head, temperature, biases)
     heated_from = heated_threshold(scores[decisive], gold.levels[decisive])
     predicted = decide_levels(scores, heated_from)
     confidence, correct = level_confidence(scores, predicted), predicted == gold.levels
     return Calibration(
         level_head=level_head,
         temperature=temperature,
+        level_biases=biases,
         certain_from=max(
             certainty_threshold(confidence[kind], correct[kind], error_rate) for kind in enough
         ),
@@ -83,15 +89,23 @@ def fit_calibration(
     )
 
 
-def _fit_temperature(logits: FloatArray, levels: IntArray, level_head: str) -> float:
-    """Minimise the negative log-likelihood over the temperature, 0.2 to 10."""
+def _fit_level(
+    logits: FloatArray, levels: IntArray, level_head: str
+) -> tuple[float, tuple[float, ...]]:
+    """Return the temperature, 0.2 to 10, and the biases that make the true levels likeliest.
 
-    def loss(log_temperature: float) -> float:
-        scores = level_scores(logits, level_head, float(np.exp(log_temperature)))
-        return float(-np.log(scores[np.arange(len(levels)), levels] + 1e-12).mean())
+    As a sum over rows, with a normal prior of the biases; see `Calibration` for the source.
+    """
+    rows, width = np.arange(len(levels)), logits.shape[1]
 
-    best = minimize_scalar(loss, bounds=(np.log(0.2), np.log(10)), method="bounded")
-    return float(np.exp(best.x))
+    def loss(values: FloatArray) -> float:
+        scores = level_scores(logits, level_head, float(np.exp(values[0])), tuple(values[1:]))
+        prior = float((values[1:] ** 2).sum()) / (2 * BIAS_SPREAD**2)
+        return (prior - float(np.log(scores[rows, levels] + 1e-12).sum())) / len(levels)
+
+    bounds = [(np.log(0.2), np.log(10)), *[(None, None)] * width]
+    best = minimize(loss, np.zeros(1 + width), method="L-BFGS-B", bounds=bounds).x
+    return float(np.exp(best[0])), tuple(map(float, best[1:]))
 
 
 def heated_threshold(level: FloatArray, levels: IntArray) -> float:

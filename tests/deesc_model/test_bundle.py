@@ -104,6 +104,12 @@ def test_a_broken_manifest_is_named(bundle_dir, content, said):
         (lambda c: c["calibration"].update(level_head="tree"), "'tree' is none of"),
         (lambda c: c["calibration"].update(temperature=None), "temperature must be a number"),
         (lambda c: c["calibration"].update(temperature=float("nan")), "temperature must be"),
+        (lambda c: c["calibration"].update(level_biases=[1.0]), "level_biases must be 5 numbers"),
+        (lambda c: c["calibration"].update(level_biases=3), "has the wrong form"),
+        (
+            lambda c: c["calibration"].update(level_biases=[0, 0, 0, 0, "1"]),
+            r"level_biases\[4\] must be a number",
+        ),
         (lambda c: c["calibration"].update(temperature=True), "temperature must be"),
         (lambda c: c["calibration"].update(certain_from=1.5), "certain_from must be"),
         (lambda c: c["calibration"].pop("certain_from"), "'certain_from' is missing"),

@@ -47,6 +47,13 @@ def test_a_row_by_hand():
     assert found.model_version == "some@1"
 
 
+def test_biases_of_the_level_are_added_after_the_temperature():
+    calibration = Calibration(temperature=2.0, level_biases=(*np.log([1.0, 3.0, 1.0, 1.0, 2.0]),))
+    logits = logits_of((2 * np.log([1.0, 1.0, 2.0, 1.0, 1.0])).tolist(), [0.0] * 11, [0.0] * 5)
+    (found,) = Postprocessor(calibration, "some@1")(logits)
+    assert found.level_scores == pytest.approx((1 / 9, 3 / 9, 2 / 9, 1 / 9, 2 / 9))
+
+
 @pytest.mark.parametrize(("head", "width"), LEVEL_HEADS.items())
 @settings(
     max_examples=40, suppress_health_check=[HealthCheck.filter_too_much]
@@ -70,6 +77,7 @@ def test_the_same_as_in_arrays(head, width, data):
     calibration = Calibration(
         head,
         data.draw(st.floats(0.1, 10)),
+        data.draw(st.just(()) | st.tuples(*[st.floats(-3, 3)] * width)),
         data.draw(share),
         data.draw(share),
         labels(TRIGGERS),

@@ -7,6 +7,7 @@ from sklearn import metrics as oracle
 from deesc_model import SIGNALS, TRIGGERS
 from deesc_model.scoring import (
     HEATED_FROM,
+    LEVEL_HEADS,
     Calibration,
     Logits,
     Scores,
@@ -182,6 +183,28 @@ def test_calibration_recovers_a_known_distortion():
     assert calibration.signals["harm_threat"].slope == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.parametrize(("head", "width"), LEVEL_HEADS.items())
+def test_biases_undo_what_weights_of_the_loss_did(head, width):
+    random = np.random.default_rng(4)
+    logits = random.normal(size=(20_000, width)) * 2
+    cumulative = level_scores(logits, head).cumsum(axis=1)
+    levels = (random.random((20_000, 1)) > cumulative).sum(axis=1).clip(0, 4)
+    shift = np.array([0.0, 0.4, -0.2, 0.8, 1.0])[:width]
+    labels = np.zeros((20_000, 11), bool), np.zeros((20_000, 5), bool)
+    given = Logits(2 * (logits + shift), *(part.astype(float) for part in labels))
+
+    def fit(rows: slice) -> Calibration:
+        chosen = Logits(given.level[rows], given.triggers[rows], given.signals[rows])
+        gold = Gold(levels[rows], *(part[rows] for part in labels))
+        return fit_calibration(chosen, gold, head, 0.1, np.zeros(len(gold.levels), bool))
+
+    found = fit(slice(None))
+    wanted = -shift if head == "corn" else shift.mean() - shift  # of softmax only differences count
+    assert found.temperature == pytest.approx(2, rel=0.05)
+    assert found.level_biases == pytest.approx(wanted.tolist(), abs=0.1)
+    assert np.abs(fit(slice(10)).level_biases).max() < 0.7  # ten rows say little
+
+
 @pytest.mark.parametrize(
     ("error_rate", "threshold"),
     [(0.0, 0.85), (0.25, 0.55), (0.3, 0.55), (0.5, 0.0)],
@@ -193,10 +216,10 @@ def test_what_is_certain_is_wrong_no_more_often_than_was_asked(error_rate, thres
 
 
 def test_certainty_is_fitted_to_the_harder_kind_of_text():
-    levels = np.zeros(400, dtype=np.int64)
-    level_logits = np.zeros((400, 5))
-    level_logits[:, 0] = np.tile(np.linspace(3, 7, 200), 2)
-    level_logits[:50, 1] = 9.0  # of the public half, the 50 least certain ones are wrong
+    levels = np.arange(400) % 2
+    said = np.where(np.arange(400) < 50, 1 - levels, levels)
+    level_logits = np.zeros((400, 5))  # of the public half, the 50 least certain ones are wrong
+    level_logits[np.arange(400), said] = np.tile(np.linspace(3, 7, 200), 2)
     gold = Gold(levels, np.zeros((400, 11), bool), np.zeros((400, 5), bool))
     logits = Logits(level_logits, np.zeros((400, 11)), np.zeros((400, 5)))
     public = np.arange(400) < 200
