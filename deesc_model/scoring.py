@@ -180,6 +180,12 @@ def level_scores(
     return np.hstack([ones, above]) - np.hstack([above, zeros])
 
 
+def calibrated_levels(logits: Logits, calibration: Calibration) -> FloatArray:
+    """Return the probabilities of the five levels, shape (n, 5)."""
+    head, temperature = calibration.level_head, calibration.temperature
+    return level_scores(logits.level, head, temperature, calibration.level_biases)
+
+
 def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     """Apply temperature, biases and Platt scaling."""
     # Few and large steps: for one utterance each call into numpy costs more than its arithmetic.
@@ -190,12 +196,7 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
     labels = sigmoid(labels)
     triggers = logits.triggers.shape[1]
     return Scores(
-        level=level_scores(
-            logits.level,
-            calibration.level_head,
-            calibration.temperature,
-            calibration.level_biases,
-        ),
+        level=calibrated_levels(logits, calibration),
         triggers=labels[:, :triggers],
         signals=labels[:, triggers:],
         heated_from=calibration.heated_from,
@@ -251,21 +252,22 @@ def combine_windows(
     """Combine the windows of long texts into one row of logits per text.
 
     A text is as heated as its most heated window, and carries a label that any window
-    carries: the level logits are those of the window with the highest expected level, the
-    others are maxima.
+    carries: the level logits are those of the window that is given the highest level, of several
+    that of the highest expected level; the others are maxima.
 
     Args:
         logits: One row per window.
         owners: Index of the text that each window belongs to, shape (windows,); every text
             from 0 to `count` - 1 owns at least one.
         count: Number of texts.
-        calibration: Says which level head the logits come from.
+        calibration: Makes levels of logits.
     """
     if len(owners) == count:
         order = np.argsort(owners)
         return Logits(logits.level[order], logits.triggers[order], logits.signals[order])
-    expected = expected_levels(level_scores(logits.level, calibration.level_head))
-    rows = np.lexsort((expected, owners))
+    scores = calibrated_levels(logits, calibration)
+    levels = decide_levels(scores, calibration.heated_from)
+    rows = np.lexsort((expected_levels(scores), levels, owners))
     hottest = rows[np.searchsorted(owners[rows], np.arange(count), side="right") - 1]
     triggers = np.full((count, logits.triggers.shape[1]), -np.inf)
     signals = np.full((count, logits.signals.shape[1]), -np.inf)

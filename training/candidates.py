@@ -68,8 +68,8 @@ def answer_with_network(
     path: Path, encoder: InputEncoder, calibration: Calibration, batch_size: int
 ) -> Answer:
     """Return an exported network as a model to evaluate."""
-    run, head = onnx_runner(path, encoder, batch_size), calibration.level_head
-    return lambda rows: Candidate(predict_logits(rows, encoder, run, head), calibration)
+    run = onnx_runner(path, encoder, batch_size)
+    return lambda rows: Candidate(predict_logits(rows, encoder, run, calibration), calibration)
 
 
 def answer_with_bundle(folder: Path, config: Config) -> Answer:

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from deesc_model.encoding import EncodedInput, InputEncoder
-from deesc_model.scoring import Logits
+from deesc_model.scoring import Calibration, Logits
 from training.calibration import fit_calibration
 from training.candidates import Answer, Candidate
 from training.config import Config
@@ -24,12 +24,12 @@ def answer_with_checkpoint(folder: Path, validation: Sequence[Utterance], config
     model, tokenizer, settings = load_checkpoint(folder)
     encoder = input_encoder(tokenizer, settings)
     run = checkpoint_runner(model, encoder, config.evaluation_batch_size)
-    views = both_views(validation)
-    logits, gold = predict_logits(views, encoder, run, model.level_head), gold_labels(views)
+    views, plain = both_views(validation), Calibration(model.level_head)
+    logits, gold = predict_logits(views, encoder, run, plain), gold_labels(views)
     calibration = fit_calibration(
         logits, gold, model.level_head, config.error_rate, public_rows(views)
     )
-    return lambda rows: Candidate(predict_logits(rows, encoder, run, model.level_head), calibration)
+    return lambda rows: Candidate(predict_logits(rows, encoder, run, calibration), calibration)
 
 
 def checkpoint_runner(

@@ -1,15 +1,11 @@
-"""From a checkpoint to a bundle: ONNX, checks that refuse, int8, an atomic rename."""
+"""From a checkpoint to the files of a bundle: ONNX, checks that refuse, int8, calibration."""
 
-import ctypes
-import json
 import logging
 import shutil
-import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,18 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from deesc_model.bundle import (
-    CARD_FILE,
-    CONFIG_FILE,
-    FORMAT_VERSION,
-    HASHED_FILES,
-    MANIFEST_FILE,
-    METRICS_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
-    BundleConfig,
-    Manifest,
-    file_sha256,
-    read_bundle,
 )
 from deesc_model.encoding import INPUT_NAMES, EncoderSettings, InputEncoder
 from deesc_model.errors import DeescError
@@ -38,6 +24,7 @@ from deesc_model.network import OUTPUT_NAMES
 from deesc_model.rendering import render_context, render_turn
 from deesc_model.scoring import Calibration, calibrated_scores
 from deesc_model.types import Turn
+from training.bundle_writer import ExportedNetwork
 from training.calibration import fit_calibration
 from training.corpus import Utterance
 from training.dataset import public_rows
@@ -78,25 +65,6 @@ log = logging.getLogger("training")
 
 class ExportError(DeescError):
     """The exported model is not the trained one; nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedNetwork:
-    """An ONNX file that passed every check.
-
-    Attributes:
-        path: The file, in the staging folder beside its tokenizer.
-        weights: Precision, ``"int8"`` or gentler.
-        calibration: Fitted on validation with this very file.
-        encoder: The exported tokenizer.
-        quantization_loss: Macro-F1 that the weights lose on validation against fp32, by metric.
-    """
-
-    path: Path
-    weights: str
-    calibration: Calibration
-    encoder: InputEncoder
-    quantization_loss: dict[str, float]
 
 
 class _ForExport(nn.Module):
@@ -151,7 +119,7 @@ def export_network(
 
     def measure(path: Path) -> tuple[Calibration, dict[str, float]]:
         run = onnx_runner(path, encoder, batch_size)
-        logits = predict_logits(validation, encoder, run, model.level_head)
+        logits = predict_logits(validation, encoder, run, Calibration(model.level_head))
         calibration = fit_calibration(logits, gold, model.level_head, error_rate, public)
         scores = calibrated_scores(logits, calibration)
         metrics = compute_metrics(gold, scores, calibration, weights_of_one)
@@ -271,85 +239,3 @@ def _export_tokenizer(
         if list(actual.ids) != expected:
             raise ExportError(f"tokenizers and transformers read {turn.text[:80]!r} differently")
     return encoder
-
-
-def write_bundle(
-    network: ExportedNetwork,
-    target: Path,
-    *,
-    report: dict[str, Any],
-    card: str,
-    origin: dict[str, str],
-) -> Manifest:
-    """Complete the staging folder and put it in the place of `target` in one step.
-
-    Args:
-        network: What `export_network` returned; its folder becomes the bundle.
-        target: The bundle folder; an old bundle there is replaced, and stays whole if this
-            is interrupted.
-        report: Goes into `metrics.json`, with what the weights lost to quantisation.
-        card: Goes into `README.md`.
-        origin: The manifest's name, base_model, training_run, git_commit, data_fingerprint.
-
-    Raises:
-        BundleError: The finished folder does not read back.
-        ExportError: `target` holds something that is not a bundle.
-    """
-    check_replaceable(target)
-    staging = network.path.parent
-    config = BundleConfig(network.encoder.settings, network.calibration)
-    metrics = {**report, "quantization_loss": network.quantization_loss}
-    for name, content in ((CONFIG_FILE, config.to_dict()), (METRICS_FILE, metrics)):
-        (staging / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (staging / CARD_FILE).write_text(card, encoding="utf-8")
-    manifest = Manifest(
-        **origin,
-        format_version=FORMAT_VERSION,
-        weights=network.weights,
-        files={name: file_sha256(staging / name) for name in HASHED_FILES},
-    )
-    manifest_json = json.dumps(asdict(manifest), indent=1) + "\n"
-    (staging / MANIFEST_FILE).write_text(manifest_json, encoding="utf-8")
-    read_bundle(staging)
-    replace_folder(staging, target)
-    return manifest
-
-
-def check_replaceable(target: Path) -> None:
-    """Refuse a target that holds anything but a bundle, since writing there deletes it.
-
-    Raises:
-        ExportError: `target` is a file, or a folder with content and without a manifest.
-    """
-    if target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST_FILE).is_file()):
-        return
-    if target.exists():
-        raise ExportError(
-            f"{target} is not a bundle and would be deleted; choose another bundle_dir"
-        )
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Put a folder in the place of another in one step, so that a kill leaves the old or the new.
-
-    Plain rename cannot replace a folder that is not empty. Linux swaps the two names
-    (renameat2(2), RENAME_EXCHANGE); elsewhere two renames leave an instant in between, in
-    which the old folder stands beside as ``.old``.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    retired = source
-    if not target.exists():
-        source.rename(target)
-    elif not _exchange(source, target):
-        retired = target.with_name(target.name + ".old")
-        shutil.rmtree(retired, ignore_errors=True)
-        target.rename(retired)
-        source.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap the names of two folders; False where the system or file system cannot."""
-    swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return swap is not None and swap(here, bytes(first), here, bytes(second), exchange) == 0

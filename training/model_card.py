@@ -109,6 +109,13 @@ of every file.
 """
 
 
+def how_it_learned(card: str) -> str:
+    """Return what a card says of how its model learned; empty of a card that is none of ours."""
+    _, _, rest = card.partition("\n## Origin\n")
+    told, found, _ = rest.partition("\n\nBase model ")
+    return told.strip() if found else ""
+
+
 def _public_texts(counts: Counter[str]) -> str:
     if not counts:
         return "No public texts were used."

@@ -25,7 +25,7 @@ def encode_utterance(row: Utterance, encoder: InputEncoder) -> list[EncodedInput
 
 
 def predict_logits(
-    rows: Sequence[Utterance], encoder: InputEncoder, run: WindowLogits, level_head: str
+    rows: Sequence[Utterance], encoder: InputEncoder, run: WindowLogits, calibration: Calibration
 ) -> Logits:
     """Return one row of logits per utterance.
 
@@ -33,12 +33,13 @@ def predict_logits(
         rows: The utterances; each is read with its `context`.
         encoder: Text to token ids.
         run: The network: windows in, logits in the same order out.
-        level_head: ``"softmax"`` or ``"corn"``.
+        calibration: Says which window of a long text counts, see `combine_windows`; before there
+            is one, that of no data with the model's level head.
     """
     windows = [encode_utterance(row, encoder) for row in rows]
     owners = np.repeat(np.arange(len(rows)), [len(group) for group in windows])
     logits = run([window for group in windows for window in group])
-    return combine_windows(logits, owners, len(rows), Calibration(level_head))
+    return combine_windows(logits, owners, len(rows), calibration)
 
 
 def like_lengths(windows: Sequence[EncodedInput], batch_size: int) -> list[list[int]]:

@@ -21,6 +21,7 @@ from typing import Any
 from deesc_model.bundle import Bundle
 from deesc_model.errors import DeescError
 from deesc_model.files import open_output
+from training.bundle_writer import check_replaceable, write_bundle
 from training.candidates import Candidate, answer_with_network, fit_baseline
 from training.command import command_parser, errors_in_one_line
 from training.config import Config, add_config_arguments, is_ours, read_config
@@ -28,7 +29,7 @@ from training.corpus import Utterance, fingerprint
 from training.dataset import both_views, data_versions, load_dataset, public_rows
 from training.errors import ErrorTable, worst_errors
 from training.evaluation import evaluate
-from training.export import check_replaceable, export_network, write_bundle
+from training.export import export_network
 from training.figures.evaluation import draw_pictures
 from training.figures.picture import Picture, close_pictures, save_pictures
 from training.fine_tuning import fine_tune

@@ -120,6 +120,21 @@ def test_a_long_text_is_as_heated_as_its_most_heated_window():
     assert combined.signals.tolist() == [[-3.0], [-2.0]]
 
 
+def test_windows_are_compared_by_the_levels_that_they_are_given():
+    level = np.log([[0.30, 0.30, 0.10, 0.15, 0.15], [0.05, 0.60, 0.35, 0.0001, 0.0001]])
+    logits = Logits(level, np.zeros((2, 11)), np.zeros((2, 5)))
+
+    def chosen(calibration: Calibration) -> list[float]:
+        return combine_windows(logits, np.zeros(2, np.int64), 1, calibration).level[0].tolist()
+
+    # The first is heated from .25; from .5 both are given level 1, and it has the higher mean.
+    assert chosen(Calibration(heated_from=0.25)) == level[0].tolist()
+    assert chosen(Calibration(heated_from=0.5)) == level[0].tolist()
+    # Biases that halve what is heated leave it calm.
+    biases = (0.7, 0.0, 0.0, -1.0, -1.0)
+    assert chosen(Calibration(heated_from=0.5, level_biases=biases)) == level[1].tolist()
+
+
 def test_single_windows_only_change_order():
     logits = Logits(np.eye(5)[:3], np.arange(3.0)[:, None], np.arange(3.0)[:, None])
     combined = combine_windows(logits, np.array([2, 0, 1]), 3, Calibration())

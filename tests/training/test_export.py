@@ -1,6 +1,5 @@
 import json
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,9 @@ from deesc_model import EscalationClassifier, Turn
 from deesc_model.bundle import read_bundle
 from deesc_model.encoding import EncodedInput, EncoderSettings, InputEncoder
 from deesc_model.postprocessing import Postprocessor
-from deesc_model.scoring import Logits
+from deesc_model.scoring import Calibration, Logits
 from training import export
+from training.bundle_writer import write_bundle
 from training.checkpoint import checkpoint_runner
 from training.corpus import load_corpus, select_split
 from training.dataset import both_views
@@ -21,11 +21,8 @@ from training.embeddings import embed_windows
 from training.export import (
     ExportError,
     check_parity,
-    check_replaceable,
     export_network,
     export_onnx,
-    replace_folder,
-    write_bundle,
 )
 from training.model import LossWeights, new_model
 from training.predict import onnx_runner, predict_logits
@@ -82,11 +79,11 @@ def test_the_bundle_answers_as_the_checkpoint_does(trained, views, tmp_path):
     ]
     model, _ = trained
     expected = predict_logits(
-        views, network.encoder, checkpoint_runner(model, network.encoder, 8), "corn"
+        views, network.encoder, checkpoint_runner(model, network.encoder, 8), Calibration("corn")
     )
     encoder = InputEncoder.from_file(bundle_dir / "tokenizer.json", SETTINGS)
     actual = predict_logits(
-        views, encoder, onnx_runner(bundle_dir / "model.onnx", encoder, 3), "corn"
+        views, encoder, onnx_runner(bundle_dir / "model.onnx", encoder, 3), Calibration("corn")
     )
     np.testing.assert_allclose(actual.level, expected.level, atol=1e-4)
     np.testing.assert_allclose(actual.triggers, expected.triggers, atol=1e-4)
@@ -180,43 +177,6 @@ def test_a_failed_export_leaves_the_old_bundle(trained, views, tmp_path, monkeyp
         "quantization_loss": {"level_macro_f1": 0.0, "trigger_macro_f1": 0.0},
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
-
-
-@pytest.mark.parametrize("one_step", [True, False])
-def test_a_bundle_is_replaced_without_a_moment_of_absence(tmp_path, monkeypatch, one_step):
-    if not one_step:  # a system without renameat2
-        monkeypatch.setattr(export, "_exchange", lambda *_: False)
-    target, absent, done = tmp_path / "bundle", [], threading.Event()
-
-    def watch():
-        while not done.is_set():
-            if not (target / "number").exists():
-                absent.append(1)
-
-    for number in range(200):
-        staging = tmp_path / "staging"
-        staging.mkdir()
-        (staging / "number").write_text(str(number))
-        replace_folder(staging, target)
-        if number == 0:
-            watcher = threading.Thread(target=watch, daemon=True)
-            watcher.start()
-    done.set()
-    watcher.join()
-    assert (target / "number").read_text() == "199"
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    if one_step:
-        assert not absent
-
-
-def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path):
-    (tmp_path / "corpus").mkdir()
-    check_replaceable(tmp_path / "new")
-    check_replaceable(tmp_path / "corpus")
-    (tmp_path / "corpus" / "a.jsonl").write_text("precious")
-    for target in (tmp_path / "corpus", tmp_path / "corpus" / "a.jsonl"):
-        with pytest.raises(ExportError, match="is not a bundle"):
-            check_replaceable(target)
 
 
 def test_embeddings_are_the_mean_of_what_the_encoder_makes_of_the_utterances_tokens(trained, exact):
