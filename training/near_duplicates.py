@@ -80,11 +80,15 @@ class SimilarTexts:
 
 
 def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
-    """Return all pairs of near-duplicates, the most similar first."""
+    """Return all pairs of customers' turns that are near-duplicates, the most similar first.
+
+    Agents greet all alike: by what they say, all conversations would hang together.
+    """
     seen = SimilarTexts()
     pairs = [
         NearDuplicate(other, row, similarity)
         for row in rows
+        if row.speaker == "customer"
         for other, similarity in seen.add(row.text, row)
     ]
     return sorted(pairs, key=lambda pair: -pair.similarity)
