@@ -33,7 +33,7 @@ from training.evaluation import (
 )
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.latency import latency_ratio
-from training.metrics import Replicates, bootstrap_weights, gold_labels
+from training.metrics import Replicates, bootstrap_weights, gold_labels, wilson_interval
 from training.pages.gate_page import gate_page
 from training.paired import significant_losses
 from training.registry import Registry
@@ -60,6 +60,8 @@ class Check:
         at_least: Whether the value must reach the bound, or may at most be it.
         low: Lower end of the value's 95 % interval; None where it has none.
         high: Upper end.
+        whole: Whether it fails only if its whole interval is beyond the bound.
+        note: What a reader must know beside the figures.
     """
 
     name: str
@@ -68,13 +70,18 @@ class Check:
     at_least: bool = False
     low: float | None = None
     high: float | None = None
+    whole: bool = False
+    note: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether the condition holds; what is not there does not hold."""
-        if self.value is None:
+        value = self.value
+        if self.whole:
+            value = self.high if self.at_least else self.low
+        if value is None:
             return False
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
+        return value >= self.bound if self.at_least else value <= self.bound
 
 
 def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config) -> dict[str, Any]:
@@ -145,17 +152,39 @@ def absolute_checks(
         stored: The metrics in its bundle.
         gates: The bounds.
     """
+    yield _enough(judged["corpus"]["conversations"], gates.test_conversations)
     bounds = {"corpus": gates.corpus_ece, "public": gates.public_ece}
     for name, part in judged.items():
         for metric in BASELINE_METRICS:
             gain = part["difference"].get(metric, {}).get("low")
             yield Check(f"{name}: {metric} above TF-IDF, low", gain, gates.baseline_gain, True)
-        yield Check(f"{name}: level_ece", part["metrics"]["level_ece"]["value"], bounds[name])
+        chance = part["level_ece_by_chance"]
+        yield Check(
+            f"{name}: level_ece",
+            part["metrics"]["level_ece"]["value"],
+            max(bounds[name], chance),
+            note=f"by chance alone up to {chance:.4f}",
+        )
     for probe, found in robustness.items():
-        yield Check(f"robustness: {probe}", found["failures"], gates.robustness[probe])
+        yield _probed(f"robustness: {probe}", found, gates.robustness[probe])
     lost = stored.get("quantization_loss")
     loss = max(lost.values()) if isinstance(lost, dict) and lost else None
     yield Check("quantisation loss on validation", loss, gates.quantization_loss)
+
+
+def _enough(conversations: int, fewest: int) -> Check:
+    few = "" if conversations >= fewest else "too few test conversations to judge by"
+    return Check("corpus: test conversations", conversations, fewest, True, note=few)
+
+
+def _probed(name: str, found: Mapping[str, Any], bound: float) -> Check:
+    """Return the check of a probe: of few texts, a few more failures are chance."""
+    rows, share = found["rows"], found["failures"]
+    if not rows:
+        return Check(name, None, bound, note="no test text that it applies to")
+    low, high = wilson_interval(round(share * rows), rows)
+    doubtful = "the bound is within its interval" if low <= bound < share else ""
+    return Check(name, share, bound, False, low, high, whole=True, note=doubtful)
 
 
 def _compare(
@@ -204,8 +233,12 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
     lines = ["| | check | found | bound |", "| --- | --- | ---: | ---: |"]
     for check in sorted(verdict["checks"], key=lambda check: check["passed"]):
         mark, sign = "ok" if check["passed"] else "FAIL", "≥" if check["at_least"] else "≤"
-        found = "not recorded" if check["value"] is None else f"{check['value']:+.4f}"
-        lines.append(f"| {mark} | {check['name']} | {found} | {sign} {check['bound']:.4f} |")
+        name = f"{check['name']} ({check['note']})" if check["note"] else check["name"]
+        found = "not measured" if check["value"] is None else f"{check['value']:+.4f}"
+        bound = f"{check['bound']:.4f}"
+        if isinstance(check["value"], int):  # a count
+            found, bound = f"{check['value']:,}", f"{check['bound']:,}"
+        lines.append(f"| {mark} | {name} | {found} | {sign} {bound} |")
     against = verdict["champion"] or "no champion, so absolute bounds alone"
     public = "" if verdict["public_texts"] else " No public texts, or too few to judge."
     passed = "passed" if verdict["passed"] else "refused"

@@ -78,7 +78,7 @@ def test_only_of_our_own_corpus_it_is_said_who_wrote_and_labelled_it(page):
 
 def check(name, value, bound, passed, **changes):
     found = {"name": name, "value": value, "bound": bound, "at_least": True, "passed": passed}
-    return found | {"low": None, "high": None} | changes
+    return found | {"low": None, "high": None, "note": ""} | changes
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,7 @@ def verdict():
             check("robustness: typo", 0.1, 0.15, True, at_least=False),
             check("corpus, overall: level_qwk gained", -0.02, -0.01, False, low=-0.03, high=0.01),
             check("quantisation loss on validation", None, 0.005, False, at_least=False),
+            check("corpus: test conversations", 8, 20, False, note="too few to judge by"),
         ],
         "parts": {"corpus": part},
         "newly_wrong": {"corpus": lost},
@@ -171,11 +172,13 @@ def test_newly_wrong_is_what_only_the_champion_has_right():
 def test_a_verdict_is_told_with_failures_first(verdict):
     made = gate_page(verdict)
     assert "<h1>The challenger is refused</h1>" in made
-    assert "2 of 3 checks failed." in made
+    assert "3 of 4 checks failed." in made
     assert "<summary>The 1 that passed</summary>" in made
     assert "There were no public texts, or too few to judge." in made
     assert made.index("level_qwk gained") < made.index("robustness: typo")
-    assert "not recorded" in made
+    assert "not measured" in made
+    assert "too few to judge by</span>" in made
+    assert "<td>8</td><td>at least 20</td>" in made
     assert "(-0.0300 to +0.0100)" in made
     assert "No longer right" in made
     assert "text 12" in made

@@ -75,19 +75,19 @@ def _check_table(caption: str, checks: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for check in checks:
         state = "passed" if check["passed"] else "failed"
-        gain = check["at_least"]
-        asked = f"at least {check['bound']:+.4f}" if gain else f"at most {check['bound']:.4f}"
-        found = "not recorded"
-        if check["value"] is not None:
-            found = f"{check['value']:{'+' if gain else ''}.4f}"
+        count = isinstance(check["value"], int)
+        form = "," if count else "+.4f" if check["at_least"] else ".4f"
+        asked = f"at {'least' if check['at_least'] else 'most'} {check['bound']:{form}}"
+        found = "not measured" if check["value"] is None else f"{check['value']:{form}}"
         interval = (
-            f' <span class="interval">({check["low"]:+.4f} to {check["high"]:+.4f})</span>'
+            f' <span class="interval">({check["low"]:{form}} to {check["high"]:{form}})</span>'
             if check["low"] is not None
             else ""
         )
+        note = f'<span class="words">{escaped(check["note"])}</span>' if check["note"] else ""
         rows.append(
-            f'<tr><th scope="row">{escaped(check["name"])}</th><td class="{state}">{state}</td>'
-            f"<td>{found}{interval}</td><td>{asked}</td></tr>"
+            f'<tr><th scope="row">{escaped(check["name"])}{note}</th><td class="{state}">{state}'
+            f"</td><td>{found}{interval}</td><td>{asked}</td></tr>"
         )
     return table(caption, ("check", "", "found", "asked"), rows)
 
