@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deesc_model.bundle import read_bundle
+from deesc_model.bundle import MANIFEST_FILE, read_bundle
 from deesc_model.files import open_output
 from deesc_model.scoring import BoolArray
 from training.assembly import origin
@@ -247,6 +247,17 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
     )
 
 
+def opponent(config: Config) -> Path | None:
+    """Return the registry's champion or, without one, the bundle that a challenger began as.
+
+    Raises:
+        DeescError: The registry does not answer.
+    """
+    begun = Path(config.base_model)
+    is_bundle = not config.teachers and (begun / MANIFEST_FILE).is_file()
+    return Registry(config).fetch_champion() or (begun if is_bundle else None)
+
+
 def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | None = None) -> bool:
     """Judge, print, write verdict and page, log them to MLflow; return whether it passed.
 
@@ -257,12 +268,12 @@ def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | No
         challenger: Its bundle.
         gates: The bounds.
         config: Where data, registry and results are.
-        champion: Its bundle; None fetches the registry's, if there is one.
+        champion: Its bundle; None takes the one that `opponent` returns.
 
     Raises:
         DeescError: Something cannot be read, or the registry does not answer.
     """
-    champion = champion or Registry(config).fetch_champion()
+    champion = champion or opponent(config)
     verdict = judge(challenger, champion, gates, config)
     folder = Path(config.run_dir) / "gate"
     folder.mkdir(parents=True, exist_ok=True)
@@ -290,7 +301,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_parser("gate", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--challenger", type=Path, help="a bundle; bundle_dir, if not given")
-    parser.add_argument("--champion", type=Path, help="a bundle; the registry's, if not given")
+    parser.add_argument(
+        "--champion",
+        type=Path,
+        help="a bundle; if not given the registry's, else base_model if that is one",
+    )
     parser.add_argument("--gates", type=Path, default=DEFAULT_GATES, metavar="FILE")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")

@@ -1,8 +1,10 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
-from training.config import ConfigError
+from training import gate
+from training.config import Config, ConfigError
 from training.gate import BASELINE_METRICS, absolute_checks, format_verdict
 from training.gates import DEFAULT_GATES, read_gates
 
@@ -36,6 +38,28 @@ def test_a_mistake_is_named(tmp_path, old, new, said):
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ConfigError, match=said):
         read_gates(path)
+
+
+@pytest.mark.parametrize(
+    ("champion", "is_bundle", "teachers", "found"),
+    [
+        ("theirs", True, (), "theirs"),
+        (None, True, (), "begun"),
+        (None, False, (), None),
+        (None, True, ("runs/teacher",), None),  # a student begins as its teacher
+    ],
+)
+def test_without_a_champion_what_learned_on_must_not_lose_against_what_it_was(
+    tmp_path, monkeypatch, champion, is_bundle, teachers, found
+):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    if is_bundle:
+        (begun / "manifest.json").touch()
+    theirs = champion and tmp_path / champion
+    monkeypatch.setattr(gate, "Registry", lambda _: SimpleNamespace(fetch_champion=lambda: theirs))
+    config = Config(base_model=str(begun), teachers=teachers)
+    assert gate.opponent(config) == (found and tmp_path / found)
 
 
 def checks(**changes):
