@@ -60,20 +60,30 @@ def test_only_of_our_own_corpus_it_is_said_who_wrote_and_labelled_it(page):
     worst = worst_errors(rows_of_a_test(), answer()(rows_of_a_test()).scores)
     theirs = run_page(report, {"corpus": []}, worst, origin, DATA, Config(corpus="my_corpus"))
     assert "language-model" not in theirs
+
+
+def card(report, **about):
     keys = ("name", "base_model", "training_run", "git_commit", "data_fingerprint")
-    cards = [
-        model_card(
-            report,
-            dict.fromkeys(keys, "x"),
-            "int8",
-            {"train": rows_of_a_test()},
-            "So.",
-            invented=invented,
-        )
-        for invented in (True, False)
-    ]
-    assert ["were invented" in card for card in cards] == [True, False]
-    assert "of whoever trained this model" in cards[1]
+    splits = {"train": rows_of_a_test()}
+    return model_card(report, dict.fromkeys(keys, "x"), "int8", splits, "So.", **about)
+
+
+def test_a_card_says_of_others_corpora_nothing_that_holds_of_ours_alone():
+    report = measured(rows_of_a_test())
+    ours, theirs = card(report, invented=True), card(report)
+    for said in ("were invented", "no real customer", "few authors", "license: apache-2.0\n"):
+        assert (said in ours, said in theirs) == (True, False)
+    assert "of whoever trained this model" in theirs
+    assert theirs.startswith("---\nlanguage: en\nbase_model: x\n")
+    assert "- English only. Sarcasm,\n  dialect" in theirs
+
+
+def test_a_card_without_public_texts_says_that_what_it_began_as_may_have_had_some():
+    report = measured(rows_of_a_test())
+    assert "No public texts were used." in card(report)
+    learned_on = card(report, learned_before=True)
+    assert "No public texts were used." not in learned_on
+    assert "what it began as, or was taught by, learned from those of its own card" in learned_on
 
 
 def check(name, value, bound, passed, **changes):
