@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def _evaluate(
     slices = {
         name: {
             "rows": int(mask.sum()),
+            "conversations": len(set(compress(groups, mask))),
             "metrics": _headline(measure(mine, mask)),
             "baseline": _headline(measure(theirs, mask)),
         }

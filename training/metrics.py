@@ -25,6 +25,8 @@ from deesc_model.scoring import (
 from training.corpus import Utterance
 
 BINS = 15
+FEWEST_GROUPS = 20
+"""Conversations; the bootstrap of fewer gives intervals that are too narrow."""
 DRAWS = 200
 """Of outcomes, to see what calibration error is chance."""
 LEVELS = len(Level)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from training.model_card import model_card
 from training.pages.gate_page import gate_page
 from training.pages.parts import judgement
 from training.pages.run_page import run_page
+from training.report_tables import format_report
+from training.run_note import run_note
 
 LONG = "far " * 3000 + "end"
 HOSTILE = '<script>alert("x")</script> & <img src=https://example.org/x.png>'
@@ -146,6 +149,38 @@ def test_a_model_without_errors_says_so_and_what_cannot_be_measured_has_no_figur
     assert "angry or abusive utterances are found" not in made
     assert made.count("<td>–</td><td>–</td><td>–</td><td>–</td>") == 5  # qwk, heated, signals
     assert "nan" not in made
+
+
+def test_of_few_conversations_no_interval_is_printed_and_it_is_said_why():
+    rows = [
+        dataclasses.replace(row, conversation_id=f"c{n % 19}")
+        for n, row in enumerate(rows_of_a_test())
+    ]
+    said = "no intervals, as those of under 20 conversations are too narrow"
+    few, enough = measured(rows, {"text 12"}), measured(rows_of_a_test(), {"text 12"})
+    for text in (format_report(few), run_note(few, "m"), page_of(rows, {"text 12"})):
+        assert said in text
+        assert "0.013" in text  # one of 80 levels is off by one
+        assert not re.search(r"\([+-]?[0-9.]+ to ", text)
+        assert "clearly" not in text
+    assert said not in format_report(enough)
+    assert re.search(r"\([+-]?[0-9.]+ to ", format_report(enough))
+
+
+def test_a_slice_of_few_conversations_has_no_interval():
+    rows = [
+        dataclasses.replace(row, domain="energy" if n < 40 else "delivery")
+        for n, row in enumerate(rows_of_a_test())
+    ]
+    rows[:40] = [
+        dataclasses.replace(row, conversation_id=f"e{n % 19}") for n, row in enumerate(rows[:40])
+    ]
+    lines = format_report(measured(rows)).splitlines()
+    (energy,) = (line for line in lines if line.startswith("| domain=energy"))
+    (delivery,) = (line for line in lines if line.startswith("| domain=delivery"))
+    assert "(" not in energy
+    assert "(1.000 to 1.000)" in delivery
+    assert "Without an interval: slices of under 20 conversations." in lines
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from training.pages.parts import (
     headline,
     shares_in_words,
 )
+from training.report_tables import interval_words
 
 
 def gate_page(verdict: Mapping[str, Any]) -> str:
@@ -28,8 +29,8 @@ def gate_page(verdict: Mapping[str, Any]) -> str:
     sections: list[Section] = [("verdict", "Verdict", [_sentence(verdict), _checks(verdict)])]
     for name, part in verdict["parts"].items():
         measured = (
-            f"{part['rows']:,} test utterances of {part['conversations']:,} conversations; in"
-            " brackets 95 % intervals"
+            f"{part['rows']:,} test utterances of {part['conversations']:,} conversations;"
+            f" {interval_words(part)}"
         )
         found = [
             f"<p>{measured}.</p>",
