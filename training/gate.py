@@ -75,12 +75,12 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the condition holds; what is not there does not hold."""
+        """Whether the condition holds; what is not there does not, unless intervals decide."""
         value = self.value
-        if self.whole:
-            value = self.high if self.at_least else self.low
         if value is None:
-            return False
+            return self.whole  # of nothing the interval is everything
+        if self.whole and self.low is not None and self.high is not None:
+            value = self.high if self.at_least else self.low
         return value >= self.bound if self.at_least else value <= self.bound
 
 
@@ -181,7 +181,7 @@ def _probed(name: str, found: Mapping[str, Any], bound: float) -> Check:
     """Return the check of a probe: of few texts, a few more failures are chance."""
     rows, share = found["rows"], found["failures"]
     if not rows:
-        return Check(name, None, bound, note="no test text that it applies to")
+        return Check(name, None, bound, whole=True, note="no test text that it applies to")
     low, high = wilson_interval(round(share * rows), rows)
     doubtful = "the bound is within its interval" if low <= bound < share else ""
     return Check(name, share, bound, False, low, high, whole=True, note=doubtful)
@@ -233,6 +233,8 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
     lines = ["| | check | found | bound |", "| --- | --- | ---: | ---: |"]
     for check in sorted(verdict["checks"], key=lambda check: check["passed"]):
         mark, sign = "ok" if check["passed"] else "FAIL", "≥" if check["at_least"] else "≤"
+        if check["passed"] and check["value"] is None:
+            mark = "–"
         name = f"{check['name']} ({check['note']})" if check["note"] else check["name"]
         found = "not measured" if check["value"] is None else f"{check['value']:+.4f}"
         bound = f"{check['bound']:.4f}"

@@ -103,7 +103,6 @@ def test_a_report_that_keeps_every_bound_passes():
         ({"ece": 0.0501}, "corpus: level_ece"),
         ({"ece": 0.0701, "chance": 0.07}, "corpus: level_ece"),
         ({"typo": (300, 0.2)}, "robustness: typo"),  # 60 of 300: from 0.1587 on
-        ({"typo": (0, 0.0)}, "robustness: typo"),
         ({"conversations": 19}, "corpus: test conversations"),
         ({"loss": {"level_macro_f1": -0.1, "trigger_macro_f1": 0.0051}}, "quantisation loss"),
         ({"loss": None}, "quantisation loss"),
@@ -134,6 +133,6 @@ def test_a_verdict_says_what_it_cannot_rest_on():
     said = "corpus: test conversations (too few test conversations to judge by)"
     assert f"| FAIL | {said} | 19 | ≥ 20 |" in lines
     said = "robustness: typo (no test text that it applies to)"
-    assert f"| FAIL | {said} | not measured | ≤ 0.1500 |" in lines
+    assert f"| – | {said} | not measured | ≤ 0.1500 |" in lines  # and refuses nobody
     said = "corpus: level_ece (by chance alone up to 0.0100)"
     assert f"| ok | {said} | +0.0500 | ≤ 0.0500 |" in lines

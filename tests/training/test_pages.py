@@ -108,6 +108,7 @@ def verdict():
         "checks": [
             check("robustness: typo", 0.1, 0.15, True, at_least=False),
             check("corpus, overall: level_qwk gained", -0.02, -0.01, False, low=-0.03, high=0.01),
+            check("robustness: lower_case", None, 0.12, True, at_least=False),
             check("quantisation loss on validation", None, 0.005, False, at_least=False),
             check("corpus: test conversations", 8, 20, False, note="too few to judge by"),
         ],
@@ -217,11 +218,12 @@ def test_newly_wrong_is_what_only_the_champion_has_right():
 def test_a_verdict_is_told_with_failures_first(verdict):
     made = gate_page(verdict)
     assert "<h1>The challenger is refused</h1>" in made
-    assert "3 of 4 checks failed." in made
-    assert "<summary>The 1 that passed</summary>" in made
+    assert "3 of 5 checks failed." in made
+    assert "<summary>The 2 that did not fail</summary>" in made
     assert "There were no public texts, or too few to judge." in made
     assert made.index("level_qwk gained") < made.index("robustness: typo")
     assert "not measured" in made
+    assert '<td class="passed">–</td><td>not measured</td>' in made
     assert "too few to judge by</span>" in made
     assert "<td>8</td><td>at least 20</td>" in made
     assert "(-0.0300 to +0.0100)" in made
