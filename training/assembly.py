@@ -18,10 +18,15 @@ Place = tuple[str, int]
 
 def origin(row: Utterance) -> Place:
     """Return where in the ingested sets a turn of a corpus was."""
-    name, _, start = row.conversation_id.rpartition("@")
+    return origin_of(row.conversation_id, row.turn)
+
+
+def origin_of(conversation_id: str, turn: int) -> Place:
+    """Return the same for a turn that is known by its place in the corpus alone."""
+    name, _, start = conversation_id.rpartition("@")
     if name and start.isdecimal():
-        return name, int(start) + row.turn
-    return row.conversation_id, row.turn
+        return name, int(start) + turn
+    return conversation_id, turn
 
 
 def assemble(rows: Iterable[Utterance]) -> list[Utterance]:

@@ -221,7 +221,7 @@ class Config:
 
 def is_ours(corpus: str) -> bool:
     """Return whether a folder is the corpus of this project, and not one of whoever trains."""
-    return Path(corpus) == Path(Config().corpus)
+    return Path(corpus).resolve() == Path(Config().corpus).resolve()
 
 
 def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:

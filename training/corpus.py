@@ -131,13 +131,25 @@ def select_split(
     Raises:
         DataError: The split is empty.
     """
+    rows = list(rows)
     chosen = [row for row in rows if row.split == split]
     if max_conversations:
         kept = set(list(dict.fromkeys(row.conversation_id for row in chosen))[:max_conversations])
         chosen = [row for row in chosen if row.conversation_id in kept]
     if not chosen:
-        raise DataError(f"the split {split!r} is empty; run: python -m training.data split")
+        raise DataError(why_empty(split, rows))
     return chosen
+
+
+def why_empty(split: str, rows: Iterable[Utterance]) -> str:
+    """Return that a split is empty, and what is to be done about it."""
+    if not all(row.split for row in rows):
+        return f"the split {split!r} is empty; run: python -m training.data split"
+    return (
+        f"the split {split!r} is empty, and no conversation is left that could join it: fewer than"
+        " ten new ones are all for training. Label some that python -m training.queue choose"
+        f" --random draws, and import them with --split {split}"
+    )
 
 
 def fingerprint(rows: Iterable[Utterance]) -> str:

@@ -1,6 +1,6 @@
 """Look after the corpus.
 
-python -m training.data check      every fault by file, line and field; near-duplicates
+python -m training.data check      every fault by file, line and field; customers' near-duplicates
 python -m training.data split      give a split to conversations that have none
 python -m training.data describe   the counts of the data card
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.command import command_parser, errors_in_one_line
-from training.corpus import SPLITS, DataError, load_corpus, read_corpus, write_corpus
+from training.corpus import SPLITS, DataError, load_corpus, read_corpus, why_empty, write_corpus
 from training.data_card import describe
 from training.near_duplicates import find_near_duplicates
 from training.splits import assign_splits
@@ -22,7 +22,8 @@ def _check(folder: Path) -> int:
     for fault in faults:
         print(fault)
     if unsplit:
-        print(f"{len(unsplit)} conversations have no split; run: python -m training.data split")
+        command = f"python -m training.data split --corpus {folder}"
+        print(f"{len(unsplit)} conversations have no split; run: {command}")
     pairs = find_near_duplicates(rows)
     across = [pair for pair in pairs if pair.first.split != pair.second.split]
     for pair in pairs:
@@ -45,6 +46,8 @@ def _split(folder: Path) -> int:
     for split in SPLITS:
         members = {row.conversation_id for row in rows if row.split == split}
         print(f"{split}: {len(members)} conversations, {len(members - before)} of them new")
+        if not members:
+            print(why_empty(split, rows))
     return 0
 
 

@@ -18,6 +18,7 @@ from training.corpus import (
     fingerprint,
     load_corpus,
     select_split,
+    why_empty,
 )
 from training.sources import load_sources
 
@@ -72,8 +73,8 @@ def load_dataset(config: Config) -> dict[str, list[Utterance]]:
         log.info("%s: %s", split, counts)
     if not any(row.source == CORPUS for row in splits["test"]):
         raise DataError(
-            f"{config.corpus} has no turn in its test split, on which every model is reported;"
-            " run: python -m training.data split"
+            f"{config.corpus} has no turn in its test split, on which every model is reported:"
+            f" {why_empty('test', (row for row in rows if row.source == CORPUS))}"
         )
     return splits
 

@@ -28,7 +28,7 @@ from deesc_model.network import available_cpus
 from training.augmentation import augment
 from training.command import errors_in_one_line
 from training.config import Config, read_config
-from training.corpus import Utterance, fingerprint
+from training.corpus import Utterance, fingerprint, load_corpus
 from training.examples import Example, collate, loss_weights, make_encoder, to_dataset
 from training.fine_tuning import optimise, use_bf16
 from training.metrics import gold_labels
@@ -75,12 +75,7 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = _like_teachers(config)
     sources, annotations = Path(config.sources), Path(config.annotations)
     unlabelled = load_unlabelled(sources, annotations, held_out=config.held_out_source)
-    labelled = load_sources(sources, annotations, held_out=config.held_out_source)
-    held = [row for row in labelled if row.split != "train"]
-    known = [row for row in labelled if row.split == "train"]
-    asked = draw_evenly(unlabelled, config.unlabelled, config.seed)
-    asked += recombine(known, config.recombined, config.seed)
-    drawn = without_near(asked, held)
+    drawn = texts_to_ask(config, unlabelled)
     log.info(
         "of %d unlabelled texts and made ones %d for the teachers", len(unlabelled), len(drawn)
     )
@@ -96,6 +91,28 @@ def distil(config: Config, *, resume: bool = False) -> dict[str, Any]:
             "unlabelled_fingerprint": fingerprint(unlabelled),
         },
     )
+
+
+def texts_to_ask(config: Config, unlabelled: Sequence[Utterance]) -> list[Utterance]:
+    """Return the unlabelled texts, and made ones, that only the teachers label.
+
+    None says nearly what a customer says in validation or test, of the corpus or a public source.
+
+    Args:
+        config: Says how many, and where the data are.
+        unlabelled: What to draw from.
+
+    Raises:
+        DataError: Corpus or sources cannot be read.
+    """
+    sources, annotations = Path(config.sources), Path(config.annotations)
+    public = load_sources(sources, annotations, held_out=config.held_out_source)
+    customers = [row for row in load_corpus(Path(config.corpus)) if row.speaker == "customer"]
+    known = [row for row in public if row.split == "train"]
+    held = [row for row in (*customers, *public) if row.split != "train"]
+    asked = draw_evenly(unlabelled, config.unlabelled, config.seed)
+    asked += recombine(known, config.recombined, config.seed)
+    return without_near(asked, held, config.context_turns)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from deesc_model.scoring import BoolArray, FloatArray, predicted_levels
+from deesc_model.scoring import BoolArray, FloatArray, level_confidence, predicted_levels
 from training.assembly import origin
 from training.candidates import Answer, Candidate
 from training.config import Config
@@ -18,6 +19,7 @@ from training.metrics import (
     Interval,
     Replicates,
     bootstrap_weights,
+    calibration_by_chance,
     compute_metrics,
     confusion_matrix,
     gold_labels,
@@ -75,7 +77,8 @@ def evaluate(
 
     Returns:
         A JSON-ready report: ``metrics``, ``baseline``, ``difference`` and ``slices`` map
-        metric names to value and 95 % interval; ``confusion`` is true by predicted level;
+        metric names to value and 95 % interval; ``level_ece_by_chance`` is what
+        `calibration_by_chance` says; ``confusion`` is true by predicted level;
         ``small_slices`` has the rows of slices that are too small to measure. These are of
         the corpus; where there are public texts, ``public`` holds the same of them.
         ``robustness`` is what `measure_robustness` returns.
@@ -108,18 +111,22 @@ def _evaluate(
     slices = {
         name: {
             "rows": int(mask.sum()),
+            "conversations": len(set(compress(groups, mask))),
             "metrics": _headline(measure(mine, mask)),
             "baseline": _headline(measure(theirs, mask)),
         }
         for name, mask in masks.items()
         if name not in small
     }
+    shown = mine.select(headline).scores
+    confidence = level_confidence(shown.level, predicted_levels(shown))
     return {
         "rows": half,
         "conversations": len(set(groups)),
         "bootstrap_samples": config.bootstrap_samples,
         **paired_figures(my_figures, their_figures),
-        "confusion": confusion_matrix(gold.levels[:half], mine.select(headline).scores).tolist(),
+        "level_ece_by_chance": round(calibration_by_chance(confidence, config.seed), 5),
+        "confusion": confusion_matrix(gold.levels[:half], shown).tolist(),
         "slices": slices,
         "small_slices": small,
     }

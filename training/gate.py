@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deesc_model.bundle import read_bundle
+from deesc_model.bundle import MANIFEST_FILE, read_bundle
 from deesc_model.files import open_output
 from deesc_model.scoring import BoolArray
 from training.assembly import origin
@@ -33,7 +33,7 @@ from training.evaluation import (
 )
 from training.gates import DEFAULT_GATES, Gates, read_gates
 from training.latency import latency_ratio
-from training.metrics import Replicates, bootstrap_weights, gold_labels
+from training.metrics import Replicates, bootstrap_weights, gold_labels, wilson_interval
 from training.pages.gate_page import gate_page
 from training.paired import significant_losses
 from training.registry import Registry
@@ -60,6 +60,8 @@ class Check:
         at_least: Whether the value must reach the bound, or may at most be it.
         low: Lower end of the value's 95 % interval; None where it has none.
         high: Upper end.
+        whole: Whether it fails only if its whole interval is beyond the bound.
+        note: What a reader must know beside the figures.
     """
 
     name: str
@@ -68,13 +70,18 @@ class Check:
     at_least: bool = False
     low: float | None = None
     high: float | None = None
+    whole: bool = False
+    note: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the condition holds; what is not there does not hold."""
-        if self.value is None:
-            return False
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
+        """Whether the condition holds; what is not there does not, unless intervals decide."""
+        value = self.value
+        if value is None:
+            return self.whole  # of nothing the interval is everything
+        if self.whole and self.low is not None and self.high is not None:
+            value = self.high if self.at_least else self.low
+        return value >= self.bound if self.at_least else value <= self.bound
 
 
 def judge(challenger: Path, champion: Path | None, gates: Gates, config: Config) -> dict[str, Any]:
@@ -145,17 +152,39 @@ def absolute_checks(
         stored: The metrics in its bundle.
         gates: The bounds.
     """
+    yield _enough(judged["corpus"]["conversations"], gates.test_conversations)
     bounds = {"corpus": gates.corpus_ece, "public": gates.public_ece}
     for name, part in judged.items():
         for metric in BASELINE_METRICS:
             gain = part["difference"].get(metric, {}).get("low")
             yield Check(f"{name}: {metric} above TF-IDF, low", gain, gates.baseline_gain, True)
-        yield Check(f"{name}: level_ece", part["metrics"]["level_ece"]["value"], bounds[name])
+        chance = part["level_ece_by_chance"]
+        yield Check(
+            f"{name}: level_ece",
+            part["metrics"]["level_ece"]["value"],
+            max(bounds[name], chance),
+            note=f"by chance alone up to {chance:.4f}",
+        )
     for probe, found in robustness.items():
-        yield Check(f"robustness: {probe}", found["failures"], gates.robustness[probe])
+        yield _probed(f"robustness: {probe}", found, gates.robustness[probe])
     lost = stored.get("quantization_loss")
     loss = max(lost.values()) if isinstance(lost, dict) and lost else None
     yield Check("quantisation loss on validation", loss, gates.quantization_loss)
+
+
+def _enough(conversations: int, fewest: int) -> Check:
+    few = "" if conversations >= fewest else "too few test conversations to judge by"
+    return Check("corpus: test conversations", conversations, fewest, True, note=few)
+
+
+def _probed(name: str, found: Mapping[str, Any], bound: float) -> Check:
+    """Return the check of a probe: of few texts, a few more failures are chance."""
+    rows, share = found["rows"], found["failures"]
+    if not rows:
+        return Check(name, None, bound, whole=True, note="no test text that it applies to")
+    low, high = wilson_interval(round(share * rows), rows)
+    doubtful = "the bound is within its interval" if low <= bound < share else ""
+    return Check(name, share, bound, False, low, high, whole=True, note=doubtful)
 
 
 def _compare(
@@ -204,14 +233,31 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
     lines = ["| | check | found | bound |", "| --- | --- | ---: | ---: |"]
     for check in sorted(verdict["checks"], key=lambda check: check["passed"]):
         mark, sign = "ok" if check["passed"] else "FAIL", "≥" if check["at_least"] else "≤"
-        found = "not recorded" if check["value"] is None else f"{check['value']:+.4f}"
-        lines.append(f"| {mark} | {check['name']} | {found} | {sign} {check['bound']:.4f} |")
+        if check["passed"] and check["value"] is None:
+            mark = "–"
+        name = f"{check['name']} ({check['note']})" if check["note"] else check["name"]
+        found = "not measured" if check["value"] is None else f"{check['value']:+.4f}"
+        bound = f"{check['bound']:.4f}"
+        if isinstance(check["value"], int):  # a count
+            found, bound = f"{check['value']:,}", f"{check['bound']:,}"
+        lines.append(f"| {mark} | {name} | {found} | {sign} {bound} |")
     against = verdict["champion"] or "no champion, so absolute bounds alone"
     public = "" if verdict["public_texts"] else " No public texts, or too few to judge."
     passed = "passed" if verdict["passed"] else "refused"
     return "\n".join(
         [*lines, "", f"{verdict['challenger']} is {passed}, against {against}.{public}"]
     )
+
+
+def opponent(config: Config) -> Path | None:
+    """Return the registry's champion or, without one, the bundle that a challenger began as.
+
+    Raises:
+        DeescError: The registry does not answer.
+    """
+    begun = Path(config.base_model)
+    is_bundle = not config.teachers and (begun / MANIFEST_FILE).is_file()
+    return Registry(config).fetch_champion() or (begun if is_bundle else None)
 
 
 def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | None = None) -> bool:
@@ -224,12 +270,12 @@ def run_gate(challenger: Path, gates: Gates, config: Config, champion: Path | No
         challenger: Its bundle.
         gates: The bounds.
         config: Where data, registry and results are.
-        champion: Its bundle; None fetches the registry's, if there is one.
+        champion: Its bundle; None takes the one that `opponent` returns.
 
     Raises:
         DeescError: Something cannot be read, or the registry does not answer.
     """
-    champion = champion or Registry(config).fetch_champion()
+    champion = champion or opponent(config)
     verdict = judge(challenger, champion, gates, config)
     folder = Path(config.run_dir) / "gate"
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,7 +303,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_parser("gate", __doc__)
     add_config_arguments(parser)
     parser.add_argument("--challenger", type=Path, help="a bundle; bundle_dir, if not given")
-    parser.add_argument("--champion", type=Path, help="a bundle; the registry's, if not given")
+    parser.add_argument(
+        "--champion",
+        type=Path,
+        help="a bundle; if not given the registry's, else base_model if that is one",
+    )
     parser.add_argument("--gates", type=Path, default=DEFAULT_GATES, metavar="FILE")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")

@@ -19,17 +19,21 @@ class Gates:
     Attributes:
         significance: Chance that a challenger as good as the champion is refused, for all
             overall figures of one data set together, and again for all its slices together.
+        test_conversations: Fewest conversations that a verdict may rest on.
         slice_rows: Slices of fewer rows are not judged, nor are fewer public texts.
         baseline_gain: What the interval of the difference to TF-IDF must lie above.
-        corpus_ece: Largest calibration error of the level on the corpus.
+        corpus_ece: Largest calibration error of the level on the corpus; what chance alone makes
+            of so few rows is never too much.
         public_ece: The same on public texts.
         quantization_loss: Largest macro-F1 lost to int8 on validation.
         latency_ratio: Largest time for one utterance, as a multiple of the champion's.
         latency_rows: Utterances that are timed.
-        robustness: Largest share of failures of each probe.
+        robustness: Largest share of failures of each probe; refused is what lies above it with
+            its whole 95 % interval.
     """
 
     significance: float
+    test_conversations: int
     slice_rows: int
     baseline_gain: float
     corpus_ece: float

@@ -22,6 +22,7 @@ from deesc_model.errors import InvalidInputError
 from deesc_model.files import check_writable, open_input, open_output
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.records import BadRecord, format_of, read_rows
+from training.assembly import Place, origin, origin_of
 from training.corpus import FIELDS, DataError, Utterance, value_faults
 from training.sources import text_hash
 
@@ -170,20 +171,20 @@ def _hash(text: str) -> str:
     return text_hash(" ".join(text.split()))
 
 
-def read_labelled(file: Path, held: Mapping[tuple[str, int], Utterance] | None = None) -> Labelled:
+def read_labelled(file: Path, held: Mapping[Place, Utterance] | None = None) -> Labelled:
     """Read labels back.
 
     Args:
         file: What `write_queue` wrote, filled in; or, by the name ``.json``, an export of Label
             Studio.
-        held: Utterances by conversation and turn. Their labels count where a row that is filled
-            in leaves a cell empty.
+        held: Utterances by their `origin`. Their labels count where a row that is filled in
+            leaves a cell empty.
 
     Raises:
         DataError: The file cannot be read at all.
     """
     found = Labelled()
-    first: dict[tuple[str, int], str] = {}
+    first: dict[Place, str] = {}
     try:
         for where, read in (_tasks if file.suffix.lower() == ".json" else _rows)(file):
             if isinstance(read, str):
@@ -198,7 +199,7 @@ def read_labelled(file: Path, held: Mapping[tuple[str, int], Utterance] | None =
             found.faults += [f"{place}: {fault}" for fault in faults]
             if row is None:
                 continue
-            before = first.setdefault((row.conversation_id, row.turn), place)
+            before = first.setdefault(origin(row), place)
             if before != place:
                 found.faults.append(f"{place}: this turn is labelled in {before} too")
             found.rows.append((place, row))
@@ -211,11 +212,10 @@ def _is_empty(cell: Any) -> bool:
     return cell in (None, []) or (isinstance(cell, str) and not cell.strip())
 
 
-def _completed(
-    item: Mapping[str, Any], held: Mapping[tuple[str, int], Utterance]
-) -> Mapping[str, Any]:
+def _completed(item: Mapping[str, Any], held: Mapping[Place, Utterance]) -> Mapping[str, Any]:
     """Return a row with the labels of the utterance that it is about where its own are empty."""
-    before = held.get((str(_plain(item.get("conversation_id"))), _whole(item.get("turn"))))
+    name, turn = str(_plain(item.get("conversation_id"))), _whole(item.get("turn"))
+    before = held.get(origin_of(name, turn)) if type(turn) is int else None
     if before is None:
         return item
     empty = [name for name in LABELS if _is_empty(item.get(name))]

@@ -29,7 +29,7 @@ from training.drift_features import build_features
 from training.drift_shifts import THRESHOLDS_FILE, DriftThresholds, find_shifts, read_thresholds
 from training.embeddings import embed
 from training.expected_performance import EXPECTED, expected_counts, expected_metrics
-from training.metrics import gold_labels
+from training.metrics import gold_labels, wilson_interval
 from training.scored_files import ScoredFileError, ScoredRows
 
 TAKEN_OUT = (("mild", 0.3), ("mild", 0.6), ("social", 0.5), ("social", 1.0))
@@ -64,14 +64,6 @@ def measure_alarms(
         shifts = find_shifts(parts, current[kept], thresholds, seed)
         found.append([shift.name for shift in shifts if shift.drifted])
     return found
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share. Source: Wilson, 1927."""
-    z, share = 1.96, hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def expected_and_measured(

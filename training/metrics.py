@@ -25,6 +25,10 @@ from deesc_model.scoring import (
 from training.corpus import Utterance
 
 BINS = 15
+FEWEST_GROUPS = 20
+"""Conversations; the bootstrap of fewer gives intervals that are too narrow."""
+DRAWS = 200
+"""Of outcomes, to see what calibration error is chance."""
 LEVELS = len(Level)
 HEATED = int(Level.ANGRY)
 """Levels from here on are an escalation."""
@@ -184,6 +188,33 @@ def calibration_error(
         inside = bins == number
         gaps += np.abs(weights[:, inside] @ (confidence[inside] - correct[inside]))
     return _ratio(gaps, weights.sum(1))
+
+
+def calibration_by_chance(confidence: FloatArray, seed: int) -> float:
+    """Return what the calibration error stays below in 95 % of draws of exactly right confidences.
+
+    Of few rows the error is far from 0 however good the confidences are: the gaps of all bins
+    count, and chance opens each.
+
+    Args:
+        confidence: Of each row, 0–1.
+        seed: Seed of the draws of which rows are correct.
+    """
+    chance = np.random.default_rng(seed)
+    alike = np.ones((1, len(confidence)))
+    errors = [
+        calibration_error(confidence, chance.random(len(confidence)) < confidence, alike)[0]
+        for _ in range(DRAWS)
+    ]
+    return float(np.quantile(errors, 0.95))
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share. Source: Wilson, 1927."""
+    z, share = 1.96, hits / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def average_precision(truth: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:

@@ -18,6 +18,10 @@ THEIRS = (
     " labelled them, and whether customers' words are among them."
 )
 
+LICENCE = "license: apache-2.0\n"
+"""Of our data; of others, who trains knows."""
+FEW_AUTHORS = "Written by few authors, so style and range are narrower than life; sarcasm"
+
 
 def model_card(
     report: Mapping[str, Any],
@@ -27,6 +31,7 @@ def model_card(
     how: str,
     *,
     invented: bool = False,
+    learned_before: bool = False,
 ) -> str:
     """Return the card as Markdown.
 
@@ -36,7 +41,9 @@ def model_card(
         weights: Precision of the exported weights.
         splits: The utterances of each split.
         how: How it learned, in a sentence.
-        invented: Whether the corpus is this project's, with no real customer's words.
+        invented: Whether the corpus is this project's, with no real customer's words and under
+            its licence.
+        learned_before: Whether it began as, or was taught by, what had learned before this run.
     """
     corpus = {name: [r for r in rows if r.source == CORPUS] for name, rows in splits.items()}
     sizes = "\n".join(
@@ -48,8 +55,7 @@ def model_card(
     public = count_sources(row for rows in splits.values() for row in rows if row.source != CORPUS)
     return f"""---
 language: en
-license: apache-2.0
-base_model: {origin["base_model"]}
+{LICENCE if invented else ""}base_model: {origin["base_model"]}
 pipeline_tag: text-classification
 ---
 # {origin["name"]}
@@ -81,7 +87,7 @@ service, and no substitute for a human who reads a threat of harm.
 | --- | ---: | ---: | ---: |
 {sizes}
 
-English; domains: {domains}. {OURS if invented else THEIRS} {_public_texts(public)}
+English; domains: {domains}. {OURS if invented else THEIRS} {_public_texts(public, learned_before)}
 `data/README.md` in the repository is the data card{"" if invented else " of the project's own"}.
 
 ## Figures
@@ -91,7 +97,7 @@ reads conversations of this style; on other people's customers expect less.
 {format_report(report)}
 
 ## Limits
-- English only. Written by few authors, so style and range are narrower than life; sarcasm,
+- English only. {FEW_AUTHORS if invented else "Sarcasm"},
   dialect and private references will be missed.
 - Threats and abuse are rare and varied: use a signal as a prompt to look, never the lack of
   one as proof of safety.
@@ -116,7 +122,12 @@ def how_it_learned(card: str) -> str:
     return told.strip() if found else ""
 
 
-def _public_texts(counts: Counter[str]) -> str:
+def _public_texts(counts: Counter[str], learned_before: bool) -> str:
+    if not counts and learned_before:
+        return (
+            "No public texts in this run; what it began as, or was taught by, learned from those of"
+            " its own card."
+        )
     if not counts:
         return "No public texts were used."
     listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -60,11 +60,18 @@ class SimilarTexts:
         Returns:
             Name and similarity of each earlier text that it nearly repeats.
         """
-        if len(text.split()) < SHORTEST:
-            return []
-        mine = shingles(text)
-        ordered = sorted(mine, key=lambda pair: (-len(pair), pair))
-        first = ordered[: len(mine) - ceil(SIMILARITY * len(mine)) + 1]
+        mine, first = _parts(text)
+        found = self._find(mine, first)
+        for pair in first:
+            self._index[pair].append(len(self._seen))
+        self._seen.append((name, mine))
+        return found
+
+    def has(self, text: str) -> bool:
+        """Return whether a text nearly repeats one that was added; it is not remembered."""
+        return bool(self._find(*_parts(text)))
+
+    def _find(self, mine: frozenset[str], first: Sequence[str]) -> list[tuple[Any, float]]:
         candidates = {position for pair in first for position in self._index.get(pair, ())}
         found = []
         for position in sorted(candidates):
@@ -73,18 +80,26 @@ class SimilarTexts:
             similarity = shared / (len(mine) + len(theirs) - shared)
             if similarity >= SIMILARITY:
                 found.append((other, similarity))
-        for pair in first:
-            self._index[pair].append(len(self._seen))
-        self._seen.append((name, mine))
         return found
 
 
+def _parts(text: str) -> tuple[frozenset[str], list[str]]:
+    """Return the word pairs of a text, and the first few of them; none of one that is too short."""
+    mine = shingles(text) if len(text.split()) >= SHORTEST else frozenset()
+    ordered = sorted(mine, key=lambda pair: (-len(pair), pair))
+    return mine, ordered[: len(mine) - ceil(SIMILARITY * len(mine)) + 1]
+
+
 def find_near_duplicates(rows: Sequence[Utterance]) -> list[NearDuplicate]:
-    """Return all pairs of near-duplicates, the most similar first."""
+    """Return all pairs of customers' turns that are near-duplicates, the most similar first.
+
+    Agents greet all alike: by what they say, all conversations would hang together.
+    """
     seen = SimilarTexts()
     pairs = [
         NearDuplicate(other, row, similarity)
         for row in rows
+        if row.speaker == "customer"
         for other, similarity in seen.add(row.text, row)
     ]
     return sorted(pairs, key=lambda pair: -pair.similarity)

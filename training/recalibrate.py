@@ -86,7 +86,9 @@ def recalibrate(bundle: Bundle, target: Path, config: Config) -> dict[str, Any]:
     }
     data = fingerprint(row for rows in splits.values() for row in rows)
     how, ours = _how(bundle, data), is_ours(config.corpus)
-    card = model_card(report, origin, manifest.weights, splits, how, invented=ours)
+    card = model_card(
+        report, origin, manifest.weights, splits, how, invented=ours, learned_before=True
+    )
     staging = target.with_name(f"{target.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

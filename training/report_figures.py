@@ -37,5 +37,6 @@ def report_figures(report: Mapping[str, Any], prefix: str) -> dict[str, float]:
                 if found := metrics.get(name):
                     figures[f"{prefix}{group}_slices/{place}/{name}"] = found["value"]
     for probe, found in report.get("robustness", {}).items():
-        figures[f"{prefix}_robustness/{probe}_failures"] = found["failures"]
+        if found["rows"]:
+            figures[f"{prefix}_robustness/{probe}_failures"] = found["failures"]
     return figures

@@ -101,8 +101,8 @@ def measure_robustness(
         predict_levels: The model.
 
     Returns:
-        By probe: ``rows`` that it applies to, and ``failures`` as a share 0–1. The gate bounds
-        them.
+        By probe: ``rows`` that it applies to, and ``failures`` as a share 0–1, which says nothing
+        if there are no rows. The gate bounds them.
 
     Raises:
         DataError: The pairs of negations cannot be read.
@@ -134,9 +134,9 @@ def measure_robustness(
 def robustness_table(found: dict[str, dict[str, Any]]) -> str:
     """Return what `measure_robustness` found as a Markdown table."""
     lines = ["| change | rows | failures |", "| --- | ---: | ---: |"]
-    lines += [
-        f"| {name} | {part['rows']} | {part['failures']:.1%} |" for name, part in found.items()
-    ]
+    for name, part in found.items():
+        failures = f"{part['failures']:.1%}" if part["rows"] else "–"
+        lines.append(f"| {name} | {part['rows']} | {failures} |")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from training.descriptions import EVALUATED
 from training.evaluation import HEADLINE
-from training.report_tables import figure_cell
+from training.report_tables import figure_cell, has_intervals, interval_words
 
 PAGE = "report/report.html"
 """Where a run keeps its page, among its artifacts."""
@@ -20,16 +20,19 @@ def run_note(report: Mapping[str, Any], model_version: str) -> str:
     """
     lines = [
         f"**{model_version}** on {report['rows']:,} test utterances of the corpus. All figures,"
-        f" pictures and errors: Artifacts, `{PAGE}`. What each metric says: `metrics.json` there.",
+        f" pictures and errors: Artifacts, `{PAGE}`. What each metric says: `metrics.json` there."
+        f" Here {interval_words(report)}.",
         "",
-        "| figure | in plain words | best | model (95 % interval) | TF-IDF | difference |",
+        "| figure | in plain words | best | model | TF-IDF | difference |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
+    shown = has_intervals(report)
     for name in HEADLINE:
         metric = EVALUATED[name]
         lines.append(
-            f"| `{name}` | {metric.words} | {metric.best} | {figure_cell(report['metrics'], name)}"
-            f" | {figure_cell(report['baseline'], name)}"
-            f" | {figure_cell(report['difference'], name, signed=True)} |"
+            f"| `{name}` | {metric.words} | {metric.best}"
+            f" | {figure_cell(report['metrics'], name, interval=shown)}"
+            f" | {figure_cell(report['baseline'], name, interval=shown)}"
+            f" | {figure_cell(report['difference'], name, signed=True, interval=shown)} |"
         )
     return "\n".join(lines)

@@ -20,8 +20,8 @@ FOLDS = 10
 def assign_splits(rows: Sequence[Utterance]) -> list[Utterance]:
     """Return the rows with a split each.
 
-    Conversations that share a near-duplicate, and parts of one conversation, stay together (and
-    join the split of a member that already has one); the rest is spread evenly over arcs and
+    Conversations whose customers say nearly the same, and parts of one conversation, stay together
+    (and join the split of a member that already has one); the rest is spread evenly over arcs and
     channels. What has a split keeps it.
 
     Raises:

@@ -149,6 +149,7 @@ def train(
             splits,
             how or _how(start),
             invented=is_ours(config.corpus),
+            learned_before=bool(start or config.teachers),
         )
         manifest = write_bundle(network, bundle_dir, report=report, card=card, origin=origin)
         pictures = _draw(run_dir, splits["test"], candidate, report, tracker)

@@ -7,7 +7,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 from training.corpus import Utterance
-from training.near_duplicates import find_near_duplicates
+from training.near_duplicates import SimilarTexts
 from training.sources import (
     Annotation,
     read_about,
@@ -59,16 +59,27 @@ def draw_evenly(rows: Sequence[Utterance], count: int, seed: int) -> list[Uttera
     return list(islice((row for row in turns if row is not None), count))
 
 
-def without_near(rows: Sequence[Utterance], held: Sequence[Utterance]) -> list[Utterance]:
-    """Return the rows that do not say nearly the same as one of `held`, which is for testing."""
-    theirs, said = set(map(id, held)), {_words(row.text) for row in held}
-    near = {
-        id(row)
-        for pair in find_near_duplicates([*held, *rows])
-        for row, other in ((pair.first, pair.second), (pair.second, pair.first))
-        if id(other) in theirs
-    }
-    return [row for row in rows if id(row) not in near and _words(row.text) not in said]
+def without_near(
+    rows: Sequence[Utterance], held: Sequence[Utterance], context_turns: int
+) -> list[Utterance]:
+    """Return the rows in which a network reads nothing that is nearly one of `held`.
+
+    Args:
+        rows: What to choose from.
+        held: What is for validation or testing.
+        context_turns: How many of the turns before a text are read. Those of customers count,
+            unless they are of few words, as everybody says "yes please".
+    """
+    said, similar = {_words(row.text) for row in held}, SimilarTexts()
+    for row in held:
+        similar.add(row.text, None)
+
+    def is_near(row: Utterance) -> bool:
+        before = row.context[max(0, len(row.context) - context_turns) :]
+        texts = [row.text, *(turn.text for turn in before if turn.speaker == "customer")]
+        return _words(row.text) in said or any(map(similar.has, texts))
+
+    return [row for row in rows if not is_near(row)]
 
 
 def _words(text: str) -> str:

@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from training.config import RANGES, Config, ConfigError, read_config
+from training.config import RANGES, Config, ConfigError, is_ours, read_config
+
+
+def test_our_corpus_is_ours_however_it_is_named(tmp_path):
+    assert is_ours("data/corpus")
+    assert is_ours(str(Path("data/corpus").resolve()))
+    assert is_ours("data/../data/corpus/")
+    assert not is_ours(str(tmp_path / "data" / "corpus"))
 
 
 def test_files_and_overrides_meet_in_one_dataclass(tmp_path):

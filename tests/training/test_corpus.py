@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from training import data
 from training.corpus import (
     ARCS,
     CHANNELS,
+    SPLITS,
     DataError,
+    Utterance,
     fingerprint,
     load_corpus,
     read_corpus,
@@ -88,7 +91,12 @@ def test_a_faulty_or_missing_corpus_is_refused(tmp_path):
         load_corpus(tmp_path)
     with pytest.raises(DataError, match=r"a\.jsonl:1: turn"):
         load_corpus(write_rows(tmp_path, [turn(turn=1)]))
-    with pytest.raises(DataError, match="'test' is empty"):
+
+
+def test_an_empty_split_is_told_with_what_helps():
+    with pytest.raises(DataError, match=r"'test' is empty; run: python -m training\.data split"):
+        select_split([utterance(), utterance(conversation_id="c2", split="")], "test")
+    with pytest.raises(DataError, match=r"'test' is empty, and no conversation .* --split test"):
         select_split([utterance()], "test")
 
 
@@ -137,6 +145,28 @@ def test_splits_are_80_10_10_frozen_and_keep_duplicates_together():
     again = {row.conversation_id: row.split for row in assign_splits(more)}
     assert {name: again[name] for name in by_id} == by_id
     assert {again[f"d{n}"] for n in range(40)} == {"train", "validation", "test"}
+
+
+GREETING = "Thank you for contacting Acme Support, my name is Kim, how can I help you today?"
+
+
+def greeted(name: str, number: int, split: str = "") -> list[Utterance]:
+    return [
+        utterance(conversation_id=name, speaker="agent", text=GREETING, triggers=[], split=split),
+        utterance(conversation_id=name, turn=1, text=distinct(number), split=split),
+    ]
+
+
+def test_what_all_agents_say_keeps_no_conversations_together():
+    rows = [row for n in range(200) for row in greeted(f"c{n}", n)]
+    split = {row.conversation_id: row.split for row in assign_splits(rows)}
+    sizes = Counter(split.values())
+    assert 158 <= sizes["train"] <= 162
+    assert 19 <= sizes["validation"] <= 21
+    assert 19 <= sizes["test"] <= 21
+    old = [row for n, name in enumerate(SPLITS) for row in greeted(name, n, name)]
+    assert find_near_duplicates(old) == []  # so that `check` finds none across splits
+    assert assign_splits([*old, *greeted("new", 9)])[-1].split == "train"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +243,16 @@ def test_split_writes_files_that_check_accepts(tmp_path, capsys):
     assert data.main(["describe", "--corpus", str(folder)]) == 0
     assert "| delivery | 24 | 3 | 3 | 30 |" in capsys.readouterr().out
     assert [path.name for path in folder.iterdir()] == ["delivery.jsonl"]
+
+
+def test_split_says_which_split_stays_empty_for_want_of_conversations(tmp_path, capsys):
+    rows = [turn(conversation_id=f"c{n}", text=distinct(n), split="") for n in range(9)]
+    rows.append(turn(conversation_id="t", text=distinct(9), split="test"))
+    assert data.main(["split", "--corpus", str(write_rows(tmp_path, rows, "delivery.jsonl"))]) == 0
+    out = capsys.readouterr().out
+    assert "the split 'validation' is empty, and no conversation is left" in out
+    assert "--split validation" in out
+    assert "'test' is empty" not in out
 
 
 def test_the_data_card_has_the_counts_of_the_corpus(capsys):

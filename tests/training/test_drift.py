@@ -25,7 +25,7 @@ from training.drift_shifts import (
     read_thresholds,
 )
 from training.expected_performance import expected_counts, expected_metrics
-from training.measure_drift import expected_and_measured, measure_alarms, wilson_interval
+from training.measure_drift import expected_and_measured, measure_alarms
 from training.scored_files import ScoredRows, read_scored
 
 THRESHOLDS = read_thresholds()
@@ -177,10 +177,6 @@ def test_expected_metrics_are_held_beside_what_labels_give():
 def test_the_stability_index_of_known_shares():
     found = stability_index(np.array([9e6, 1e6]), np.array([8e6, 2e6]))
     assert found == pytest.approx(0.1 * np.log(2) - 0.1 * np.log(8 / 9), rel=1e-4)
-
-
-def test_wilsons_interval():
-    assert wilson_interval(0, 200) == pytest.approx((0, 0.0188), abs=1e-3)
 
 
 @pytest.mark.parametrize(

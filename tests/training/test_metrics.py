@@ -27,10 +27,12 @@ from training.metrics import (
     Gold,
     average_precision,
     bootstrap_weights,
+    calibration_by_chance,
     calibration_error,
     compute_metrics,
     confusion_matrix,
     intervals,
+    wilson_interval,
 )
 
 
@@ -115,6 +117,30 @@ def test_calibration_error_by_hand():
     correct = np.array([True, True, True, False, False])
     error = calibration_error(confidence, correct, np.ones((1, 5)))
     assert error[0] == pytest.approx((4 * 0.15 + 0.6) / 5)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "found", "within"),
+    [
+        ([1.0] * 9, 0.0, 0),  # none is wrong
+        ([0.5], 0.5, 0),  # right or wrong: half off
+        ([0.9], 0.9, 1e-9),  # one draw in ten is wrong
+        ([0.5] * 100, 0.1, 0.02),  # 1.96 standard deviations of the mean of 100
+        ([0.5] * 10_000, 0.01, 0.002),
+    ],
+)
+def test_what_calibration_error_is_chance(confidence, found, within):
+    confidence = np.array(confidence)
+    assert calibration_by_chance(confidence, seed=1) == pytest.approx(found, abs=within)
+    assert calibration_by_chance(confidence, seed=1) == calibration_by_chance(confidence, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "ends"),
+    [(0, 200, (0, 0.0188)), (60, 300, (0.1587, 0.2489)), (10, 10, (0.7225, 1))],
+)
+def test_wilsons_interval(hits, count, ends):
+    assert wilson_interval(hits, count) == pytest.approx(ends, abs=1e-4)
 
 
 def test_bootstrap_draws_whole_conversations():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from training.model_card import model_card
 from training.pages.gate_page import gate_page
 from training.pages.parts import judgement
 from training.pages.run_page import run_page
+from training.report_tables import format_report
+from training.run_note import run_note
 
 LONG = "far " * 3000 + "end"
 HOSTILE = '<script>alert("x")</script> & <img src=https://example.org/x.png>'
@@ -60,25 +63,35 @@ def test_only_of_our_own_corpus_it_is_said_who_wrote_and_labelled_it(page):
     worst = worst_errors(rows_of_a_test(), answer()(rows_of_a_test()).scores)
     theirs = run_page(report, {"corpus": []}, worst, origin, DATA, Config(corpus="my_corpus"))
     assert "language-model" not in theirs
+
+
+def card(report, **about):
     keys = ("name", "base_model", "training_run", "git_commit", "data_fingerprint")
-    cards = [
-        model_card(
-            report,
-            dict.fromkeys(keys, "x"),
-            "int8",
-            {"train": rows_of_a_test()},
-            "So.",
-            invented=invented,
-        )
-        for invented in (True, False)
-    ]
-    assert ["were invented" in card for card in cards] == [True, False]
-    assert "of whoever trained this model" in cards[1]
+    splits = {"train": rows_of_a_test()}
+    return model_card(report, dict.fromkeys(keys, "x"), "int8", splits, "So.", **about)
+
+
+def test_a_card_says_of_others_corpora_nothing_that_holds_of_ours_alone():
+    report = measured(rows_of_a_test())
+    ours, theirs = card(report, invented=True), card(report)
+    for said in ("were invented", "no real customer", "few authors", "license: apache-2.0\n"):
+        assert (said in ours, said in theirs) == (True, False)
+    assert "of whoever trained this model" in theirs
+    assert theirs.startswith("---\nlanguage: en\nbase_model: x\n")
+    assert "- English only. Sarcasm,\n  dialect" in theirs
+
+
+def test_a_card_without_public_texts_says_that_what_it_began_as_may_have_had_some():
+    report = measured(rows_of_a_test())
+    assert "No public texts were used." in card(report)
+    learned_on = card(report, learned_before=True)
+    assert "No public texts were used." not in learned_on
+    assert "what it began as, or was taught by, learned from those of its own card" in learned_on
 
 
 def check(name, value, bound, passed, **changes):
     found = {"name": name, "value": value, "bound": bound, "at_least": True, "passed": passed}
-    return found | {"low": None, "high": None} | changes
+    return found | {"low": None, "high": None, "note": ""} | changes
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +108,9 @@ def verdict():
         "checks": [
             check("robustness: typo", 0.1, 0.15, True, at_least=False),
             check("corpus, overall: level_qwk gained", -0.02, -0.01, False, low=-0.03, high=0.01),
+            check("robustness: lower_case", None, 0.12, True, at_least=False),
             check("quantisation loss on validation", None, 0.005, False, at_least=False),
+            check("corpus: test conversations", 8, 20, False, note="too few to judge by"),
         ],
         "parts": {"corpus": part},
         "newly_wrong": {"corpus": lost},
@@ -137,6 +152,38 @@ def test_a_model_without_errors_says_so_and_what_cannot_be_measured_has_no_figur
     assert "nan" not in made
 
 
+def test_of_few_conversations_no_interval_is_printed_and_it_is_said_why():
+    rows = [
+        dataclasses.replace(row, conversation_id=f"c{n % 19}")
+        for n, row in enumerate(rows_of_a_test())
+    ]
+    said = "no intervals, as those of under 20 conversations are too narrow"
+    few, enough = measured(rows, {"text 12"}), measured(rows_of_a_test(), {"text 12"})
+    for text in (format_report(few), run_note(few, "m"), page_of(rows, {"text 12"})):
+        assert said in text
+        assert "0.013" in text  # one of 80 levels is off by one
+        assert not re.search(r"\([+-]?[0-9.]+ to ", text)
+        assert "clearly" not in text
+    assert said not in format_report(enough)
+    assert re.search(r"\([+-]?[0-9.]+ to ", format_report(enough))
+
+
+def test_a_slice_of_few_conversations_has_no_interval():
+    rows = [
+        dataclasses.replace(row, domain="energy" if n < 40 else "delivery")
+        for n, row in enumerate(rows_of_a_test())
+    ]
+    rows[:40] = [
+        dataclasses.replace(row, conversation_id=f"e{n % 19}") for n, row in enumerate(rows[:40])
+    ]
+    lines = format_report(measured(rows)).splitlines()
+    (energy,) = (line for line in lines if line.startswith("| domain=energy"))
+    (delivery,) = (line for line in lines if line.startswith("| domain=delivery"))
+    assert "(" not in energy
+    assert "(1.000 to 1.000)" in delivery
+    assert "Without an interval: slices of under 20 conversations." in lines
+
+
 @pytest.mark.parametrize(
     ("low", "high", "name", "said"),
     [
@@ -171,11 +218,14 @@ def test_newly_wrong_is_what_only_the_champion_has_right():
 def test_a_verdict_is_told_with_failures_first(verdict):
     made = gate_page(verdict)
     assert "<h1>The challenger is refused</h1>" in made
-    assert "2 of 3 checks failed." in made
-    assert "<summary>The 1 that passed</summary>" in made
+    assert "3 of 5 checks failed." in made
+    assert "<summary>The 2 that did not fail</summary>" in made
     assert "There were no public texts, or too few to judge." in made
     assert made.index("level_qwk gained") < made.index("robustness: typo")
-    assert "not recorded" in made
+    assert "not measured" in made
+    assert '<td class="passed">–</td><td>not measured</td>' in made
+    assert "too few to judge by</span>" in made
+    assert "<td>8</td><td>at least 20</td>" in made
     assert "(-0.0300 to +0.0100)" in made
     assert "No longer right" in made
     assert "text 12" in made

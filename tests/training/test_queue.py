@@ -270,17 +270,18 @@ def test_labels_that_were_read_again_take_the_place_of_those_of_the_corpus(tmp_p
     assert load_corpus(corpus) == after
 
 
+@pytest.mark.parametrize("part", ["", "@3"])  # of a conversation that begins later
 @pytest.mark.parametrize("name", ["suspects.csv", "suspects.jsonl"])
-def test_a_cell_that_is_left_empty_keeps_its_labels(tmp_path, name):
+def test_a_cell_that_is_left_empty_keeps_its_labels(tmp_path, name, part):
     labels = {"level": 2, "triggers": ("billing",), "signals": ("churn_threat",)}
     held = [
-        turn(conversation_id=str(number), turn=0, text=f"Text {number}!", split="train", **labels)
+        turn(conversation_id=f"{number}{part}", turn=0, text=f"Text {number}!", **labels)
         for number in range(4)
     ]
     corpus = write_rows(tmp_path / "mine", held, "delivery.jsonl")
     path = suspects(tmp_path / name, *load_corpus(corpus))
     filled = [{"level": "3", "triggers": " "}, {"triggers": "delay"}, {"signals": "none"}, {}]
-    fill(path, {(str(number), 0): cells for number, cells in enumerate(filled)})
+    fill(path, {(f"{number}{part}", 0): cells for number, cells in enumerate(filled)})
     assert queue.main(["correct", str(path), "--corpus", str(corpus)]) == 0
     assert [(row.level, row.triggers, row.signals) for row in load_corpus(corpus)] == [
         (3, ("billing",), ("churn_threat",)),

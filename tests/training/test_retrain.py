@@ -28,6 +28,7 @@ pytestmark = [
 
 PROBES = DEFAULT_GATES.read_text(encoding="utf-8").split("[robustness]")[1]
 LENIENT = """significance = 0.001
+test_conversations = 10
 slice_rows = 1000
 baseline_gain = -1
 corpus_ece = 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conversations import utterance
 
-from training.robustness import NEGATIONS, PROBES, measure_robustness
+from training.robustness import NEGATIONS, PROBES, measure_robustness, robustness_table
 
 TEXTS = ["Where is my parcel?", "I AM ANGRY", "Nobody told me, again!", "ok"]
 
@@ -58,6 +58,13 @@ def test_failures_are_counted_per_change():
     assert found["insult_never_lowers"]["failures"] == 1.0
     assert found["thanks_never_raise"]["failures"] == 1.0
     assert found["link"]["failures"] == 0.0
+
+
+def test_a_change_that_no_text_knows_has_no_share_of_failures():
+    shouted = [row for row in rows() if row.text.isupper()]
+    found = measure_robustness(shouted, lambda texts: np.zeros(len(texts), dtype=np.int64))
+    assert found["lower_case"]["rows"] == 0
+    assert "| lower_case | 0 | – |" in robustness_table(found)
 
 
 def test_the_pairs_of_negations_are_many():

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 from base_models import write_base_model
-from conversations import utterance
+from conversations import turn, utterance, write_rows
 from transformers import AutoTokenizer, ModernBertConfig
 
+from deesc_model import Turn
 from deesc_model.encoding import EncodedInput, EncoderSettings
 from deesc_model.errors import DeescError
 from training.config import Config
-from training.distil import choose_views
+from training.corpus import SPLITS
+from training.distil import choose_views, texts_to_ask
 from training.examples import make_encoder
 from training.model import (
     EscalationModel,
@@ -302,7 +304,30 @@ def test_what_a_test_text_says_is_not_shown_to_the_student():
         utterance(text="thanks a lot!"),
         utterance(text="my card was declined at the shop this morning again"),
     ]
-    assert without_near(rows, held) == rows[2:]
+    assert without_near(rows, held, 0) == rows[2:]
+
+
+def test_nor_is_a_text_that_follows_one_of_a_test():
+    held, text = utterance(text="my train was late again and nobody said a word"), "And now this."
+    near, fine = Turn("customer", held.text.upper()), Turn("agent", "What can I do for you today?")
+    contexts = ((near, fine), (near, fine, fine), (Turn("agent", near.text),), ())
+    rows = [utterance(text=text, context=context) for context in contexts]
+    assert without_near(rows, [held], 2) == rows[1:]  # the student reads two turns before a text
+    short = utterance(text="Yes please.")
+    after = utterance(text=text, context=(Turn("customer", "yes please."),))
+    assert without_near([after], [short], 2) == [after]
+
+
+def test_teachers_are_asked_nothing_that_the_corpus_is_to_test(tmp_path):
+    said = {split: f"the {split} parcel came on a rainy day without its lid" for split in SPLITS}
+    rows = [turn(conversation_id=name, split=name, text=text) for name, text in said.items()]
+    rows.append(turn(conversation_id="a", split="test", speaker="agent", text="May I see it?"))
+    config = Config(
+        corpus=str(write_rows(tmp_path / "corpus", rows)), sources=str(tmp_path / "raw")
+    )
+    texts = [*(f"{text} again" for text in said.values()), "May I see it?"]
+    unlabelled = [utterance(text=text, split="unlabelled") for text in texts]
+    assert [row.text for row in texts_to_ask(config, unlabelled)] == [texts[0], texts[3]]
 
 
 def test_recombined_texts_begin_as_one_and_end_as_another_of_their_source():

@@ -6,7 +6,7 @@ from typing import Any
 from training.descriptions import EVALUATED
 from training.figures.picture import BLUE, GREY, Picture
 from training.figures.whiskers import Dots, draw_whiskers
-from training.report_tables import SLICE_METRICS, figure_cell
+from training.report_tables import SLICE_METRICS, figure_cell, has_intervals
 
 
 def slices_picture(part: Mapping[str, Any]) -> Picture | None:
@@ -56,7 +56,7 @@ def slices_picture(part: Mapping[str, Any]) -> Picture | None:
             (
                 name,
                 *(
-                    figure_cell(found[who], metric)
+                    figure_cell(found[who], metric, interval=has_intervals(found))
                     for metric in SLICE_METRICS
                     for who in ("metrics", "baseline")
                 ),

@@ -17,6 +17,7 @@ from training.pages.parts import (
     headline,
     shares_in_words,
 )
+from training.report_tables import interval_words
 
 
 def gate_page(verdict: Mapping[str, Any]) -> str:
@@ -28,8 +29,8 @@ def gate_page(verdict: Mapping[str, Any]) -> str:
     sections: list[Section] = [("verdict", "Verdict", [_sentence(verdict), _checks(verdict)])]
     for name, part in verdict["parts"].items():
         measured = (
-            f"{part['rows']:,} test utterances of {part['conversations']:,} conversations; in"
-            " brackets 95 % intervals"
+            f"{part['rows']:,} test utterances of {part['conversations']:,} conversations;"
+            f" {interval_words(part)}"
         )
         found = [
             f"<p>{measured}.</p>",
@@ -52,9 +53,7 @@ def gate_page(verdict: Mapping[str, Any]) -> str:
 
 def _sentence(verdict: Mapping[str, Any]) -> str:
     failed = sum(not check["passed"] for check in verdict["checks"])
-    said = (
-        f"{failed} of {len(verdict['checks'])} checks failed." if failed else "Every check passed."
-    )
+    said = f"{failed} of {len(verdict['checks'])} checks failed." if failed else "No check failed."
     public = "" if verdict["public_texts"] else " There were no public texts, or too few to judge."
     return f"<p>{said}{public}</p>"
 
@@ -65,8 +64,8 @@ def _checks(verdict: Mapping[str, Any]) -> str:
     passed = [check for check in verdict["checks"] if check["passed"]]
     shown = _check_table("Failed; in brackets 95 % intervals", failed) if failed else ""
     if passed:
-        inner = _check_table("Passed; in brackets 95 % intervals", passed)
-        summary = f"<summary>The {len(passed)} that passed</summary>"
+        inner = _check_table("Not failed; in brackets 95 % intervals", passed)
+        summary = f"<summary>The {len(passed)} that did not fail</summary>"
         shown += f"<details>{summary}{inner}</details>"
     return shown
 
@@ -75,19 +74,20 @@ def _check_table(caption: str, checks: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for check in checks:
         state = "passed" if check["passed"] else "failed"
-        gain = check["at_least"]
-        asked = f"at least {check['bound']:+.4f}" if gain else f"at most {check['bound']:.4f}"
-        found = "not recorded"
-        if check["value"] is not None:
-            found = f"{check['value']:{'+' if gain else ''}.4f}"
+        judged = "–" if check["passed"] and check["value"] is None else state
+        count = isinstance(check["value"], int)
+        form = "," if count else "+.4f" if check["at_least"] else ".4f"
+        asked = f"at {'least' if check['at_least'] else 'most'} {check['bound']:{form}}"
+        found = "not measured" if check["value"] is None else f"{check['value']:{form}}"
         interval = (
-            f' <span class="interval">({check["low"]:+.4f} to {check["high"]:+.4f})</span>'
+            f' <span class="interval">({check["low"]:{form}} to {check["high"]:{form}})</span>'
             if check["low"] is not None
             else ""
         )
+        note = f'<span class="words">{escaped(check["note"])}</span>' if check["note"] else ""
         rows.append(
-            f'<tr><th scope="row">{escaped(check["name"])}</th><td class="{state}">{state}</td>'
-            f"<td>{found}{interval}</td><td>{asked}</td></tr>"
+            f'<tr><th scope="row">{escaped(check["name"])}{note}</th><td class="{state}">{judged}'
+            f"</td><td>{found}{interval}</td><td>{asked}</td></tr>"
         )
     return table(caption, ("check", "", "found", "asked"), rows)
 

@@ -12,6 +12,7 @@ from training.descriptions import EVALUATED, Metric
 from training.errors import ErrorTable
 from training.evaluation import HEADLINE
 from training.figures.picture import Picture, to_svg
+from training.report_tables import has_intervals
 
 _STYLE = STYLE + Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
@@ -61,10 +62,13 @@ def shares_in_words(part: Mapping[str, Any], other: str) -> str:
     for name, metric in EVALUATED.items():
         found, theirs = part["metrics"].get(name), part["baseline"].get(name)
         if metric.in_hundred and found:
-            beside = f"; {other}: {_hundred(theirs['value'])}" if theirs else ""
+            beside = [f"{other}: {_hundred(theirs['value'])}"] if theirs else []
+            if has_intervals(part):
+                beside.insert(0, f"{_hundred(found['low'])} to {_hundred(found['high'])}")
+            brackets = f" ({'; '.join(beside)})" if beside else ""
             items.append(
                 f"<li><strong>{_hundred(found['value'])} in 100</strong> {metric.in_hundred}"
-                f" ({_hundred(found['low'])} to {_hundred(found['high'])}{beside}).</li>"
+                f"{brackets}.</li>"
             )
     return f"<ul>{''.join(items)}</ul>"
 
@@ -77,17 +81,19 @@ def headline(part: Mapping[str, Any], names: tuple[str, str], caption: str) -> s
         names: What the two are called.
         caption: Says what was measured.
     """
-    rows = []
+    rows, interval = [], has_intervals(part)
     for name in HEADLINE:
         metric, difference = EVALUATED[name], part["difference"].get(name)
         cells = "".join(
-            f"<td>{_figure(part[who].get(name))}</td>" for who in ("metrics", "baseline")
+            f"<td>{_figure(part[who].get(name), interval=interval)}</td>"
+            for who in ("metrics", "baseline")
         )
+        judged = judgement(difference, metric) if interval else "–"
         rows.append(
             f'<tr><th scope="row">{name}<span class="words">{escaped(metric.words)};'
             f" best {metric.best}</span></th>{cells}"
-            f"<td>{_figure(difference, signed=True)}</td>"
-            f"<td>{judgement(difference, metric)}</td></tr>"
+            f"<td>{_figure(difference, signed=True, interval=interval)}</td>"
+            f"<td>{judged}</td></tr>"
         )
     return table(caption, ("figure", *names, "difference", f"{names[0]} is"), rows)
 
@@ -167,11 +173,15 @@ def facts(caption: str, found: Mapping[str, object]) -> str:
     return table(caption, ("", "value"), rows)
 
 
-def _figure(found: Mapping[str, float] | None, *, signed: bool = False) -> str:
+def _figure(
+    found: Mapping[str, float] | None, *, signed: bool = False, interval: bool = True
+) -> str:
     if found is None:
         return "–"
     sign = "+" if signed else ""
     value, low, high = (f"{found[key]:{sign}.3f}" for key in ("value", "low", "high"))
+    if not interval:
+        return value
     return f'{value} <span class="interval">({low} to {high})</span>'
 
 

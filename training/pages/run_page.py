@@ -22,6 +22,7 @@ from training.pages.parts import (
     headline,
     shares_in_words,
 )
+from training.report_tables import has_intervals, interval_words
 
 BASELINE = "TF-IDF baseline"
 
@@ -47,12 +48,13 @@ def run_page(
     sections: list[Section] = []
     for name, part in data_sets(report).items():
         measured = (
-            f"{part['rows']:,} test utterances of {part['conversations']:,} conversations; in"
-            " brackets 95 % intervals"
+            f"{part['rows']:,} test utterances of {part['conversations']:,} conversations;"
+            f" {interval_words(part)}"
         )
+        if has_intervals(part):
+            measured += ": so far the figure would move with other conversations of the same kind"
         found = [
-            f"<p>{measured}: so far the figure would move with other conversations of the same"
-            " kind.</p>",
+            f"<p>{measured}.</p>",
             shares_in_words(part, BASELINE),
             headline(part, ("model", BASELINE), f"The model beside the {BASELINE}"),
             *(figure(picture, f"{name}-{picture.name}") for picture in pictures[name]),
