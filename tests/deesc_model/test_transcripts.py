@@ -588,6 +588,32 @@ def test_a_chat_in_a_comment_is_its_messages():
     assert parse(unknown, "Robin")[0].turns == conversation.turns
 
 
+def test_a_comment_that_tells_when_what_happened_is_its_authors():
+    log = "10:02 Called support: nobody answered\n10:40 Called again: cut off"
+    quoted = "Your chat was a joke:\n10:02 Customer: hello\n10:03 Agent: go away"
+    (conversation,) = parse(comments(log, "I am sorry.", quoted))
+    assert conversation.turns == (
+        Turn("customer", log),
+        Turn("agent", "I am sorry."),
+        Turn("customer", quoted),
+    )
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "",
+        "Chat started: 2026-03-02 10:02 AM UTC\n\n",
+        "Conversation with Web User 5f3\n\n",
+        "(10:02:30) *** Web User 5f3 joined the chat ***\n",
+    ],
+)
+def test_what_the_system_writes_above_a_chat_is_nobodys(above):
+    chat = f"{above}(10:02:33) Web User 5f3: hello\n(10:02:50) Dana: hi"
+    (conversation,) = parse(comments(chat))
+    assert conversation.turns == (Turn("customer", "hello"), Turn("agent", "hi"))
+
+
 def test_of_a_comment_neither_calls_nor_quotations_are_said():
     said = "I&nbsp;wait &amp; wait.\n\nOn Mon, 2 Mar 2026 at 10:02, B <b@x.example> wrote:\n> liar"
     (conversation,) = parse(comments(said))
