@@ -10,7 +10,7 @@ _DATE: Final = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T|,? ))?"
 _ZONE: Final = r"(?:[ \u00a0\u202f]?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
 _TIME: Final = rf"{_DATE}\d{{1,2}}:\d\d(?::\d\d)?(?:[.,]\d{{1,6}})?{_ZONE}"
 _SAID: Final = r"(?:\*\*)?\s?:(?:\*\*)?(?:\s+(?P<said>.*))?"
-_AFTER_TIME: Final = re.compile(rf"\s*[\[(]?{_TIME}[\])]?\s")
+_AFTER_TIME: Final = re.compile(rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s)?")
 _TIMED: Final = re.compile(
     rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s+)?(?P<name>[^\s:](?:[^:]{{0,78}}[^\s:])?){_SAID}"
 )
@@ -61,6 +61,16 @@ def speaker_and_text(line: str) -> Line | None:
 def is_timed(line: str) -> bool:
     """Return whether a line begins with a time."""
     return _AFTER_TIME.match(line) is not None
+
+
+def time_form(line: str) -> str:
+    """Return how the time is written that a line begins with, "" if it begins with none.
+
+    "[10:02]" and "[9:31]" are of one form, "10:30" and "[02/03/2026, 10:02]" of two others.
+    """
+    found = _AFTER_TIME.match(line)
+    digits = re.sub(r"\d+", "0", found[0].lower()) if found else ""
+    return " ".join(digits.replace("pm", "am").split())
 
 
 def _may_be_name(name: str, *, timed: bool) -> bool:

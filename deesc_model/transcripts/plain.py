@@ -8,9 +8,9 @@ from deesc_model.transcripts.dialogue import (
     is_field,
     is_note,
     is_system,
-    is_timed,
     names_that_speak,
     speaker_and_text,
+    time_form,
 )
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
@@ -33,7 +33,8 @@ def read(document: Document) -> list[Transcript]:
     lines = [(line, speaker_and_text(line)) for line in document.lines()]
     named = [found for _, found in lines if found]
     speakers = names_that_speak(named)
-    times = all(found.timed for found in named if found.name in speakers)
+    forms = {time_form(line) for line, found in lines if found and found.name in speakers}
+    times = "" not in forms
     turns: list[tuple[int, str, list[str]]] = []
     left_out: Counter[str] = Counter()
     aside = ""  # what it is where nobody says it to the other
@@ -47,7 +48,7 @@ def read(document: Document) -> list[Transcript]:
         elif found and found.name in speakers:
             turns.append((number, found.name, [found.said]))
             aside = ""
-        elif times and is_timed(line):
+        elif times and time_form(line) in forms:  # "14:00 is fine" below "[10:02]" is a message's
             left_out["system messages"] += 1
             aside = "system messages"
         elif aside:

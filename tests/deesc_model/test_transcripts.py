@@ -302,6 +302,24 @@ def test_what_system_and_notes_say_is_in_nobodys_mouth():
     assert conversation.left_out == {"internal notes": 2}
 
 
+@pytest.mark.parametrize(
+    ("time", "later"),
+    [
+        ("[10:02]", "[9:15]"),
+        ("[9:58:59 am]", "[12:00:03 PM]"),
+        ("10:02:33", "10:07:00"),
+        ("02/03/2026, 9:31 -", "12/11/2026, 10:31 -"),
+        ("2026-03-02 10:02", "2026-03-02 10:04"),
+    ],
+)
+def test_times_in_a_message_are_told_from_those_of_the_export(time, later):
+    said = "I can come at\n10:30 tomorrow\n14:00 Friday\nWhich one suits you?"
+    joined = f"{later} Dana joined\nfrom the second team"
+    (conversation,) = parse(f"{time} Agent: {said}\n{joined}\n{later} Customer: none")
+    assert conversation.turns == (Turn("agent", said), Turn("customer", "none"))
+    assert conversation.left_out == {"system messages": 2}
+
+
 def test_what_is_told_after_a_time_is_no_name():
     said = "[10:02] Agent: Hi\n[10:03] Dana joined the conversation. Reason: transfer"
     (conversation,) = parse(f"{said}\n[10:04] Customer: ok")
