@@ -320,6 +320,26 @@ def test_times_in_a_message_are_told_from_those_of_the_export(time, later):
     assert conversation.left_out == {"system messages": 2}
 
 
+def test_where_times_tell_who_speaks_lines_without_one_are_words():
+    said = "I live at\nStreet: Elm 4\nTown: Ashby\nFloor: 2"
+    (conversation,) = parse(f"[10:02] Robin: {said}\n[10:03] Dana: Thanks.", "Robin")
+    assert conversation.turns == (Turn("customer", said), Turn("agent", "Thanks."))
+    dialogue = "[10:02] Robin: It is late.\n[10:03] Dana: I am sorry."
+    (conversation,) = parse(f"Chat with: Dana\nChannel: web\n{dialogue}", "Robin")
+    assert [turn.speaker for turn in conversation.turns] == ["customer", "agent"]
+    assert conversation.left_out == {"lines before the first speaker": 2}
+
+
+@pytest.mark.parametrize("answer", ["Lee: Sorry.", "Lee: Sorry.\nIda: You liar!"])
+def test_where_no_times_tell_who_speaks_lines_with_one_are_words(answer):
+    said = "What a day.\n10:02 I called: nobody"
+    (conversation,) = parse(f"Ida: {said}\n{answer}", "Ida")
+    assert conversation.turns[:2] == (Turn("customer", said), Turn("agent", "Sorry."))
+    calls = "".join(f"\n{hour}:40 I called again: cut off" for hour in range(8, 18))
+    (conversation,) = parse(f"Ida: {said}{calls}\n{answer}\nIda: Never.", "Ida")
+    assert conversation.turns[0] == Turn("customer", said + calls)
+
+
 def test_what_is_told_after_a_time_is_no_name():
     said = "[10:02] Agent: Hi\n[10:03] Dana joined the conversation. Reason: transfer"
     (conversation,) = parse(f"{said}\n[10:04] Customer: ok")
