@@ -1,6 +1,7 @@
 """Plain text in which each turn begins with who speaks."""
 
 from collections import Counter
+from itertools import dropwhile, islice
 from typing import Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
@@ -8,6 +9,7 @@ from deesc_model.transcripts.dialogue import (
     is_field,
     is_note,
     is_system,
+    is_timed,
     names_that_speak,
     speaker_and_text,
     time_form,
@@ -20,11 +22,15 @@ _HEAD: Final = 20
 
 
 def fits(document: Document) -> bool:
-    """Look for a speaker in the first line, or for one who names a role in the first few."""
-    lines = [line for line in document.lines() if line.strip()][:_HEAD]
+    """Look for a speaker in the first line, or for one who names a role in the first few.
+
+    What the system says at a time, such as that messages are encrypted, may come before.
+    """
+    lines = ((line, speaker_and_text(line)) for line in document.lines() if line.strip())
+    said = dropwhile(lambda pair: pair[1] is None and is_timed(pair[0]), lines)
     return not document.objects and any(
         found and (index == 0 or (role_of_name(found.name) is not None and not is_field(found)))
-        for index, found in enumerate(map(speaker_and_text, lines))
+        for index, (_, found) in enumerate(islice(said, _HEAD))
     )
 
 

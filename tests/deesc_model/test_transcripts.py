@@ -320,6 +320,17 @@ def test_times_in_a_message_are_told_from_those_of_the_export(time, later):
     assert conversation.left_out == {"system messages": 2}
 
 
+@pytest.mark.parametrize("lines", [1, 30])
+def test_an_export_may_begin_with_what_the_system_says(lines):
+    told = "12/03/2026, 10:02 - Messages and calls are end-to-end encrypted.\n" * lines
+    said = "12/03/2026, 10:03 - Robin: late\n12/03/2026, 10:04 - Dana: sorry"
+    (conversation,) = parse(told + said, "Robin")
+    assert conversation.turns == (Turn("customer", "late"), Turn("agent", "sorry"))
+    assert conversation.left_out == {"system messages": lines}
+    with pytest.raises(InvalidInputError, match="it fits no format"):
+        parse(told)
+
+
 def test_where_times_tell_who_speaks_lines_without_one_are_words():
     said = "I live at\nStreet: Elm 4\nTown: Ashby\nFloor: 2"
     (conversation,) = parse(f"[10:02] Robin: {said}\n[10:03] Dana: Thanks.", "Robin")
