@@ -10,6 +10,7 @@ from deesc_model import InvalidInputError, Turn
 from deesc_model.transcripts import TRANSCRIPT_FORMATS, parse_transcript, read_transcript
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.markup import html_to_text
+from deesc_model.transcripts.quotations import cut_quotations
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "transcripts"
 
@@ -413,6 +414,27 @@ def test_quotations_and_signatures_are_cut(body, kept):
     (conversation,) = parse(MAIL.format("utf-8") + body, "a@x.example")
     (turn,) = conversation.turns
     assert turn.text == (kept or body)
+
+
+def test_a_long_mail_costs_as_much_a_line_as_a_short_one():
+    stripped = 0
+
+    class Line(str):
+        __slots__ = ()
+
+        def strip(self, *characters):
+            nonlocal stripped
+            stripped += 1
+            return super().strip(*characters)
+
+    def work(parts):
+        nonlocal stripped
+        stripped = 0
+        body = ["It was late, and nobody came.", "--", "_" * 20, "From the start.", ""]
+        assert cut_quotations([Line(line) for line in body * parts]).count("nobody") == parts
+        return stripped
+
+    assert work(500) < 11 * work(50)
 
 
 @pytest.mark.parametrize(("charset", "said"), [("windows-1252", None), ("klingon", "unknown")])
