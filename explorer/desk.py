@@ -79,14 +79,19 @@ class Desk:
         return replace(self, sessions=(Session(channel=self.session.channel),), chosen=0, turn=0)
 
     def view(self, position: int, models: Models) -> Self:
-        """Bring a conversation into view and look at its most frustrated customer's turn."""
+        """Bring a conversation into view and look at its most frustrated customer's turn.
+
+        One whose turns were all taken back has none to look at.
+        """
         session = self.sessions[position].labelled(self._classifier(models))
         heat = {
             number: session.predictions[number].frustration
             for number, turn in enumerate(session.turns)
             if turn.speaker == "customer"
         }
-        there = replace(self, chosen=position).put(session)
+        there = replace(self, chosen=position, turn=0).put(session)
+        if not session.turns:
+            return there
         return there.look(max(heat, key=lambda number: heat[number], default=0), models)
 
     def look(self, turn: int, models: Models) -> Self:

@@ -120,17 +120,18 @@ class Page:
 
     def _wire(self) -> None:
         acts, on = self._acts, self._on
-        on(self.read.click, self._read_pasted, self.pasted, self.format, self.customers)
-        self._on_file(self.file, acts.read, self.format, self.customers)
+        read = (self.format, self.customers)
+        on(self.read.click, self._read_pasted, self.pasted, *read, anew=True)
+        self._on_file(self.file, acts.read, *read, anew=True)
         on(self.say.click, acts.say, self.speaker, self.said, then=_next_turn)
         on(self.said.submit, acts.say, self.speaker, self.said, then=_next_turn)
         on(self.take_back.click, acts.take_back)
-        on(self.clear.click, acts.clear)
+        on(self.clear.click, acts.clear, anew=True)
         on(self.model.input, acts.use_model, self.model)
         on(self.channel.input, acts.use_channel, self.channel)
         self._on_file(self.policy_file, acts.use_policy)
         on(self.shipped.click, acts.use_shipped_policy)
-        on(self.conversation.input, acts.view, self.conversation)
+        on(self.conversation.input, acts.view, self.conversation, anew=True)
         on(self.turn.input, acts.look, self.turn)
         on(self.explain.click, acts.explain_all)
         labels = (self.level, self.triggers, self.signals, self.mark)
@@ -148,9 +149,18 @@ class Page:
         event: Callable[..., Any],
         act: Callable[..., Outcome],
         *inputs: gr.components.Component,
+        anew: bool = False,
         then: Callable[[str], list[Any]] | None = None,
     ) -> None:
-        """Let an act follow an event; `then` also sets speaker and text of the next turn."""
+        """Let an act follow an event.
+
+        Args:
+            event: What to follow.
+            act: Takes the desk and the values of `inputs`.
+            inputs: The fields that the act needs.
+            anew: Whether another conversation comes into view.
+            then: Returns speaker and text of the next turn.
+        """
         after = [self.speaker, self.said] if then else []
 
         def run(desk: Desk, *values: Any) -> list[Any]:
@@ -158,12 +168,16 @@ class Page:
                 changed, note = act(desk, *values)
             except DeescError as error:
                 return [*self._refused(str(error)), *(gr.skip() for _ in after)]
-            return [*self._shown(desk, changed, note), *(then(values[0]) if then else [])]
+            return [*self._shown(changed, note, anew=anew), *(then(values[0]) if then else [])]
 
         event(run, [self.desk, *inputs], [*self._outputs, *after], **EVENT)
 
     def _on_file(
-        self, picker: gr.HTML, act: Callable[..., Outcome], *inputs: gr.components.Component
+        self,
+        picker: gr.HTML,
+        act: Callable[..., Outcome],
+        *inputs: gr.components.Component,
+        anew: bool = False,
     ) -> None:
         """Let an act follow the choice of a file; it takes name and content before `inputs`."""
 
@@ -172,7 +186,7 @@ class Page:
                 changed, note = act(desk, *picked_file(event), *values)
             except DeescError as error:
                 return self._refused(str(error))
-            return self._shown(desk, changed, note)
+            return self._shown(changed, note, anew=anew)
 
         picker.picked(run, [self.desk, *inputs], self._outputs, **EVENT)
 
@@ -188,10 +202,8 @@ class Page:
         rest = [gr.skip() for _ in self._outputs[2:]]
         return [gr.skip(), message_html(problem, problem=True), *rest]
 
-    def _shown(self, before: Desk, desk: Desk, note: str) -> list[Any]:
+    def _shown(self, desk: Desk, note: str, *, anew: bool) -> list[Any]:
         """Return the value of each of `_outputs`."""
-        # Each conversation goes its own way.
-        arc = None if _is_another(before, desk) else gr.skip()
         session, steps = desk.session, desk.steps()
         several = len(desk.sessions) > 1
         choices = [(name, position) for position, name in enumerate(desk.names)]
@@ -206,7 +218,7 @@ class Page:
             gr.Column(visible=bool(steps)),
         ]
         if not steps:
-            return [*top, gr.Dropdown([], value=None), "", None, [], [], desk.mark, arc]
+            return [*top, gr.Dropdown([], value=None), "", None, [], [], desk.mark, None]
         numbered = [
             (f"{number + 1} {turn.speaker}: {turn.text[:60]}", number)
             for number, turn in enumerate(session.turns)
@@ -220,7 +232,7 @@ class Page:
             list(labels.triggers),
             list(labels.signals),
             desk.mark,
-            arc,
+            None if anew else gr.skip(),  # each conversation goes its own way
         ]
 
     def _read_pasted(self, desk: Desk, text: str, named: str, customers: str) -> Outcome:
@@ -235,12 +247,6 @@ class Page:
         self._downloads += 1
         name = f"{about.domain}.jsonl"
         return [to_save(name, lines, self._downloads), message_html(f"{name} is downloaded")]
-
-
-def _is_another(before: Desk, after: Desk) -> bool:
-    """Return whether another conversation is in view."""
-    first = [(desk.chosen, desk.session.turns[:1]) for desk in (before, after)]
-    return first[0] != first[1]
 
 
 def _named(names: Sequence[str]) -> list[tuple[str, str]]:

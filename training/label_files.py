@@ -288,7 +288,7 @@ def _utterance(item: Mapping[str, Any]) -> tuple[Utterance | None, list[str]]:
         labels = _labels(item.get(name))
         unknown = [label for label in labels if label not in vocabulary]
         faults += [
-            f"{name}: unknown label {label!r}; known are {', '.join(vocabulary)}"
+            f"{name}: unknown label {label!r}; known are {', '.join(vocabulary)} and {NONE}"
             for label in unknown
         ]
         data[name] = [label for label in vocabulary if label in labels]
@@ -309,7 +309,7 @@ def _plain(value: Any) -> Any:
 
 def _labels(value: Any) -> list[str]:
     found = value if isinstance(value, list | tuple) else re.findall(r"[^\s,;]+", str(value or ""))
-    return [label for label in map(str, found) if label != NONE]
+    return [label for label in map(str, found) if label.lower() != NONE]
 
 
 def _level(value: Any) -> Any:

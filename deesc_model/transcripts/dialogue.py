@@ -10,7 +10,7 @@ _DATE: Final = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T|,? ))?"
 _ZONE: Final = r"(?:[ \u00a0\u202f]?[AaPp][Mm]|Z|[+-]\d\d:?\d\d)?"
 _TIME: Final = rf"{_DATE}\d{{1,2}}:\d\d(?::\d\d)?(?:[.,]\d{{1,6}})?{_ZONE}"
 _SAID: Final = r"(?:\*\*)?\s?:(?:\*\*)?(?:\s+(?P<said>.*))?"
-_AFTER_TIME: Final = re.compile(rf"\s*[\[(]?{_TIME}[\])]?\s")
+_AFTER_TIME: Final = re.compile(rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s)?")
 _TIMED: Final = re.compile(
     rf"\s*[\[(]?{_TIME}[\])]?\s+(?:-\s+)?(?P<name>[^\s:](?:[^:]{{0,78}}[^\s:])?){_SAID}"
 )
@@ -63,6 +63,16 @@ def is_timed(line: str) -> bool:
     return _AFTER_TIME.match(line) is not None
 
 
+def time_form(line: str) -> str:
+    """Return how the time is written that a line begins with, "" if it begins with none.
+
+    "[10:02]" and "[9:31]" are of one form, "10:30" and "[02/03/2026, 10:02]" of two others.
+    """
+    found = _AFTER_TIME.match(line)
+    digits = re.sub(r"\d+", "0", found[0].lower()) if found else ""
+    return " ".join(digits.replace("pm", "am").split())
+
+
 def _may_be_name(name: str, *, timed: bool) -> bool:
     if re.fullmatch(_NUMBER_OR_ADDRESS, name):
         return True
@@ -102,18 +112,31 @@ def names_that_speak(lines: Iterable[Line]) -> frozenset[str]:
     """Return the names that are speakers, of all that stand before a colon.
 
     Where both roles are among them, only names that say a role are, and those that have a time as
-    they have: "Agent:" and "Customer:" speak, and "Please note:" is what one of them says.
+    they have: "Agent:" and "Customer:" speak, and "Please note:" is what one of them says. Else
+    either all names have a time or none has: below "[10:02] Dana:" nobody is called "Street:".
     "Customer ID:" never speaks, nor do the roles where "Customer: Robin" and "Agent: Dana" stand
     above what Robin and Dana say.
     """
     named = [line for line in lines if not is_field(line) and not is_system(line)]
     roles = {line.name: role_of_name(line.name) for line in named}
     if not {"agent", "customer"} <= set(roles.values()):
-        return frozenset(roles)
+        timed = bool(named) and _speak_timed(named)
+        return frozenset(line.name for line in named if line.timed == timed)
     if _is_header(named[:2], later := frozenset(line.name for line in named[2:])):
         return later
     times = any(line.timed for line in named if roles[line.name])
     return frozenset(line.name for line in named if roles[line.name] or (times and line.timed))
+
+
+def _speak_timed(named: list[Line]) -> bool:
+    """Return whether those who speak do it after a time.
+
+    The first name tells, unless it is not heard again and most have a time: "Chat with: Dana" is a
+    heading.
+    """
+    first = named[0]
+    again = any(line.name == first.name and not line.timed for line in named[1:])
+    return first.timed or (not again and 2 * sum(line.timed for line in named) >= len(named))
 
 
 def _is_header(first: list[Line], later: frozenset[str]) -> bool:

@@ -1,6 +1,7 @@
 """Plain text in which each turn begins with who speaks."""
 
 from collections import Counter
+from itertools import dropwhile, islice
 from typing import Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
@@ -11,6 +12,7 @@ from deesc_model.transcripts.dialogue import (
     is_timed,
     names_that_speak,
     speaker_and_text,
+    time_form,
 )
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.speakers import role_of_name
@@ -20,11 +22,15 @@ _HEAD: Final = 20
 
 
 def fits(document: Document) -> bool:
-    """Look for a speaker in the first line, or for one who names a role in the first few."""
-    lines = [line for line in document.lines() if line.strip()][:_HEAD]
+    """Look for a speaker in the first line, or for one who names a role in the first few.
+
+    What the system says at a time, such as that messages are encrypted, may come before.
+    """
+    lines = ((line, speaker_and_text(line)) for line in document.lines() if line.strip())
+    said = dropwhile(lambda pair: pair[1] is None and is_timed(pair[0]), lines)
     return not document.objects and any(
         found and (index == 0 or (role_of_name(found.name) is not None and not is_field(found)))
-        for index, found in enumerate(map(speaker_and_text, lines))
+        for index, (_, found) in enumerate(islice(said, _HEAD))
     )
 
 
@@ -33,7 +39,8 @@ def read(document: Document) -> list[Transcript]:
     lines = [(line, speaker_and_text(line)) for line in document.lines()]
     named = [found for _, found in lines if found]
     speakers = names_that_speak(named)
-    times = all(found.timed for found in named if found.name in speakers)
+    forms = {time_form(line) for line, found in lines if found and found.name in speakers}
+    times = "" not in forms
     turns: list[tuple[int, str, list[str]]] = []
     left_out: Counter[str] = Counter()
     aside = ""  # what it is where nobody says it to the other
@@ -47,7 +54,7 @@ def read(document: Document) -> list[Transcript]:
         elif found and found.name in speakers:
             turns.append((number, found.name, [found.said]))
             aside = ""
-        elif times and is_timed(line):
+        elif times and time_form(line) in forms:  # "14:00 is fine" below "[10:02]" is a message's
             left_out["system messages"] += 1
             aside = "system messages"
         elif aside:

@@ -1,7 +1,8 @@
 """Cut from an e-mail what it quotes, and its signature: only what is new was said now."""
 
 import re
-from itertools import takewhile
+from collections.abc import Iterator
+from itertools import islice, takewhile
 from typing import Final
 
 _WROTE: Final = re.compile(
@@ -9,6 +10,7 @@ _WROTE: Final = re.compile(
     r"|El .{4,200} escribió|Il .{4,200} ha scritto|Op .{4,200} schreef(?: .{1,120})?"
     r"|Den .{4,200} skrev(?: .{1,120})?|Em .{4,200} escreveu)\s?:$"
 )
+_WROTE_LINES: Final = 3
 _BY_MACHINE: Final = re.compile(r"\d:\d\d|@")
 """What an attribution has that a mail program wrote, and hardly one that the customer did."""
 _ORIGINAL: Final = re.compile(
@@ -50,16 +52,15 @@ def cut_quotations(lines: list[str]) -> str:
     index = 0
     while index < len(lines):
         line = lines[index].strip()
-        rest = lines[index:]
-        if taken := _attribution(rest):
-            after = next((other.strip() for other in rest[taken:] if other.strip()), ">")
-            quoted = after.startswith(">")
-            if quoted:
-                index += taken
+        if taken := _attribution(lines[index : index + _WROTE_LINES]):
+            below = index + taken
+            if next(_from(lines, below), ">").startswith(">"):
+                index = below
                 continue
-            if _BY_MACHINE.search(" ".join(rest[:taken])):  # quoted without a mark: nothing new
-                break
-        if _ORIGINAL.match(line) or _ends(rest) or _header_block(rest):
+            if _BY_MACHINE.search(" ".join(lines[index:below])):  # quoted without a mark
+                break  # nothing new
+        header = lines[index : index + _HEADER_LINES]
+        if _ORIGINAL.match(line) or _ends(lines, index) or _header_block(header):
             break
         if not _QUOTED.match(line):
             kept.append(lines[index].rstrip())
@@ -69,20 +70,26 @@ def cut_quotations(lines: list[str]) -> str:
 
 def _attribution(lines: list[str]) -> int:
     """Return how many lines "On … wrote:" takes here, 0 if it does not stand here."""
-    for count in (1, 2, 3):
+    for count in range(1, _WROTE_LINES + 1):
         if _WROTE.match(" ".join(line.strip() for line in lines[:count])):
             return count
     return 0
 
 
-def _ends(lines: list[str]) -> bool:
+def _from(lines: list[str], index: int) -> Iterator[str]:
+    """Yield the lines from one on, without blank ones; a long mail is not copied for each line."""
+    return filter(None, (lines[number].strip() for number in range(index, len(lines))))
+
+
+def _ends(lines: list[str], index: int) -> bool:
     """Return whether a signature begins here, or a rule above the header of an older message."""
-    line, after = lines[0].strip(), [line.strip() for line in lines[1:] if line.strip()]
+    line = lines[index].strip()
     if line == "--":
-        marked = lines[0].rstrip("\r\n") == "-- "
+        after = list(islice(_from(lines, index + 1), _FEW + 1))
+        marked = lines[index].rstrip("\r\n") == "-- "
         return marked or (len(after) <= _FEW and all(len(other) <= _SHORT for other in after))
     if _RULE.match(line):
-        return bool(after) and _heading(after[0]) in _FROM
+        return _heading(next(_from(lines, index + 1), "")) in _FROM
     return _SIGNATURE.match(line) is not None
 
 
@@ -94,5 +101,5 @@ def _header_block(lines: list[str]) -> bool:
     """Return whether the header of an older message stands here, as Outlook writes it."""
     if ":" not in lines[0] or _heading(lines[0]) not in _FROM:
         return False
-    heads = set(takewhile(bool, map(_heading, lines[1:_HEADER_LINES])))
+    heads = set(takewhile(bool, map(_heading, lines[1:])))
     return bool(heads & _SENT) and bool(heads & _SUBJECT)

@@ -1,12 +1,13 @@
 """Zendesk tickets with their comments: the JSON export, or what the API answers."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from html import unescape
 from typing import Final
 
 from deesc_model.transcripts.conversation import Message, Transcript, TranscriptFormat
-from deesc_model.transcripts.dialogue import speaker_and_text
+from deesc_model.transcripts.dialogue import is_timed, speaker_and_text
 from deesc_model.transcripts.document import Document, Node
 from deesc_model.transcripts.markup import html_to_text
 from deesc_model.transcripts.quotations import cut_quotations
@@ -15,6 +16,8 @@ from deesc_model.transcripts.speakers import role_of_name
 ROLES: Final = {"end-user": "customer", "agent": "agent", "admin": "agent"}
 _FEWEST_LINES: Final = 2
 """Lines with time and name that make a comment a chat."""
+_HEADING: Final = re.compile(r"chat started(:.*|)|conversation with web user .*", re.IGNORECASE)
+"""What Zendesk writes above a chat."""
 
 
 def fits(document: Document) -> bool:
@@ -76,7 +79,12 @@ def _message(comment: Node, text: str, users: Mapping[str, Node], requester: str
 def _chat(
     comment: Node, text: str, users: Mapping[str, Node], requester: str
 ) -> list[Message] | None:
-    """Return the messages of a chat that a comment tells, "(10:02:33) Web User: hello" a line."""
+    """Return the messages of a chat that a comment tells, "(10:02:33) Web User: hello" a line.
+
+    Else, as in "10:02 Called support: nobody answered", the comment's author says it all: where
+    words stand above the first line, or nothing says who the customer is and that it is a chat.
+    """
+    headed = False
     turns: list[tuple[str, list[str]]] = []
     for line in text.split("\n"):
         found = speaker_and_text(line)
@@ -84,10 +92,16 @@ def _chat(
             turns.append((found.name, [found.said]))
         elif turns:
             turns[-1][1].append(line)
+        elif _HEADING.fullmatch(line.strip()):
+            headed = True
+        elif line.strip() and not is_timed(line):  # "(10:02:30) Dana joined the chat" is nobody's
+            return None
     if len(turns) < _FEWEST_LINES:
         return None
     asking = users[requester].get("name").text() if requester in users else ""
     customers = {name for name, _ in turns if asking == name or role_of_name(name) == "customer"}
+    if not customers and not headed:
+        return None
     return [
         Message(
             name=name,

@@ -10,6 +10,7 @@ from deesc_model import InvalidInputError, Turn
 from deesc_model.transcripts import TRANSCRIPT_FORMATS, parse_transcript, read_transcript
 from deesc_model.transcripts.document import Document
 from deesc_model.transcripts.markup import html_to_text
+from deesc_model.transcripts.quotations import cut_quotations
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "transcripts"
 
@@ -302,6 +303,55 @@ def test_what_system_and_notes_say_is_in_nobodys_mouth():
     assert conversation.left_out == {"internal notes": 2}
 
 
+@pytest.mark.parametrize(
+    ("time", "later"),
+    [
+        ("[10:02]", "[9:15]"),
+        ("[9:58:59 am]", "[12:00:03 PM]"),
+        ("10:02:33", "10:07:00"),
+        ("02/03/2026, 9:31 -", "12/11/2026, 10:31 -"),
+        ("2026-03-02 10:02", "2026-03-02 10:04"),
+    ],
+)
+def test_times_in_a_message_are_told_from_those_of_the_export(time, later):
+    said = "I can come at\n10:30 tomorrow\n14:00 Friday\nWhich one suits you?"
+    joined = f"{later} Dana joined\nfrom the second team"
+    (conversation,) = parse(f"{time} Agent: {said}\n{joined}\n{later} Customer: none")
+    assert conversation.turns == (Turn("agent", said), Turn("customer", "none"))
+    assert conversation.left_out == {"system messages": 2}
+
+
+@pytest.mark.parametrize("lines", [1, 30])
+def test_an_export_may_begin_with_what_the_system_says(lines):
+    told = "12/03/2026, 10:02 - Messages and calls are end-to-end encrypted.\n" * lines
+    said = "12/03/2026, 10:03 - Robin: late\n12/03/2026, 10:04 - Dana: sorry"
+    (conversation,) = parse(told + said, "Robin")
+    assert conversation.turns == (Turn("customer", "late"), Turn("agent", "sorry"))
+    assert conversation.left_out == {"system messages": lines}
+    with pytest.raises(InvalidInputError, match="it fits no format"):
+        parse(told)
+
+
+def test_where_times_tell_who_speaks_lines_without_one_are_words():
+    said = "I live at\nStreet: Elm 4\nTown: Ashby\nFloor: 2"
+    (conversation,) = parse(f"[10:02] Robin: {said}\n[10:03] Dana: Thanks.", "Robin")
+    assert conversation.turns == (Turn("customer", said), Turn("agent", "Thanks."))
+    dialogue = "[10:02] Robin: It is late.\n[10:03] Dana: I am sorry."
+    (conversation,) = parse(f"Chat with: Dana\nChannel: web\n{dialogue}", "Robin")
+    assert [turn.speaker for turn in conversation.turns] == ["customer", "agent"]
+    assert conversation.left_out == {"lines before the first speaker": 2}
+
+
+@pytest.mark.parametrize("answer", ["Lee: Sorry.", "Lee: Sorry.\nIda: You liar!"])
+def test_where_no_times_tell_who_speaks_lines_with_one_are_words(answer):
+    said = "What a day.\n10:02 I called: nobody"
+    (conversation,) = parse(f"Ida: {said}\n{answer}", "Ida")
+    assert conversation.turns[:2] == (Turn("customer", said), Turn("agent", "Sorry."))
+    calls = "".join(f"\n{hour}:40 I called again: cut off" for hour in range(8, 18))
+    (conversation,) = parse(f"Ida: {said}{calls}\n{answer}\nIda: Never.", "Ida")
+    assert conversation.turns[0] == Turn("customer", said + calls)
+
+
 def test_what_is_told_after_a_time_is_no_name():
     said = "[10:02] Agent: Hi\n[10:03] Dana joined the conversation. Reason: transfer"
     (conversation,) = parse(f"{said}\n[10:04] Customer: ok")
@@ -364,6 +414,27 @@ def test_quotations_and_signatures_are_cut(body, kept):
     (conversation,) = parse(MAIL.format("utf-8") + body, "a@x.example")
     (turn,) = conversation.turns
     assert turn.text == (kept or body)
+
+
+def test_a_long_mail_costs_as_much_a_line_as_a_short_one():
+    stripped = 0
+
+    class Line(str):
+        __slots__ = ()
+
+        def strip(self, *characters):
+            nonlocal stripped
+            stripped += 1
+            return super().strip(*characters)
+
+    def work(parts):
+        nonlocal stripped
+        stripped = 0
+        body = ["It was late, and nobody came.", "--", "_" * 20, "From the start.", ""]
+        assert cut_quotations([Line(line) for line in body * parts]).count("nobody") == parts
+        return stripped
+
+    assert work(500) < 11 * work(50)
 
 
 @pytest.mark.parametrize(("charset", "said"), [("windows-1252", None), ("klingon", "unknown")])
@@ -586,6 +657,32 @@ def test_a_chat_in_a_comment_is_its_messages():
     with pytest.raises(InvalidInputError, match="whether 'Robin' is the customer"):
         parse(unknown)
     assert parse(unknown, "Robin")[0].turns == conversation.turns
+
+
+def test_a_comment_that_tells_when_what_happened_is_its_authors():
+    log = "10:02 Called support: nobody answered\n10:40 Called again: cut off"
+    quoted = "Your chat was a joke:\n10:02 Customer: hello\n10:03 Agent: go away"
+    (conversation,) = parse(comments(log, "I am sorry.", quoted))
+    assert conversation.turns == (
+        Turn("customer", log),
+        Turn("agent", "I am sorry."),
+        Turn("customer", quoted),
+    )
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "",
+        "Chat started: 2026-03-02 10:02 AM UTC\n\n",
+        "Conversation with Web User 5f3\n\n",
+        "(10:02:30) *** Web User 5f3 joined the chat ***\n",
+    ],
+)
+def test_what_the_system_writes_above_a_chat_is_nobodys(above):
+    chat = f"{above}(10:02:33) Web User 5f3: hello\n(10:02:50) Dana: hi"
+    (conversation,) = parse(comments(chat))
+    assert conversation.turns == (Turn("customer", "hello"), Turn("agent", "hi"))
 
 
 def test_of_a_comment_neither_calls_nor_quotations_are_said():

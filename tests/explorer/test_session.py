@@ -194,6 +194,19 @@ def test_many_conversations_lie_on_the_desk(acts):
     assert acts.clear(desk)[0] == Desk(model="tiny")
 
 
+def test_a_conversation_that_was_emptied_can_be_viewed_again(acts):
+    raw = b'{"text": "late", "conversation_id": "x"}\n{"text": "b", "conversation_id": "y"}'
+    desk, _ = acts.read(Desk(model="tiny"), "pasted text", raw, "", "")
+    desk, _ = acts.view(acts.take_back(desk)[0], 1)
+    desk, _ = acts.say(
+        desk, "customer", "late"
+    )  # the turn that is looked at is no longer the first
+    desk, _ = acts.view(desk, 0)
+    assert (desk.chosen, desk.turn, desk.session.turns) == (0, 0, ())
+    assert acts.explain_all(desk)[0].steps() == []
+    assert acts.say(desk, "customer", "idiot")[0].session.turns == (Turn("customer", "idiot"),)
+
+
 def test_checked_labels_outlast_the_next_transcript(acts):
     desk, _ = acts.read(Desk(model="tiny"), "one.txt", b"Customer: late\nAgent: fine", "", "")
     desk, _ = acts.read(desk, "two.txt", b"Customer: idiot\nAgent: fine", "", "")
