@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import (
@@ -26,6 +27,7 @@ from deesc_model.records import (
     in_context,
     read_rows,
 )
+from deesc_model.renaming import AS_NAMED
 from deesc_model.rendering import turns_before
 from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
 from deesc_model.transcripts.detection import (
@@ -39,6 +41,8 @@ from deesc_model.transcripts.naming import names_by_file
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
 _NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
+
+COLUMN_IS_FOR_ROWS: Final = "--column says which field of rows is what, and transcripts have none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,23 @@ class OpenRows:
     columns: Sequence[str]
 
 
-def row_format(file: InputFile, named: str | None, customers: Sequence[str]) -> str | None:
+def row_format(
+    file: InputFile,
+    named: str | None,
+    customers: Sequence[str],
+    columns: Mapping[str, str] = AS_NAMED,
+) -> str | None:
     """Return the format of a file of rows, or None if it is a transcript.
 
     A file whose name says JSON Lines is a transcript if its first line is an object without
-    ``text`` that fits a transcript's format, as an export of tickets does.
+    ``text`` that fits a transcript's format, as an export of tickets does; but not if `columns`
+    say what its text is called.
 
     Args:
         file: The file; ``-`` is standard input, which holds JSON Lines unless `named` says else.
         named: One of `INPUT_FORMATS`, or None to find it out.
         customers: Names of customers, which only transcripts need.
+        columns: As in `records.read_rows`.
 
     Raises:
         InvalidInputError: Customers are named although the file is one of rows.
@@ -76,7 +87,7 @@ def row_format(file: InputFile, named: str | None, customers: Sequence[str]) -> 
         found = "jsonl"
     else:
         found = SUFFIXES.get(file.suffix.lower())
-        if found == "jsonl" and _begins_as_transcript(file):
+        if found == "jsonl" and "text" not in columns and _begins_as_transcript(file):
             found = None
     if found and customers:
         raise InvalidInputError(f"{file}: {_NO_CUSTOMER}")
@@ -88,6 +99,7 @@ def open_rows(
     file: InputFile,
     file_format: str,
     fields: Mapping[str, str | None] | None = None,
+    columns: Mapping[str, str] = AS_NAMED,
     raw: bytes | None = None,
 ) -> Iterator[OpenRows]:
     """Open a file of rows.
@@ -96,10 +108,11 @@ def open_rows(
         file: The file; ``-`` is standard input.
         file_format: One of `FORMATS`.
         fields: What is added to rows that have no such field.
+        columns: As in `records.read_rows`.
         raw: The file's bytes, of one that is not on the disk.
 
     Raises:
-        InvalidInputError: The file is not of this format.
+        InvalidInputError: The file is not of this format, or as `rename_header`.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
     if file_format == "parquet":
@@ -107,7 +120,7 @@ def open_rows(
             raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
         from deesc_model.parquet_reader import open_parquet  # noqa: PLC0415 - an extra
 
-        with open_parquet(file, fields or {}, raw) as (rows, position, names):
+        with open_parquet(file, fields or {}, columns, raw) as (rows, position, names):
             yield OpenRows(rows, position, names)
         return
     with contextlib.ExitStack() as stack:
@@ -117,12 +130,12 @@ def open_rows(
             stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
         with _naming(shown_name(file)):
             refuse_no_rows(stream.buffer.peek(2) if raw is None else raw)  # type: ignore[attr-defined]
-            columns, rows_of_text = read_rows(stream, file_format)
+            names, rows_of_text = read_rows(stream, file_format, columns)
         rows_of_text = _named(shown_name(file), rows_of_text)
         yield OpenRows(
             _with_fields(rows_of_text, fields) if fields else rows_of_text,
             stream.buffer.tell if raw is None and is_regular(file) else lambda: 0,
-            tuple(add_fields(dict.fromkeys(columns), fields or {})) if columns else (),
+            tuple(add_fields(dict.fromkeys(names), fields or {})) if names else (),
         )
 
 
@@ -136,6 +149,7 @@ def read_conversations(
     *,
     named: str | None = None,
     customers: Sequence[str] = (),
+    columns: Mapping[str, str] = AS_NAMED,
     together: bool = False,
 ) -> list[Conversation]:
     """Read a file whole, as conversations; there is at least one.
@@ -144,18 +158,21 @@ def read_conversations(
         file: Rows or a transcript; ``-`` is standard input.
         named: One of `INPUT_FORMATS`, or None to find it out.
         customers: Names of customers, for transcripts that do not say who is who.
+        columns: What rows call fields otherwise, as in `records.read_rows`.
         together: Whether rows without ``conversation_id`` are one conversation, or else each
             stands alone, as `deesc score` reads them.
 
     Raises:
-        InvalidInputError: Something in the file cannot be read or labelled; the message says
-            where.
+        InvalidInputError: Something in the file cannot be read or labelled, the message says
+            where; or it is a transcript, and there are `columns`.
     """
-    rows = row_format(file, named, customers)
+    rows = row_format(file, named, customers, columns)
     if rows is None:
+        if columns:
+            raise InvalidInputError(f"{shown_name(file)} is a transcript; {COLUMN_IS_FOR_ROWS}")
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
-    with open_rows(file, rows) as opened:
+    with open_rows(file, rows, columns=columns) as opened:
         return _grouped(opened, shown_name(file), names_by_file([file])[0], together=together)
 
 

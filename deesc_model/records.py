@@ -8,7 +8,6 @@ read with the rows before it as context.
 import csv
 import json
 import math
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self, TextIO
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import InputFile
+from deesc_model.renaming import AS_NAMED, rename_fields, rename_header
 from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Turn
 
@@ -134,7 +134,7 @@ def read_records(
 
 
 def read_rows(
-    stream: TextIO, file_format: str, text_column: str = "text"
+    stream: TextIO, file_format: str, columns: Mapping[str, str] | None = AS_NAMED
 ) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
     """Read the header of a text file; the rest is read row by row, in constant memory.
 
@@ -142,15 +142,18 @@ def read_rows(
         stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
             are not UTF-8 spoil their row only.
         file_format: ``"jsonl"`` or ``"csv"``.
-        text_column: What a CSV file must have a column of.
+        columns: What the file calls fields that are called otherwise here; they are renamed, as
+            `rename_header` and `rename_fields` say. None: nothing is.
 
     Returns:
         The columns, none of JSON Lines, and the rows.
 
     Raises:
-        InvalidInputError: A CSV file has no such column, or is no CSV file.
+        InvalidInputError: It is no CSV file, or as `rename_header`.
     """
-    return ((), _jsonl_rows(stream)) if file_format == "jsonl" else _csv_rows(stream, text_column)
+    return (
+        ((), _jsonl_rows(stream, columns)) if file_format == "jsonl" else _csv_rows(stream, columns)
+    )
 
 
 def in_context(
@@ -208,7 +211,9 @@ def _lines(stream: TextIO) -> Iterator[tuple[int, str, bool]]:
         yield number, line, rest is not line
 
 
-def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
+def _jsonl_rows(
+    stream: TextIO, columns: Mapping[str, str] | None
+) -> Iterator[NumberedRow | BadRecord]:
     for number, line, too_long in _lines(stream):
         if too_long:
             begins = f"{line[:1000]}…"
@@ -222,10 +227,13 @@ def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
             hint = "" if number > 1 or line.lstrip().startswith("{") else _OTHER_FORMAT
             yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}{hint}")
             continue
-        if isinstance(row, dict):
-            yield NumberedRow(number, row, len(line))
-        else:
+        if not isinstance(row, dict):
             yield BadRecord(number, line.rstrip("\r\n"), "not a JSON object")
+            continue
+        try:
+            yield NumberedRow(number, rename_fields(row, columns) if columns else row, len(line))
+        except InvalidInputError as error:
+            yield BadRecord.of_row(number, row, str(error))
 
 
 def _refuse_constant(name: str) -> None:
@@ -248,7 +256,7 @@ def _csv_lines(stream: TextIO) -> Iterator[str]:
 
 
 def _csv_rows(
-    stream: TextIO, text_column: str
+    stream: TextIO, columns: Mapping[str, str] | None
 ) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
     reader = csv.reader(_csv_lines(stream), strict=True)
     try:
@@ -257,14 +265,10 @@ def _csv_rows(
         raise InvalidInputError(f"line 1: {error}; is it a CSV file?") from None
     if header is None:
         return (), iter(())
-    if text_column not in header:
-        shown = ", ".join(header)[:200].encode("unicode_escape").decode()
-        hint = "; commas must separate columns" if re.search("[;\t]", header[0]) else ""
-        raise InvalidInputError(
-            f"line {reader.line_num}: no column named {text_column} among {shown}{hint}"
-        )
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")
+    try:
+        names = rename_header(header, columns)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"line {reader.line_num}: {error}") from None
 
     def rows() -> Iterator[NumberedRow | BadRecord]:
         end = reader.line_num
@@ -280,14 +284,14 @@ def _csv_rows(
             line, end = end + 1, reader.line_num
             if not cells:
                 continue
-            if len(cells) != len(header):
-                message = f"{len(cells)} cells where the header has {len(header)}"
+            if len(cells) != len(names):
+                message = f"{len(cells)} cells where the header has {len(names)}"
                 yield BadRecord(line, json.dumps(cells), message)
                 continue
-            row = dict(zip(header, cells, strict=True))
+            row = dict(zip(names, cells, strict=True))
             yield NumberedRow(line, row, sum(map(len, cells)))
 
-    return header, rows()
+    return names, rows()
 
 
 def table_text(value: object) -> str:

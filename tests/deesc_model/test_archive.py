@@ -422,7 +422,10 @@ def test_what_cannot_be_read_is_skipped_with_file_and_line(tiny_bundle, tmp_path
     assert "control character" in first["error"]
     assert (second["file"], second["line"]) == (str(folder / "d.csv"), 3)
     assert second["error"].endswith("is a quotation mark left open?")
-    assert (third["line"], third["error"]) == (1, "no column named text among words")
+    assert (third["line"], third["error"]) == (
+        1,
+        "no column named text among words; say which it is: --column text=COLUMN",
+    )
 
 
 def test_what_was_not_read_yet_may_be_mended_or_go_or_come(tiny_bundle, tmp_path):
