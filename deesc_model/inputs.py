@@ -4,7 +4,6 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from deesc_model.records import (
     NumberedRow,
     Record,
     Row,
+    conversation_of,
     in_context,
     read_rows,
 )
@@ -275,17 +275,17 @@ def _with_fields(
 
 
 def _grouped(opened: OpenRows, name: str, called: str, *, together: bool) -> list[Conversation]:
-    def identity(record: Record) -> str:
-        if (given := record.row.get("conversation_id")) not in (None, ""):
-            return str(given)
-        return called if together else f"{called}, line {record.line}"
-
-    records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
-    if not records:
+    """Gather the rows of each conversation, in the order in which the conversations begin."""
+    found: dict[str, list[Record]] = {}
+    for item in in_context(opened.rows, context_turns=0):
+        record = _good(item, name)
+        alone = called if together else f"{called}, line {record.line}"
+        found.setdefault(conversation_of(record.row) or alone, []).append(record)
+    if not found:
         raise InvalidInputError(f"{name} holds no turns")
     return [
         Conversation(conversation_id, tuple(map(_spoken, members)), {}, {})
-        for conversation_id, members in groupby(records, key=identity)
+        for conversation_id, members in found.items()
     ]
 
 

@@ -1,14 +1,14 @@
 """Rows of utterances, read from JSON Lines and CSV.
 
 A row needs ``text``. It may have ``speaker`` (customer by default, in words as transcripts have
-them) and ``conversation_id``: neighbouring rows that share it are one conversation, and each is
-read with the rows before it as context.
+them) and ``conversation_id``: rows that share it are one conversation, whatever stands between
+them, and each is read with those before it as context.
 """
 
 import csv
 import json
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, TextIO
@@ -31,6 +31,9 @@ SUFFIXES: Final = {
 LONGEST_LINE: Final = 16_000_000
 """Characters of a line from which on it is not read: no line may fill the memory."""
 
+REMEMBERED: Final = 1_000
+"""Conversations whose last turns are remembered, those that spoke last; more would cost memory."""
+
 _OTHER_FORMAT: Final = "; if it is another format, say which with --input-format NAME"
 
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
@@ -50,7 +53,8 @@ class Record:
         row: Its fields as read.
         turn: The utterance.
         context: The turns before it in its conversation, oldest first.
-        starts: Whether a conversation begins with it.
+        starts: Whether a conversation begins with it: it has no id, or one that is not, or no
+            longer, among the `REMEMBERED`.
         size: About how many characters all its fields have.
     """
 
@@ -159,14 +163,16 @@ def read_rows(
 def in_context(
     rows: Iterable[NumberedRow | BadRecord], context_turns: int
 ) -> Iterator[Record | BadRecord]:
-    """Yield rows as records, good and bad, each with the turns before it.
+    """Yield rows as records, good and bad, each with the turns before it in its conversation.
+
+    Conversations may stand mixed, as in an export that is sorted by time. Memory does not grow
+    with their number: those that were silent longest are forgotten, see `REMEMBERED`.
 
     Args:
         rows: The rows of one file, in order.
         context_turns: How many turns of a conversation are remembered.
     """
-    conversation: object = None
-    before: deque[Turn] = deque(maxlen=context_turns)
+    remembered: OrderedDict[str, deque[Turn]] = OrderedDict()
     for item in rows:
         if isinstance(item, BadRecord):
             yield item
@@ -177,13 +183,22 @@ def in_context(
         except InvalidInputError as error:
             yield BadRecord.of_row(line, row, str(error))
             continue
-        named = row.get("conversation_id")
-        starts = named in (None, "") or named != conversation
-        if starts:
-            before.clear()
-        conversation = named
+        if (name := conversation_of(row)) is None:
+            yield Record(line, row, turn, (), True, size)
+            continue
+        starts = name not in remembered
+        before = remembered.setdefault(name, deque(maxlen=context_turns))
+        remembered.move_to_end(name)
+        if len(remembered) > REMEMBERED:
+            remembered.popitem(last=False)
         yield Record(line, row, turn, tuple(before), starts, size)
         before.append(turn)
+
+
+def conversation_of(row: Row) -> str | None:
+    """Return the id of a row's conversation, or None if it has none."""
+    named = row.get("conversation_id")
+    return None if named in (None, "") else str(named)
 
 
 def _speaker(row: Row) -> Any:

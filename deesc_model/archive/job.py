@@ -49,7 +49,7 @@ class Job:
         model: The bundle's folder; None is the shipped one.
         out: The file for all rows; None, without `parts`, is standard output.
         parts: The folder for parts, instead of one file.
-        part_rows: Rows after which a part ends with the conversation.
+        part_rows: Rows after which a part ends as soon as a conversation begins.
         input_format: One of `inputs.INPUT_FORMATS`; None finds it out.
         customers: Who of transcripts is the customer.
         columns: What rows call fields otherwise, as in `records.read_rows`.

@@ -54,7 +54,7 @@ def score(
         int | None,
         typer.Option(
             min=1,
-            help=f"Rows after which a part ends with the conversation; default: {PART_ROWS:,}.",
+            help=f"Rows after which a part ends as the next conversation begins; {PART_ROWS:,}.",
         ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that label.")] = 1,
@@ -91,8 +91,8 @@ def score(
 ) -> None:
     """Label every row of files, in constant memory, or every turn of transcripts.
 
-    Rows that share a conversation_id and follow each other are read in context; a row without one
-    stands alone. What the columns are called is said by --column, as
+    Rows that share a conversation_id are read in context, also where rows of others stand between
+    them; a row without one stands alone. What the columns are called is said by --column, as
     --column text=body. An output file appears under its name when it is complete; until then it
     is NAME.….partial. Folders named key=value become fields. URIs of stores (s3, gs, abfs) need
     the extra parquet.

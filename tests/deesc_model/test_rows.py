@@ -1,10 +1,13 @@
 """Rows as other tools export them: columns of other names, conversations mixed by time."""
 
 import csv
+import io
 import json
 
 import pytest
 from command import deesc, read_jsonl, write_jsonl
+
+from deesc_model.records import REMEMBERED, read_records
 
 pytest.importorskip("typer")
 
@@ -236,3 +239,72 @@ def test_a_run_without_named_columns_says_nothing_of_them(tiny_bundle, tmp_path)
     other = ("score", path, "--parts", tmp_path / "p", "--model", tiny_bundle)
     deesc(*other, *named, check=0)
     assert "column was {'speaker': 'who'}, now None" in deesc(*other, check=1).stderr
+
+
+def turns_of(count):
+    """Conversations of three to five turns, one after another."""
+    words = ("late", "again", "fine", "furious", "the")
+    return [
+        {
+            "conversation_id": talk,
+            "speaker": "agent" if turn % 2 else "customer",
+            "text": f"the {words[(talk + turn) % 5]}",
+            "turn": turn,
+        }
+        for talk in range(count)
+        for turn in range(3 + talk % 3)
+    ]
+
+
+@each_format
+def test_conversations_sorted_by_time_have_the_labels_of_whole_ones(
+    tiny_bundle, tmp_path, file_format
+):
+    write, grouped = WRITERS[file_format], turns_of(30)
+    mixed = sorted(grouped, key=lambda row: row["turn"])
+    options = ("--format", "jsonl", "--model", tiny_bundle)
+    one = write(tmp_path / f"one.{file_format}", grouped)
+    two = write(tmp_path / f"two.{file_format}", mixed)
+    parts = tmp_path / "parts"
+    expected = read_jsonl(deesc("score", one, *options, check=0).stdout)
+    found = deesc("score", two, *options, check=0).stdout
+    assert sorted(read_jsonl(found), key=lambda row: int(row["conversation_id"])) == expected
+    # The context counts: alone the turns have other labels.
+    alone = write_jsonl(
+        tmp_path / "alone.jsonl", [{**row, "conversation_id": None} for row in grouped]
+    )
+    other = read_jsonl(deesc("score", alone, *options, check=0).stdout)
+    assert [row["deesc"] for row in other] != [row["deesc"] for row in expected]
+    # Nor does it matter where parts are cut, nor what is done again.
+    command = ("score", two, "--parts", parts, "--part-rows", 7, *options)
+    deesc(*command, check=0)
+    files = sorted(parts.glob("part-*"))
+    assert len(files) > 3
+    files[-1].unlink()
+    deesc(*command, check=0)
+    assert "".join(path.read_text("utf-8") for path in files) == found
+
+
+def test_a_report_gathers_conversations_that_stand_mixed(tiny_bundle, tmp_path):
+    path, page = tmp_path / "in.jsonl", tmp_path / "page.html"
+    write_jsonl(path, [*map(renamed, TALKS), {"text": "late"}, {"text": "fine"}])
+    deesc("report", path, "-o", page, "--no-evidence", "--model", tiny_bundle, check=0)
+    source = page.read_text("utf-8")
+    places = [source.index(f">{name}</h2>") for name in ("a", "b", "in, line 6", "in, line 7")]
+    assert places == sorted(places)
+    assert source.count(">a</h2>") == 1
+
+
+def test_conversations_that_were_silent_for_long_are_forgotten():
+    order = [*range(REMEMBERED), 0, REMEMBERED, 1, 0, "0", None, 0]
+    lines = "".join(json.dumps({"text": "x", "conversation_id": name}) + "\n" for name in order)
+    records = list(read_records(io.StringIO(lines), "jsonl", context_turns=2))[REMEMBERED:]
+    assert [(record.starts, len(record.context)) for record in records] == [
+        (False, 1),  # 0 speaks once more,
+        (True, 0),  # so that the next one takes the place of 1
+        (True, 0),
+        (False, 2),
+        (False, 2),  # a number and its text are one id
+        (True, 0),
+        (False, 2),
+    ]
