@@ -26,6 +26,7 @@ from deesc_model.records import (
     conversation_of,
     in_context,
     read_rows,
+    storable_text,
 )
 from deesc_model.renaming import AS_NAMED
 from deesc_model.rendering import turns_before
@@ -284,9 +285,16 @@ def _grouped(opened: OpenRows, name: str, called: str, *, together: bool) -> lis
     if not found:
         raise InvalidInputError(f"{name} holds no turns")
     return [
-        Conversation(conversation_id, tuple(map(_spoken, members)), {}, {})
+        Conversation(conversation_id, tuple(map(_spoken, members)), {}, _metadata(members))
         for conversation_id, members in found.items()
     ]
+
+
+def _metadata(members: Sequence[Record]) -> dict[str, str]:
+    """Return the channel of a conversation, if one of its rows names one."""
+    named = (record.row.get("channel") for record in members)
+    channel = next((told for told in named if isinstance(told, str) and told.strip()), None)
+    return {} if channel is None else {"channel": storable_text(channel.strip())}
 
 
 def _good(record: Record | BadRecord, name: str) -> Record:

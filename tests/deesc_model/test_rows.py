@@ -79,7 +79,7 @@ def test_every_command_for_conversations_takes_columns(tiny_bundle, tmp_path, fi
     assert len(read_jsonl(deesc("watch", path, "--json", *options, check=0).stdout)) == 3
     page = tmp_path / "page.html"
     deesc("report", path, "-o", page, "--no-evidence", *options, check=0)
-    assert "the parcel" in page.read_text("utf-8")
+    assert "channel: Voice" in page.read_text("utf-8")
 
 
 @each_table
@@ -308,3 +308,24 @@ def test_conversations_that_were_silent_for_long_are_forgotten():
         (True, 0),
         (False, 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "slow"),
+    [
+        ((None, " ", "Voice", "email"), True),
+        (("phone", None, None, None), True),
+        (("fax", "phone", None, None), False),  # unknown words are chat
+        ((7, None, None, None), False),
+        ((None, None, None, None), False),
+    ],
+)
+def test_rows_name_the_channel_that_advice_is_for(tiny_bundle, tmp_path, words, slow):
+    texts = ("late", "the", "furious idiot manager", "the")
+    rows = [{"text": text, "channel": word} for text, word in zip(texts, words, strict=True)]
+    path = write_jsonl(tmp_path / "in.jsonl", rows)
+    options = ("--json", "--model", tiny_bundle)
+    steps = read_jsonl(deesc("watch", path, *options, check=0).stdout)
+    assert ("Speak a little slower" in steps[2]["advice"]["channel"]) == slow
+    told = read_jsonl(deesc("watch", path, *options, "--channel", "email", check=0).stdout)
+    assert "slower" not in told[2]["advice"]["channel"]
