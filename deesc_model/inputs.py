@@ -18,6 +18,7 @@ from deesc_model.files import (
 from deesc_model.records import (
     FORMATS,
     LONGEST_LINE,
+    ROLES,
     SUFFIXES,
     BadRecord,
     NumberedRow,
@@ -41,7 +42,7 @@ from deesc_model.transcripts.document import UTF16_MARKS, Document
 from deesc_model.transcripts.naming import names_by_file
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
-_NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
+_NO_CUSTOMER = f"--customer is for transcripts; rows say in a field speaker who it is: {ROLES}"
 
 COLUMN_IS_FOR_ROWS: Final = "--column says which field of rows is what, and transcripts have none"
 

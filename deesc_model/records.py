@@ -34,6 +34,9 @@ LONGEST_LINE: Final = 16_000_000
 REMEMBERED: Final = 1_000
 """Conversations whose last turns are remembered, those that spoke last; more would cost memory."""
 
+ROLES: Final = "customer, agent, or a word such as caller, user, advisor, bot"
+"""What the speaker of a row may be."""
+
 _OTHER_FORMAT: Final = "; if it is another format, say which with --input-format NAME"
 
 # Long texts are for `Turn` to refuse, so that they spoil one row; this stops a quotation
@@ -201,12 +204,18 @@ def conversation_of(row: Row) -> str | None:
     return None if named in (None, "") else str(named)
 
 
-def _speaker(row: Row) -> Any:
-    """Return the role that a row's speaker names; what names none is for `Turn` to refuse."""
+def _speaker(row: Row) -> str:
+    """Return the role that a row's speaker names.
+
+    Raises:
+        InvalidInputError: It names none.
+    """
     told = row.get("speaker")
     if told is None or (isinstance(told, str) and not told.strip()):
         return "customer"
-    return (role_of_name(told) if isinstance(told, str) else None) or told
+    if isinstance(told, str) and (role := role_of_name(told)):
+        return role
+    raise InvalidInputError(f"speaker must be one of {ROLES}, not {told!r:.40}")
 
 
 def _text(row: Row) -> Any:

@@ -329,3 +329,21 @@ def test_rows_name_the_channel_that_advice_is_for(tiny_bundle, tmp_path, words, 
     assert ("Speak a little slower" in steps[2]["advice"]["channel"]) == slow
     told = read_jsonl(deesc("watch", path, *options, "--channel", "email", check=0).stdout)
     assert "slower" not in told[2]["advice"]["channel"]
+
+
+ROLES = "customer, agent, or a word such as caller, user, advisor, bot"
+
+
+@each_format
+def test_who_may_speak_is_said(tiny_bundle, tmp_path, file_format):
+    path = WRITERS[file_format](tmp_path / f"in.{file_format}", [{"text": "x", "speaker": "Kunde"}])
+    model = ("--model", tiny_bundle)
+    result = deesc("score", path, *model, check=1)
+    assert (
+        f"line {2 if file_format == 'csv' else 1}: speaker must be one of {ROLES}, not 'Kunde'"
+        in (result.stderr)
+    )
+    result = deesc("score", path, "--customer", "Kunde", *model, check=1)
+    assert f"--customer is for transcripts; rows say in a field speaker who it is: {ROLES}" in (
+        result.stderr
+    )
