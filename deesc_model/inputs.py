@@ -4,8 +4,8 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import (
@@ -18,14 +18,18 @@ from deesc_model.files import (
 from deesc_model.records import (
     FORMATS,
     LONGEST_LINE,
+    ROLES,
     SUFFIXES,
     BadRecord,
     NumberedRow,
     Record,
     Row,
+    conversation_of,
     in_context,
     read_rows,
+    storable_text,
 )
+from deesc_model.renaming import AS_NAMED
 from deesc_model.rendering import turns_before
 from deesc_model.transcripts.conversation import SENTIMENTS, Conversation, SpokenTurn
 from deesc_model.transcripts.detection import (
@@ -38,7 +42,9 @@ from deesc_model.transcripts.document import UTF16_MARKS, Document
 from deesc_model.transcripts.naming import names_by_file
 
 INPUT_FORMATS = (*FORMATS, *(item.name for item in TRANSCRIPT_FORMATS))
-_NO_CUSTOMER = "--customer is for transcripts; rows say customer or agent in a field speaker"
+_NO_CUSTOMER = f"--customer is for transcripts; rows say in a field speaker who it is: {ROLES}"
+
+COLUMN_IS_FOR_ROWS: Final = "--column says which field of rows is what, and transcripts have none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +62,23 @@ class OpenRows:
     columns: Sequence[str]
 
 
-def row_format(file: InputFile, named: str | None, customers: Sequence[str]) -> str | None:
+def row_format(
+    file: InputFile,
+    named: str | None,
+    customers: Sequence[str],
+    columns: Mapping[str, str] = AS_NAMED,
+) -> str | None:
     """Return the format of a file of rows, or None if it is a transcript.
 
     A file whose name says JSON Lines is a transcript if its first line is an object without
-    ``text`` that fits a transcript's format, as an export of tickets does.
+    ``text`` that fits a transcript's format, as an export of tickets does; but not if `columns`
+    say what its text is called.
 
     Args:
         file: The file; ``-`` is standard input, which holds JSON Lines unless `named` says else.
         named: One of `INPUT_FORMATS`, or None to find it out.
         customers: Names of customers, which only transcripts need.
+        columns: As in `records.read_rows`.
 
     Raises:
         InvalidInputError: Customers are named although the file is one of rows.
@@ -76,7 +89,7 @@ def row_format(file: InputFile, named: str | None, customers: Sequence[str]) -> 
         found = "jsonl"
     else:
         found = SUFFIXES.get(file.suffix.lower())
-        if found == "jsonl" and _begins_as_transcript(file):
+        if found == "jsonl" and "text" not in columns and _begins_as_transcript(file):
             found = None
     if found and customers:
         raise InvalidInputError(f"{file}: {_NO_CUSTOMER}")
@@ -88,6 +101,7 @@ def open_rows(
     file: InputFile,
     file_format: str,
     fields: Mapping[str, str | None] | None = None,
+    columns: Mapping[str, str] = AS_NAMED,
     raw: bytes | None = None,
 ) -> Iterator[OpenRows]:
     """Open a file of rows.
@@ -96,10 +110,11 @@ def open_rows(
         file: The file; ``-`` is standard input.
         file_format: One of `FORMATS`.
         fields: What is added to rows that have no such field.
+        columns: As in `records.read_rows`.
         raw: The file's bytes, of one that is not on the disk.
 
     Raises:
-        InvalidInputError: The file is not of this format.
+        InvalidInputError: The file is not of this format, or as `rename_header`.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
     if file_format == "parquet":
@@ -107,7 +122,7 @@ def open_rows(
             raise InvalidInputError(f"{file}: Parquet is read from files only, not from a pipe")
         from deesc_model.parquet_reader import open_parquet  # noqa: PLC0415 - an extra
 
-        with open_parquet(file, fields or {}, raw) as (rows, position, names):
+        with open_parquet(file, fields or {}, columns, raw) as (rows, position, names):
             yield OpenRows(rows, position, names)
         return
     with contextlib.ExitStack() as stack:
@@ -117,12 +132,12 @@ def open_rows(
             stream = io.StringIO(raw.decode("utf-8-sig", "surrogateescape"), newline="")
         with _naming(shown_name(file)):
             refuse_no_rows(stream.buffer.peek(2) if raw is None else raw)  # type: ignore[attr-defined]
-            columns, rows_of_text = read_rows(stream, file_format)
+            names, rows_of_text = read_rows(stream, file_format, columns)
         rows_of_text = _named(shown_name(file), rows_of_text)
         yield OpenRows(
             _with_fields(rows_of_text, fields) if fields else rows_of_text,
             stream.buffer.tell if raw is None and is_regular(file) else lambda: 0,
-            tuple(add_fields(dict.fromkeys(columns), fields or {})) if columns else (),
+            tuple(add_fields(dict.fromkeys(names), fields or {})) if names else (),
         )
 
 
@@ -136,6 +151,7 @@ def read_conversations(
     *,
     named: str | None = None,
     customers: Sequence[str] = (),
+    columns: Mapping[str, str] = AS_NAMED,
     together: bool = False,
 ) -> list[Conversation]:
     """Read a file whole, as conversations; there is at least one.
@@ -144,18 +160,21 @@ def read_conversations(
         file: Rows or a transcript; ``-`` is standard input.
         named: One of `INPUT_FORMATS`, or None to find it out.
         customers: Names of customers, for transcripts that do not say who is who.
+        columns: What rows call fields otherwise, as in `records.read_rows`.
         together: Whether rows without ``conversation_id`` are one conversation, or else each
             stands alone, as `deesc score` reads them.
 
     Raises:
-        InvalidInputError: Something in the file cannot be read or labelled; the message says
-            where.
+        InvalidInputError: Something in the file cannot be read or labelled, the message says
+            where; or it is a transcript, and there are `columns`.
     """
-    rows = row_format(file, named, customers)
+    rows = row_format(file, named, customers, columns)
     if rows is None:
+        if columns:
+            raise InvalidInputError(f"{shown_name(file)} is a transcript; {COLUMN_IS_FOR_ROWS}")
         transcript = named if named not in FORMATS else None
         return read_transcript(file, customers=customers, format_name=transcript)
-    with open_rows(file, rows) as opened:
+    with open_rows(file, rows, columns=columns) as opened:
         return _grouped(opened, shown_name(file), names_by_file([file])[0], together=together)
 
 
@@ -258,18 +277,25 @@ def _with_fields(
 
 
 def _grouped(opened: OpenRows, name: str, called: str, *, together: bool) -> list[Conversation]:
-    def identity(record: Record) -> str:
-        if (given := record.row.get("conversation_id")) not in (None, ""):
-            return str(given)
-        return called if together else f"{called}, line {record.line}"
-
-    records = [_good(record, name) for record in in_context(opened.rows, context_turns=0)]
-    if not records:
+    """Gather the rows of each conversation, in the order in which the conversations begin."""
+    found: dict[str, list[Record]] = {}
+    for item in in_context(opened.rows, context_turns=0):
+        record = _good(item, name)
+        alone = called if together else f"{called}, line {record.line}"
+        found.setdefault(conversation_of(record.row) or alone, []).append(record)
+    if not found:
         raise InvalidInputError(f"{name} holds no turns")
     return [
-        Conversation(conversation_id, tuple(map(_spoken, members)), {}, {})
-        for conversation_id, members in groupby(records, key=identity)
+        Conversation(conversation_id, tuple(map(_spoken, members)), {}, _metadata(members))
+        for conversation_id, members in found.items()
     ]
+
+
+def _metadata(members: Sequence[Record]) -> dict[str, str]:
+    """Return the channel of a conversation, if one of its rows names one."""
+    named = (record.row.get("channel") for record in members)
+    channel = next((told for told in named if isinstance(told, str) and told.strip()), None)
+    return {} if channel is None else {"channel": storable_text(channel.strip())}
 
 
 def _good(record: Record | BadRecord, name: str) -> Record:

@@ -15,14 +15,13 @@ from deesc_model.arrow import pa, pc, pq
 from deesc_model.errors import DeescError, InvalidInputError
 from deesc_model.files import InputFile
 from deesc_model.records import NumberedRow, storable_text
+from deesc_model.renaming import AS_NAMED, FIELDS, rename_header
 
 BATCH: Final = 64
 """Rows that are read at a time; few, as they may be of a megabyte each."""
 
 _INT96_UNIT: Final = "us"
 """Of nanoseconds, which Arrow takes, 64 bits end in 2262, and dates beyond would come out wrong."""
-
-_READ_AS_TEXT: Final = ("text", "speaker", "conversation_id")
 
 
 class ArrowRow(Mapping[str, Any]):
@@ -49,7 +48,7 @@ class ArrowRow(Mapping[str, Any]):
             raise KeyError(name)
         scalar = _inner(self.batch.column(column)[self.index])
         # Some writers do not mark text as text.
-        return _text(scalar) if name in _READ_AS_TEXT and _is_bytes(scalar) else _plain(scalar)
+        return _text(scalar) if name in FIELDS and _is_bytes(scalar) else _plain(scalar)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of the columns."""
@@ -62,7 +61,10 @@ class ArrowRow(Mapping[str, Any]):
 
 @contextlib.contextmanager
 def open_parquet(
-    file: InputFile, fields: Mapping[str, str | None], raw: bytes | None = None
+    file: InputFile,
+    fields: Mapping[str, str | None],
+    columns: Mapping[str, str] = AS_NAMED,
+    raw: bytes | None = None,
 ) -> Iterator[tuple[Iterator[NumberedRow], Callable[[], int], Sequence[str]]]:
     """Open a file of rows; memory does not depend on its length nor on its row groups.
 
@@ -70,6 +72,7 @@ def open_parquet(
         file: The file.
         fields: Columns that are added where the file has none of the name, the same in each row;
             what UTF-8 cannot hold is as `storable_text` has it.
+        columns: As in `records.read_rows`.
         raw: The file's bytes, of one that is not on the disk.
 
     Yields:
@@ -77,8 +80,7 @@ def open_parquet(
         columns.
 
     Raises:
-        InvalidInputError: The file is damaged or no Parquet file, has no column ``text`` or has
-            a column twice.
+        InvalidInputError: The file is damaged or no Parquet file, or as `rename_header`.
     """
     fields = _storable(fields)
     with contextlib.ExitStack() as stack:
@@ -93,7 +95,7 @@ def open_parquet(
                     coerce_int96_timestamp_unit=_INT96_UNIT,
                 )
             )
-        _check_names(file, source.schema_arrow.names)
+        own = _names(file, source.schema_arrow, columns)
         instants = _instants(source)
         seen = 0
 
@@ -101,14 +103,15 @@ def open_parquet(
             nonlocal seen
             with _readable(file):
                 for read in _batches(source):
-                    batch = _with_fields(_in_utc(read, instants), fields)
+                    batch = _in_utc(read, instants).rename_columns(own)
+                    batch = _with_fields(batch, fields)
                     for index, size in enumerate(_sizes(batch)):
                         seen += 1
                         yield NumberedRow(seen, ArrowRow(batch, index), size)
 
         size = file.stat().st_size if raw is None else len(raw)
         count = source.metadata.num_rows
-        names = tuple(dict.fromkeys([*source.schema_arrow.names, *fields]))
+        names = tuple(dict.fromkeys([*own, *fields]))
         yield rows(), lambda: size * seen // max(1, count), names
 
 
@@ -150,7 +153,9 @@ def _sizes(batch: pa.RecordBatch) -> list[int]:
     return list(map(int, sizes))
 
 
-def parquet_schema(file: InputFile, fields: Mapping[str, str | None]) -> pa.Schema:
+def parquet_schema(
+    file: InputFile, fields: Mapping[str, str | None], columns: Mapping[str, str] = AS_NAMED
+) -> pa.Schema:
     """Return the columns that `open_parquet` reads.
 
     Raises:
@@ -159,7 +164,8 @@ def parquet_schema(file: InputFile, fields: Mapping[str, str | None]) -> pa.Sche
     with _readable(file), file.open("rb") as stream:
         source = pq.ParquetFile(stream, coerce_int96_timestamp_unit=_INT96_UNIT)
         schema = _schema_in_utc(source.schema_arrow, _instants(source))
-    _check_names(file, schema.names)
+    names = _names(file, schema, columns)
+    schema = pa.schema(map(pa.Field.with_name, schema, names), metadata=schema.metadata)
     for name in _storable(fields):
         if name not in schema.names:
             schema = schema.append(pa.field(name, pa.string()))
@@ -202,11 +208,11 @@ def _with_fields(batch: pa.RecordBatch, fields: Mapping[str, str | None]) -> pa.
     return batch
 
 
-def _check_names(file: InputFile, names: Sequence[str]) -> None:
-    if "text" not in names:
-        raise InvalidInputError(f"{file}: no column named text among {', '.join(names)[:200]}")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInputError(f"{file}: the column {twice[0]!r} stands twice")
+def _names(file: InputFile, schema: pa.Schema, columns: Mapping[str, str]) -> list[str]:
+    try:
+        return rename_header(schema.names, columns)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -186,11 +186,11 @@ def check_channel(channel: str) -> str:
     return channel
 
 
-def channel_of(metadata: Mapping[str, Any]) -> str:
-    """Return the channel that a transcript's metadata names in a vendor's word, else chat."""
+def channel_of(metadata: Mapping[str, Any], default: str = "chat") -> str:
+    """Return the channel that a conversation's metadata names in a word that is known, or else."""
     named = str(metadata.get("channel", "")).lower()
     channel = _VENDORS_CHANNELS.get(named, named)
-    return channel if channel in CHANNELS else "chat"
+    return channel if channel in CHANNELS else default
 
 
 def _read_parts(data: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,21 +1,21 @@
 """Rows of utterances, read from JSON Lines and CSV.
 
 A row needs ``text``. It may have ``speaker`` (customer by default, in words as transcripts have
-them) and ``conversation_id``: neighbouring rows that share it are one conversation, and each is
-read with the rows before it as context.
+them) and ``conversation_id``: rows that share it are one conversation, whatever stands between
+them, and each is read with those before it as context.
 """
 
 import csv
 import json
 import math
-import re
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, TextIO
 
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import InputFile
+from deesc_model.renaming import AS_NAMED, rename_fields, rename_header
 from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Turn
 
@@ -30,6 +30,12 @@ SUFFIXES: Final = {
 
 LONGEST_LINE: Final = 16_000_000
 """Characters of a line from which on it is not read: no line may fill the memory."""
+
+REMEMBERED: Final = 1_000
+"""Conversations whose last turns are remembered, those that spoke last; more would cost memory."""
+
+ROLES: Final = "customer, agent, or a word such as caller, user, advisor, bot"
+"""What the speaker of a row may be."""
 
 _OTHER_FORMAT: Final = "; if it is another format, say which with --input-format NAME"
 
@@ -50,7 +56,8 @@ class Record:
         row: Its fields as read.
         turn: The utterance.
         context: The turns before it in its conversation, oldest first.
-        starts: Whether a conversation begins with it.
+        starts: Whether a conversation begins with it: it has no id, or one that is not, or no
+            longer, among the `REMEMBERED`.
         size: About how many characters all its fields have.
     """
 
@@ -134,7 +141,7 @@ def read_records(
 
 
 def read_rows(
-    stream: TextIO, file_format: str, text_column: str = "text"
+    stream: TextIO, file_format: str, columns: Mapping[str, str] | None = AS_NAMED
 ) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
     """Read the header of a text file; the rest is read row by row, in constant memory.
 
@@ -142,28 +149,33 @@ def read_rows(
         stream: Open with ``newline=""`` and ``errors="surrogateescape"``, so that bytes that
             are not UTF-8 spoil their row only.
         file_format: ``"jsonl"`` or ``"csv"``.
-        text_column: What a CSV file must have a column of.
+        columns: What the file calls fields that are called otherwise here; they are renamed, as
+            `rename_header` and `rename_fields` say. None: nothing is.
 
     Returns:
         The columns, none of JSON Lines, and the rows.
 
     Raises:
-        InvalidInputError: A CSV file has no such column, or is no CSV file.
+        InvalidInputError: It is no CSV file, or as `rename_header`.
     """
-    return ((), _jsonl_rows(stream)) if file_format == "jsonl" else _csv_rows(stream, text_column)
+    return (
+        ((), _jsonl_rows(stream, columns)) if file_format == "jsonl" else _csv_rows(stream, columns)
+    )
 
 
 def in_context(
     rows: Iterable[NumberedRow | BadRecord], context_turns: int
 ) -> Iterator[Record | BadRecord]:
-    """Yield rows as records, good and bad, each with the turns before it.
+    """Yield rows as records, good and bad, each with the turns before it in its conversation.
+
+    Conversations may stand mixed, as in an export that is sorted by time. Memory does not grow
+    with their number: those that were silent longest are forgotten, see `REMEMBERED`.
 
     Args:
         rows: The rows of one file, in order.
         context_turns: How many turns of a conversation are remembered.
     """
-    conversation: object = None
-    before: deque[Turn] = deque(maxlen=context_turns)
+    remembered: OrderedDict[str, deque[Turn]] = OrderedDict()
     for item in rows:
         if isinstance(item, BadRecord):
             yield item
@@ -174,21 +186,36 @@ def in_context(
         except InvalidInputError as error:
             yield BadRecord.of_row(line, row, str(error))
             continue
-        named = row.get("conversation_id")
-        starts = named in (None, "") or named != conversation
-        if starts:
-            before.clear()
-        conversation = named
+        if (name := conversation_of(row)) is None:
+            yield Record(line, row, turn, (), True, size)
+            continue
+        starts = name not in remembered
+        before = remembered.setdefault(name, deque(maxlen=context_turns))
+        remembered.move_to_end(name)
+        if len(remembered) > REMEMBERED:
+            remembered.popitem(last=False)
         yield Record(line, row, turn, tuple(before), starts, size)
         before.append(turn)
 
 
-def _speaker(row: Row) -> Any:
-    """Return the role that a row's speaker names; what names none is for `Turn` to refuse."""
+def conversation_of(row: Row) -> str | None:
+    """Return the id of a row's conversation, or None if it has none."""
+    named = row.get("conversation_id")
+    return None if named in (None, "") else str(named)
+
+
+def _speaker(row: Row) -> str:
+    """Return the role that a row's speaker names.
+
+    Raises:
+        InvalidInputError: It names none.
+    """
     told = row.get("speaker")
     if told is None or (isinstance(told, str) and not told.strip()):
         return "customer"
-    return (role_of_name(told) if isinstance(told, str) else None) or told
+    if isinstance(told, str) and (role := role_of_name(told)):
+        return role
+    raise InvalidInputError(f"speaker must be one of {ROLES}, not {told!r:.40}")
 
 
 def _text(row: Row) -> Any:
@@ -208,7 +235,9 @@ def _lines(stream: TextIO) -> Iterator[tuple[int, str, bool]]:
         yield number, line, rest is not line
 
 
-def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
+def _jsonl_rows(
+    stream: TextIO, columns: Mapping[str, str] | None
+) -> Iterator[NumberedRow | BadRecord]:
     for number, line, too_long in _lines(stream):
         if too_long:
             begins = f"{line[:1000]}…"
@@ -222,10 +251,13 @@ def _jsonl_rows(stream: TextIO) -> Iterator[NumberedRow | BadRecord]:
             hint = "" if number > 1 or line.lstrip().startswith("{") else _OTHER_FORMAT
             yield BadRecord(number, line.rstrip("\r\n"), f"not JSON: {error}{hint}")
             continue
-        if isinstance(row, dict):
-            yield NumberedRow(number, row, len(line))
-        else:
+        if not isinstance(row, dict):
             yield BadRecord(number, line.rstrip("\r\n"), "not a JSON object")
+            continue
+        try:
+            yield NumberedRow(number, rename_fields(row, columns) if columns else row, len(line))
+        except InvalidInputError as error:
+            yield BadRecord.of_row(number, row, str(error))
 
 
 def _refuse_constant(name: str) -> None:
@@ -248,7 +280,7 @@ def _csv_lines(stream: TextIO) -> Iterator[str]:
 
 
 def _csv_rows(
-    stream: TextIO, text_column: str
+    stream: TextIO, columns: Mapping[str, str] | None
 ) -> tuple[Sequence[str], Iterator[NumberedRow | BadRecord]]:
     reader = csv.reader(_csv_lines(stream), strict=True)
     try:
@@ -257,14 +289,10 @@ def _csv_rows(
         raise InvalidInputError(f"line 1: {error}; is it a CSV file?") from None
     if header is None:
         return (), iter(())
-    if text_column not in header:
-        shown = ", ".join(header)[:200].encode("unicode_escape").decode()
-        hint = "; commas must separate columns" if re.search("[;\t]", header[0]) else ""
-        raise InvalidInputError(
-            f"line {reader.line_num}: no column named {text_column} among {shown}{hint}"
-        )
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise InvalidInputError(f"line {reader.line_num}: the column {twice[0]!r} stands twice")
+    try:
+        names = rename_header(header, columns)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"line {reader.line_num}: {error}") from None
 
     def rows() -> Iterator[NumberedRow | BadRecord]:
         end = reader.line_num
@@ -280,14 +308,14 @@ def _csv_rows(
             line, end = end + 1, reader.line_num
             if not cells:
                 continue
-            if len(cells) != len(header):
-                message = f"{len(cells)} cells where the header has {len(header)}"
+            if len(cells) != len(names):
+                message = f"{len(cells)} cells where the header has {len(names)}"
                 yield BadRecord(line, json.dumps(cells), message)
                 continue
-            row = dict(zip(header, cells, strict=True))
+            row = dict(zip(names, cells, strict=True))
             yield NumberedRow(line, row, sum(map(len, cells)))
 
-    return header, rows()
+    return names, rows()
 
 
 def table_text(value: object) -> str:

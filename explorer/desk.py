@@ -61,14 +61,14 @@ class Desk:
         """Lay out what was read; its first conversation comes into view.
 
         Of what lay there only conversations with labels that a person checked stay, in front. The
-        channel stays the one in view where a file names none.
+        channel stays the one in view where a file names none that is known.
         """
         kept = tuple(session for session in self.sessions if session.checked)
         read = (
             Session(
                 item.conversation_id,
                 item.turns,
-                channel=channel_of({"channel": self.session.channel, **item.metadata}),
+                channel=channel_of(item.metadata, self.session.channel),
             )
             for item in conversations
         )

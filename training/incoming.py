@@ -18,7 +18,8 @@ from deesc_model.errors import InvalidInputError
 from deesc_model.files import open_input
 from deesc_model.inputs import refuse_no_rows, row_format
 from deesc_model.playbook import channel_of
-from deesc_model.records import SUFFIXES, BadRecord, read_rows
+from deesc_model.records import BadRecord, read_rows
+from deesc_model.renaming import no_column, read_pairs
 from deesc_model.transcripts import Conversation, read_transcript
 from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Turn
@@ -117,8 +118,11 @@ def read_mapping(
             raise DataError(f"{path}: {error}") from None
     if unknown := values.keys() - {"columns", "speakers", "channel", "domain"}:
         raise DataError(f"{path}: unknown key {min(unknown)!r}")
-    named = _table(values, "columns") | _pairs("--column", columns)
-    roles = _table(values, "speakers") | _pairs("--speaker", speakers)
+    try:
+        named = _table(values, "columns") | dict(read_pairs("--column", columns))
+        roles = _table(values, "speakers") | dict(read_pairs("--speaker", speakers))
+    except InvalidInputError as error:
+        raise DataError(str(error)) from None
     if unknown := named.keys() - set(COLUMNS):
         raise DataError(f"no column is {min(unknown)!r}; known are {', '.join(COLUMNS)}")
     if wrong := sorted(set(roles.values()) - {"customer", "agent"}):
@@ -157,32 +161,23 @@ def read_file(
     # A name that is not UTF-8 could not be saved.
     name = mask(file.name.encode("utf-8", "backslashreplace").decode())
     try:
-        named = named or _format_by_name(file, mapped)
-        if named == "parquet":
+        if named == "parquet" or (named is None and file.suffix.lower() == ".parquet"):
             return _conversations(_parquet_rows(file, mapped), name, mapped, mask)
-        rows = row_format(file, named, customers)
+        rows = row_format(file, named, customers, mapped.columns)
         if rows is None:
             told = read_transcript(file, customers=customers, format_name=named)
             return [_spoken(item, name, mapped, mask) for item in told], []
         with file.open("rb") as raw:
             refuse_no_rows(raw.read(2))
         with open_input(file) as stream:
-            text_column = mapped.columns.get("text", "text")
-            _, found = read_rows(stream, rows, text_column)
+            header, found = read_rows(stream, rows, columns=None)
+            if header and (column := mapped.columns.get("text", "text")) not in header:
+                raise no_column("text", column, header)
             return _conversations(found, name, mapped, mask)
     except (InvalidInputError, OSError, pa.ArrowException) as error:
         # A message quotes gaps between digits as escapes, which would hide a number.
         reason = mask(_ESCAPE.sub(" ", str(error)))
         return [], [Rejected(name, None, "file", reason)]
-
-
-def _format_by_name(file: Path, mapped: Mapped) -> str | None:
-    """Return the format that must not be found out from the content, or None."""
-    suffix = file.suffix.lower()
-    if suffix == ".parquet":
-        return "parquet"
-    # JSON Lines without "text" look like a transcript; here the text is called otherwise.
-    return SUFFIXES.get(suffix) if "text" in mapped.columns else None
 
 
 def _spoken(told: Conversation, file: str, mapped: Mapped, mask: Masker) -> list[NewTurn]:
@@ -322,13 +317,3 @@ def _table(values: Mapping[str, Any], name: str) -> dict[str, str]:
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise DataError(f"[{name}] must be a table of strings")
     return table
-
-
-def _pairs(option: str, strings: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for string in strings:
-        name, separator, value = string.partition("=")
-        if not (name and separator and value):
-            raise DataError(f"{option} takes NAME=VALUE, not {string!r}")
-        pairs[name] = value
-    return pairs

@@ -62,7 +62,8 @@ def _parquet_columns(sources: Sequence[Source], skip: bool) -> Any:
     for source in sources:
         if source.file_format == "parquet":
             try:
-                schemas.append((source.name, parquet_schema(source.file, source.fields)))
+                schema = parquet_schema(source.file, source.fields, source.columns)
+                schemas.append((source.name, schema))
             except InvalidInputError:
                 if not skip:
                     raise

@@ -1,9 +1,9 @@
 """A whole run of `deesc score`: what is asked for, and all that is put together to do it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -49,9 +49,10 @@ class Job:
         model: The bundle's folder; None is the shipped one.
         out: The file for all rows; None, without `parts`, is standard output.
         parts: The folder for parts, instead of one file.
-        part_rows: Rows after which a part ends with the conversation.
+        part_rows: Rows after which a part ends as soon as a conversation begins.
         input_format: One of `inputs.INPUT_FORMATS`; None finds it out.
         customers: Who of transcripts is the customer.
+        columns: What rows call fields otherwise, as in `records.read_rows`.
         output_format: One of `records.FORMATS`; None goes by the name of the file and the input.
         skip: Whether what cannot be labelled or read is written aside, or else ends the run.
         skipped: Where it is written; None is beside the file, or in the folder for parts.
@@ -68,6 +69,7 @@ class Job:
     part_rows: int = PART_ROWS
     input_format: str | None = None
     customers: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     output_format: str | None = None
     skip: bool = False
     skipped: Place | None = None
@@ -99,7 +101,7 @@ def run(job: Job, progress: Progress) -> Done:
         DeescError: Something cannot be read, labelled or written; the message says what.
         OSError: The system does not give or take a file.
     """
-    sources = find_sources(job.files, job.input_format, job.customers)
+    sources = find_sources(job.files, job.input_format, job.customers, job.columns)
     if job.engine is Engine.RAY:
         refuse_streams(sources, "--engine ray reads in another process")
     target = job.output_format or _target_format(job, sources)
@@ -179,6 +181,8 @@ def _output(
         input_format=job.input_format,
         customers=list(job.customers),
         columns=[str(column) for column in columns],
+        # Folders of before there was such an option can be gone on with.
+        **({"column": dict(job.columns)} if job.columns else {}),
     )
     return open_parts(folder_at(job.parts), target, columns, plan)
 

@@ -15,7 +15,7 @@ from deesc_model.files import as_text
 
 MANIFEST_FILE: Final = "_deesc.json"
 
-_FROM_INPUTS: Final = ("inputs", "columns")
+_NO_OPTIONS: Final = ("inputs", "columns", "done")
 
 
 def plan_of(sources: Sequence[Source], **options: object) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def _read(folder: Folder) -> dict[str, Any]:
 
 def _changed_options(before: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name} was {before.get(name)!r}, now {value!r}"
-        for name, value in plan.items()
-        if name not in _FROM_INPUTS and before.get(name) != value
+        f"{name} was {before.get(name)!r}, now {plan.get(name)!r}"
+        for name in {**plan, **before}
+        if name not in _NO_OPTIONS and before.get(name) != plan.get(name)
     ]
 
 

@@ -14,8 +14,9 @@ from urllib.parse import unquote
 from deesc_model.archive.places import Place, fits, lie_in_one_another, matching, seen, within
 from deesc_model.errors import InvalidInputError
 from deesc_model.files import is_regular, refuse_same_file, shown_name
-from deesc_model.inputs import open_rows, row_format, transcript_records
+from deesc_model.inputs import COLUMN_IS_FOR_ROWS, open_rows, row_format, transcript_records
 from deesc_model.records import BadRecord, Record, in_context
+from deesc_model.renaming import AS_NAMED
 from deesc_model.transcripts.detection import read_transcript
 from deesc_model.transcripts.naming import names_by_file
 from deesc_model.transcripts.speakers import who_is_silent
@@ -58,6 +59,7 @@ class Source:
         customers: Names of customers, for transcripts.
         called: What a conversation of a transcript is called that has no id.
         elsewhere: Whether some of the customers may speak in other sources only.
+        columns: What rows call fields otherwise, as in `records.read_rows`.
     """
 
     file: Place
@@ -67,6 +69,7 @@ class Source:
     customers: tuple[str, ...] = ()
     called: str | None = None
     elsewhere: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -114,7 +117,9 @@ class Source:
             turns = transcript_records(found, context_turns, self.fields)
             silent = who_is_silent(self.customers, names)
             return OpenSource(turns, lambda: size, left_out=left_out, silent=silent)
-        opened = stack.enter_context(open_rows(self.file, self.file_format, self.fields))
+        opened = stack.enter_context(
+            open_rows(self.file, self.file_format, self.fields, self.columns)
+        )
         records = in_context(opened.rows, context_turns)
         return OpenSource(records, opened.position, opened.columns)
 
@@ -143,7 +148,10 @@ def stamp_of(file: Place) -> object:
 
 
 def find_sources(
-    given: Sequence[Place], named: str | None = None, customers: Sequence[str] = ()
+    given: Sequence[Place],
+    named: str | None = None,
+    customers: Sequence[str] = (),
+    columns: Mapping[str, str] = AS_NAMED,
 ) -> list[Source]:
     """Return the files that are meant, in order; those of a folder or pattern by name.
 
@@ -152,9 +160,11 @@ def find_sources(
             which stands alone. Of a folder, what begins with ``.`` or ``_`` is passed over.
         named: One of `INPUT_FORMATS`, or None to find it out for each file.
         customers: Names of customers, for transcripts that do not say who is who.
+        columns: What rows call fields otherwise, as in `records.read_rows`.
 
     Raises:
-        InvalidInputError: Nothing is there, or a file is meant twice or may not be read.
+        InvalidInputError: Nothing is there, a file is meant twice or may not be read, or there are
+            `columns` and no rows.
         FileNotFoundError: A file is not there, or a link leads nowhere.
     """
     files = [file for path in seen(given) for file in _files(path)]
@@ -163,18 +173,22 @@ def find_sources(
     if len(files) > 1 and Path("-") in files:
         raise InvalidInputError("standard input (-) cannot be read together with files")
     refuse_same_file(*files)
-    return [
+    sources = [
         Source(
             file,
-            row_format(file, named, customers),
+            row_format(file, named, customers, columns),
             _fields(file),
             named,
             tuple(customers),
             called,
             elsewhere=len(files) > 1,
+            columns=columns,
         )
         for file, called in zip(files, names_by_file(files), strict=True)
     ]
+    if columns and all(source.file_format is None for source in sources):
+        raise InvalidInputError(f"there are only transcripts; {COLUMN_IS_FOR_ROWS}")
+    return sources
 
 
 def refuse_bad(source: str, record: BadRecord) -> NoReturn:

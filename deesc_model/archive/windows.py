@@ -1,7 +1,8 @@
 """Rows that are labelled together, and the part of the output that each belongs to.
 
 Both follow from the input alone: a window is so many rows or characters of a file, a part
-begins with the first conversation that begins when the part before has its rows.
+begins with the first conversation that begins when the part before has its rows. So a part may
+cut only those conversations whose rows stand among others'.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,7 +103,8 @@ def windows_of(
     Args:
         sources: What to read.
         context_turns: How many turns before it come with each record.
-        part_rows: Rows after which a part ends with the conversation; None makes one part.
+        part_rows: Rows after which a part ends as soon as a conversation begins; None makes one
+            part.
         columns: The fields that there is a column for: a row with another cannot be labelled. An
             empty list gets those of the first table, or row.
         size: Most rows of a window.

@@ -12,6 +12,7 @@ from deesc_model.classifier import EscalationClassifier
 from deesc_model.commands.notes import note, note_left_out, plain_name, progress
 from deesc_model.commands.options import (
     ChannelOption,
+    ColumnOption,
     CustomerOption,
     FileArgument,
     FormatOption,
@@ -22,6 +23,7 @@ from deesc_model.commands.options import (
     RiskOption,
     ThreadsOption,
     known,
+    renamed,
 )
 from deesc_model.companion import ConversationCompanion
 from deesc_model.errors import InvalidInputError
@@ -62,12 +64,13 @@ def show(
     file: FileArgument,
     output: FormatOption = Output.AUTO,
     input_format: InputOption = None,
+    column: ColumnOption = None,
     customer: CustomerOption = None,
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Label a conversation and draw it turn by turn."""
-    conversation = _conversation(file, input_format, customer)
+    conversation = _conversation(file, input_format, column, customer)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     print_conversation(conversation, classifier.predict_conversation(conversation.turns), output)
 
@@ -80,13 +83,14 @@ def watch(
     risk: RiskOption = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
     input_format: InputOption = None,
+    column: ColumnOption = None,
     customer: CustomerOption = None,
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Follow a conversation: risk, action and advice after each turn."""
     accompany = _companions(channel, policy, playbook, risk)
-    conversation = _conversation(file, input_format, customer)
+    conversation = _conversation(file, input_format, column, customer)
     companion, turns = accompany(conversation), conversation.turns
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     _note_mismatch(companion, classifier)
@@ -131,6 +135,7 @@ def report(
     playbook: PlaybookOption = None,
     risk: RiskOption = None,
     input_format: InputOption = None,
+    column: ColumnOption = None,
     customer: CustomerOption = None,
     model: ModelOption = None,
     threads: ThreadsOption = None,
@@ -140,7 +145,7 @@ def report(
     refuse_same_file(file, target)
     check_writable(target)
     accompany = _companions(channel, policy, playbook, risk)
-    conversations = _conversations(file, input_format, customer)
+    conversations = _conversations(file, input_format, column, customer)
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     followed = []
     left = sum(len(item.turns) for item in conversations)
@@ -189,20 +194,34 @@ def _note_mismatch(companion: ConversationCompanion, classifier: EscalationClass
 
 
 def _conversations(
-    file: Path, input_format: str | None, customers: list[str] | None, *, together: bool = False
+    file: Path,
+    input_format: str | None,
+    column: list[str] | None,
+    customers: list[str] | None,
+    *,
+    together: bool = False,
 ) -> list[Conversation]:
     """Read a file whole and say what of it was nothing that anybody said to the other."""
     named = known(input_format, INPUT_FORMATS, "--input-format")
-    found = read_conversations(file, named=named, customers=customers or (), together=together)
+    found = read_conversations(
+        file,
+        named=named,
+        customers=customers or (),
+        columns=renamed(column),
+        together=together,
+    )
     note_left_out(sum((Counter(item.left_out) for item in found), Counter[str]()))
     return found
 
 
 def _conversation(
-    file: Path, input_format: str | None, customers: list[str] | None
+    file: Path,
+    input_format: str | None,
+    column: list[str] | None,
+    customers: list[str] | None,
 ) -> Conversation:
     """Read a file that holds one conversation; so rows that do not say are of that one."""
-    conversation, *others = _conversations(file, input_format, customers, together=True)
+    conversation, *others = _conversations(file, input_format, column, customers, together=True)
     if others:
         raise InvalidInputError(
             f"{file} holds more than one conversation, {1 + len(others):,} of them;"

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from deesc_model.errors import InvalidInputError
 from deesc_model.inputs import INPUT_FORMATS
 from deesc_model.playbook import CHANNELS
+from deesc_model.renaming import FIELDS, read_columns
 from deesc_model.terminal import Output
 
 ModelOption = Annotated[
@@ -34,6 +36,13 @@ CustomerOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME", help="Who of a transcript is the customer; may be given more than once."
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD=COLUMN",
+        help=f"What rows call one of {', '.join(FIELDS)}; may be given more than once.",
     ),
 ]
 ChannelOption = Annotated[
@@ -64,3 +73,15 @@ def known(name: str | None, names: Sequence[str], option: str) -> str | None:
     if name is not None and name not in names:
         raise typer.BadParameter(f"{option} must be one of {', '.join(names)}, not {name!r}")
     return name
+
+
+def renamed(column: Sequence[str] | None) -> dict[str, str]:
+    """Return the file's column for each field that ``--column`` names.
+
+    Raises:
+        typer.BadParameter: As `read_columns`.
+    """
+    try:
+        return read_columns(column or ())
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -8,7 +8,14 @@ import typer
 from deesc_model.archive.job import PART_ROWS, Engine, Job, run
 from deesc_model.archive.places import place
 from deesc_model.commands.notes import note, note_left_out, plain_name, progress
-from deesc_model.commands.options import CustomerOption, InputOption, ModelOption, known
+from deesc_model.commands.options import (
+    ColumnOption,
+    CustomerOption,
+    InputOption,
+    ModelOption,
+    known,
+    renamed,
+)
 from deesc_model.errors import InvalidInputError
 from deesc_model.inputs import INPUT_FORMATS
 from deesc_model.records import FORMATS
@@ -47,7 +54,7 @@ def score(
         int | None,
         typer.Option(
             min=1,
-            help=f"Rows after which a part ends with the conversation; default: {PART_ROWS:,}.",
+            help=f"Rows after which a part ends as the next conversation begins; {PART_ROWS:,}.",
         ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that label.")] = 1,
@@ -55,6 +62,7 @@ def score(
         Engine, typer.Option(help="ray spreads the processes over the cluster of RAY_ADDRESS.")
     ] = Engine.LOCAL,
     input_format: InputOption = None,
+    column: ColumnOption = None,
     customer: CustomerOption = None,
     output_format: Annotated[
         str | None,
@@ -83,10 +91,11 @@ def score(
 ) -> None:
     """Label every row of files, in constant memory, or every turn of transcripts.
 
-    Rows that share a conversation_id and follow each other are read in context; a row without one
-    stands alone. An output file appears under its name when it is complete; until then it is
-    NAME.….partial. Folders named key=value become fields. URIs of stores (s3, gs, abfs) need the
-    extra parquet.
+    Rows that share a conversation_id are read in context, also where rows of others stand between
+    them; a row without one stands alone. What the columns are called is said by --column, as
+    --column text=body. An output file appears under its name when it is complete; until then it
+    is NAME.….partial. Folders named key=value become fields. URIs of stores (s3, gs, abfs) need
+    the extra parquet.
     """
     named = known(input_format, INPUT_FORMATS, "--input-format")
     wanted = known(output_format, FORMATS, "--format")
@@ -110,6 +119,7 @@ def score(
         part_rows=part_rows or PART_ROWS,
         input_format=named,
         customers=customer or (),
+        columns=renamed(column),
         output_format=wanted,
         skip=skip,
         skipped=place(skipped) if skipped else None,

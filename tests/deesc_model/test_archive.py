@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -140,19 +139,19 @@ def test_no_split_changes_a_row(labellers, tmp_path_factory, files, part_rows, w
 
 @settings(max_examples=60)
 @given(rows=ROWS, part_rows=st.integers(1, 12))
-def test_no_conversation_is_cut(labellers, tmp_path_factory, rows, part_rows):
+def test_a_part_that_is_full_ends_before_a_conversation_begins(
+    labellers, tmp_path_factory, rows, part_rows
+):
     folder = tmp_path_factory.mktemp("cut")
     sources = find_sources([write_jsonl(folder / "a.jsonl", rows)])
     parts_of(sources, folder / "out", labellers[0], part_rows)
-    parts = [read_jsonl(path.read_text()) for path in part_files(folder / "out")]
-    full = [part for part in parts if part]
-    for before, after in pairwise(full):
-        name = after[0]["conversation_id"]
-        assert not name or name != before[-1]["conversation_id"]
-    # A part that is longer than asked for is so because its last conversation is.
-    for part in parts:
-        names = [row["conversation_id"] for row in part[part_rows - 1 :]]
-        assert len(names) < 2 or (len(set(names)) == 1 and names[0])
+    begun = set()
+    for path in part_files(folder / "out"):
+        for number, row in enumerate(read_jsonl(path.read_text())):
+            begins = row["conversation_id"] == "" or row["conversation_id"] not in begun
+            begun.add(row["conversation_id"])
+            assert begins or number > 0
+            assert not begins or number < part_rows
 
 
 def test_the_test_bundle_would_show_another_window(labellers, tmp_path):
@@ -422,7 +421,10 @@ def test_what_cannot_be_read_is_skipped_with_file_and_line(tiny_bundle, tmp_path
     assert "control character" in first["error"]
     assert (second["file"], second["line"]) == (str(folder / "d.csv"), 3)
     assert second["error"].endswith("is a quotation mark left open?")
-    assert (third["line"], third["error"]) == (1, "no column named text among words")
+    assert (third["line"], third["error"]) == (
+        1,
+        "no column named text among words; say which it is: --column text=COLUMN",
+    )
 
 
 def test_what_was_not_read_yet_may_be_mended_or_go_or_come(tiny_bundle, tmp_path):

@@ -264,6 +264,13 @@ def test_the_channel_is_the_files_until_a_person_chooses_another(acts):
     assert acts.clear(acts.view(desk, 0)[0])[0].session.channel == "email"
 
 
+def test_rows_name_a_channel_only_by_a_word_that_is_known(acts):
+    desk, _ = acts.use_channel(Desk(model="tiny"), "email")
+    for word, channel in (("fax", "email"), ("Voice", "phone")):
+        rows = f'{{"text": "late", "channel": "{word}"}}'.encode()
+        assert acts.read(desk, "rows.jsonl", rows, "", "")[0].session.channel == channel
+
+
 def test_a_wrong_policy_is_refused_by_name(acts):
     with pytest.raises(SettingsError, match=r"mine\.toml: unknown key 'risk'"):
         acts.use_policy(Desk(model="tiny"), "mine.toml", b"risk = 1")

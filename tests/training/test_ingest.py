@@ -279,7 +279,9 @@ def test_a_file_that_cannot_be_used_is_set_aside(run, tmp_path, capsys):
     assert code == 0
     [row] = map(json.loads, (folder / "rejected.jsonl").read_text().splitlines())
     assert row["line"] is None
-    assert row["reason"] == "line 1: no column named text among words, card [card]"
+    assert row["reason"] == (
+        "no column named text among words, card [card]; say which it is: --column text=COLUMN"
+    )
     assert f"b.csv: {row['reason']}" in capsys.readouterr().err
 
 
