@@ -99,14 +99,20 @@ def _overhead(overhead: Figures) -> list[str]:
             if name != "stages_us":
                 rows.append(
                     f"| {bundle} | {name} | {each['predict_ms']:.2f} | {each['plain_ms']:.2f} |"
-                    f" {each['added_ms']:.3f} (at most {each['added_ms_bar']}) |"
+                    f" {each['added_ms']:.3f} (at most {each['added_ms_bar']}"
+                    f"{_missed(each, 'added_ms')}) |"
                     f" {each['batch_added_percent']:.1f} % (at most"
-                    f" {each['batch_added_percent_bar']:.0f} %) |"
+                    f" {each['batch_added_percent_bar']:.0f} %"
+                    f"{_missed(each, 'batch_added_percent')}) |"
                 )
     for bundle, figures in overhead.items():
         stages = ", ".join(f"{name} {value:.0f}" for name, value in figures["stages_us"].items())
         rows += ["", f"Microseconds of `predict` outside of the network, {bundle}: {stages}."]
     return rows
+
+
+def _missed(each: Figures, key: str) -> str:
+    return ", **missed**" if each[key] > each[f"{key}_bar"] else ""
 
 
 def _roofline(roofline: Figures) -> list[str]:

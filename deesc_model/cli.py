@@ -5,7 +5,7 @@ from deesc_model.errors import DeescError, MissingExtraError
 try:
     import typer
 
-    from deesc_model.commands.about import info
+    from deesc_model.commands.about import info, version
     from deesc_model.commands.conversations import classify, report, show, watch, why
     from deesc_model.commands.notes import note
     from deesc_model.commands.scoring import score
@@ -13,11 +13,13 @@ except ModuleNotFoundError as error:
     raise SystemExit(str(MissingExtraError(f"the package {error.name}", "cli"))) from None
 
 app = typer.Typer(
-    help="Frustration level, triggers and escalation signals of customer-service utterances.",
+    help="Frustration level, triggers and escalation signals of customer-service utterances."
+    " English only: the labels of other languages mean nothing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(version)
 for command in (classify, show, watch, why, score, report, info):
     app.command()(command)
 

@@ -152,7 +152,7 @@ def read_file(
         file: Rows or a transcript.
         mapped: How rows are read; transcripts take channel and domain from it.
         mask: What masks every text, cell and message.
-        named: ``"parquet"``, one of `deesc_model.inputs.INPUT_FORMATS`, or None to find out.
+        named: One of `deesc_model.inputs.INPUT_FORMATS`, or None to find out.
         customers: Names of customers, for transcripts that do not say who is who.
 
     Returns:

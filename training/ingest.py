@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser("ingest", __doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--format", choices=("parquet", *INPUT_FORMATS), help="default: by content")
+    parser.add_argument("--format", choices=INPUT_FORMATS, help="default: by content")
     parser.add_argument(
         "--column", action="append", default=[], metavar="FIELD=COLUMN", help="such as text=body"
     )

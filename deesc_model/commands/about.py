@@ -1,4 +1,4 @@
-"""The command that says which model is used."""
+"""What says which version this is, and which model is used."""
 
 import json
 from typing import Annotated
@@ -10,6 +10,21 @@ from deesc_model.bundle import Bundle
 from deesc_model.classifier import EscalationClassifier
 from deesc_model.commands.options import ModelOption
 from deesc_model.terminal import Output
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+def version(
+    wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def info(

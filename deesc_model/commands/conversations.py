@@ -1,10 +1,11 @@
 """The commands for conversations that are read whole."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -28,33 +29,48 @@ from deesc_model.commands.options import (
 from deesc_model.companion import ConversationCompanion
 from deesc_model.errors import InvalidInputError
 from deesc_model.evidence import explain_turns, explained_labels, find_evidence
-from deesc_model.files import check_writable, open_output, refuse_same_file, utf8_stdout
+from deesc_model.files import (
+    check_writable,
+    open_input,
+    open_output,
+    refuse_same_file,
+    utf8_stdout,
+)
 from deesc_model.inputs import INPUT_FORMATS, read_conversations
-from deesc_model.labels import SPEAKERS
 from deesc_model.playbook import Playbook, channel_of, check_channel, shipped_playbook
 from deesc_model.policy import EscalationPolicy, shipped_policy
 from deesc_model.report import follow, render_report
 from deesc_model.risk import RiskModel, shipped_risk
 from deesc_model.terminal import Output, print_conversation, print_predictions, step_lines
 from deesc_model.transcripts import Conversation
+from deesc_model.transcripts.speakers import role_of_name
 from deesc_model.types import Turn
+
+_ONE_WORD: Final = re.compile(r"\s*[\w-]+\s*(?:[(<\[][^)>\]]*[)>\]]\s*)?")
+"""A name before a colon, with or without something in brackets."""
 
 
 def classify(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Customer utterances.")],
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...", help="Customer utterances; - reads them from stdin, one a line."
+        ),
+    ],
     conversation: Annotated[
         bool,
         typer.Option(
             "--conversation",
-            help="The texts are turns of one conversation; 'agent: …' marks agents.",
+            help="The texts are turns of one conversation; 'Agent: …', 'Advisor (Dana): …' and the"
+            " like are agents.",
         ),
     ] = False,
     output: FormatOption = Output.AUTO,
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Label texts given on the command line."""
-    turns = [_parse_turn(text, number, conversation) for number, text in enumerate(texts, 1)]
+    """Label texts given on the command line or, for -, on standard input."""
+    turns = [_parse_turn(text, where, conversation) for where, text in _placed(texts)]
     classifier = EscalationClassifier.from_pretrained(model, threads=threads)
     label = classifier.predict_conversation if conversation else classifier.predict_batch
     print_predictions(turns, label(turns), output)
@@ -81,7 +97,9 @@ def watch(
     policy: PolicyOption = None,
     playbook: PlaybookOption = None,
     risk: RiskOption = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a turn.")] = False,
+    output: Annotated[
+        Output, typer.Option("--format", help="json: an object a turn; anything else: lines.")
+    ] = Output.AUTO,
     input_format: InputOption = None,
     column: ColumnOption = None,
     customer: CustomerOption = None,
@@ -97,7 +115,7 @@ def watch(
     utf8_stdout()
     for turn, prediction in zip(turns, classifier.predict_conversation(turns), strict=True):
         step = companion.update(turn, prediction)
-        if json_lines:
+        if output is Output.JSON:
             print(json.dumps(step.to_dict(), ensure_ascii=False))
         else:
             print("\n".join(step_lines(step)))
@@ -230,11 +248,24 @@ def _conversation(
     return conversation
 
 
-def _parse_turn(text: str, number: int, conversation: bool) -> Turn:
-    """Read one argument; in a conversation "agent: …" names the speaker."""
-    speaker, separator, said = text.partition(":")
-    named = conversation and separator and speaker.strip().lower() in SPEAKERS
+def _placed(texts: list[str]) -> list[tuple[str, str]]:
+    """Return where each text stands, and the text; "-" means the lines of standard input."""
+    if "-" not in texts:
+        return [(f"text {number}", text) for number, text in enumerate(texts, start=1)]
+    if len(texts) > 1:
+        raise typer.BadParameter("- reads all texts from standard input; it stands alone")
+    with open_input(Path("-")) as stream:
+        lines = [(f"line {number}", line) for number, line in enumerate(stream, start=1)]
+    return [(where, line.rstrip("\r\n")) for where, line in lines if line.strip()]
+
+
+def _parse_turn(text: str, where: str, conversation: bool) -> Turn:
+    """Read one text; in a conversation "Agent: …" names the speaker."""
+    name, separator, said = text.partition(":")
+    # Of more words, as in "Still no answer from support: …", they are what the customer says.
+    named = conversation and separator and _ONE_WORD.fullmatch(name)
+    role = role_of_name(name) if named else None
     try:
-        return Turn(speaker.strip().lower(), said.strip()) if named else Turn("customer", text)
+        return Turn(role, said.strip()) if role else Turn("customer", text)
     except InvalidInputError as error:
-        raise InvalidInputError(f"text {number}: {error}") from None
+        raise InvalidInputError(f"{where}: {error}") from None

@@ -132,7 +132,7 @@ def score(
     counts = done.counts
     note_left_out(counts.left_out)
     note(
-        f"{counts.labelled:,} rows labelled"
+        f"{counts.labelled:,} row{'' if counts.labelled == 1 else 's'} labelled"
         + (f", {done.kept:,} were there" if done.kept else "")
         + (f", {counts.skipped:,} skipped, see {done.aside}" if counts.skipped else "")
     )

@@ -16,6 +16,7 @@ from benchmarks.footprint import closure
 from benchmarks.goals import goals
 from benchmarks.machine import machine
 from benchmarks.processes import ROOT
+from benchmarks.report import _overhead
 from benchmarks.roofline import Work
 from benchmarks.section import marks, write_section
 from benchmarks.serve_report import section_of as server_section
@@ -112,6 +113,15 @@ def test_goals_are_of_the_smallest_against_the_others():
     # 0.5 s and 140 MiB; 200/20, 12/2 and 4/0.5 against the pipeline; 200/250 against OpenVINO.
     assert [goal["found"] for goal in found] == [0.5, 140, 10, 6, 8, 0.8]
     assert [goal["met"] for goal in found] == [False, True, True, True, True, False]
+
+
+def test_a_missed_bar_of_the_overhead_is_marked():
+    measured = {"predict_ms": 2.0, "plain_ms": 1.0, "added_ms_bar": 0.15}
+    measured |= {"added_ms": 0.2, "batch_added_percent": 8.0, "batch_added_percent_bar": 8.0}
+    (row, *_) = _overhead({"fast": {"mix": measured, "stages_us": {}}})[2:]
+    assert row == (
+        "| fast | mix | 2.00 | 1.00 | 0.200 (at most 0.15, **missed**) | 8.0 % (at most 8 %) |"
+    )
 
 
 def test_operations_are_counted_by_hand():

@@ -16,6 +16,7 @@ import pytest
 from command import deesc, read_jsonl, write_jsonl
 from tiny_bundle import write_tiny_bundle
 
+import deesc_model
 from deesc_model import InvalidInputError, records
 from deesc_model.files import check_writable
 from deesc_model.policy import POLICY_FILE
@@ -46,6 +47,49 @@ def test_classify_reads_a_conversation(tiny_bundle):
     first, second = read_jsonl(result.stdout)
     assert (first["speaker"], second["speaker"]) == ("agent", "customer")
     assert "unresolved" in second["triggers"]
+
+
+def test_classify_takes_one_word_before_a_colon_for_a_role(tiny_bundle):
+    said = ["Advisor: fine", "Agent (Dana): fine", "CALLER: late", "Dana (agent) : fine"]
+    said += ["Still no answer from support: late", "order: late"]
+    arguments = ("--conversation", *said, "--format", "json", "--model", tiny_bundle)
+    rows = read_jsonl(deesc("classify", *arguments, check=0).stdout)
+    assert [(row["speaker"], row["text"]) for row in rows] == [
+        ("agent", "fine"),
+        ("agent", "fine"),
+        ("customer", "late"),
+        ("agent", "fine"),
+        *(("customer", text) for text in said[4:]),
+    ]
+    apart = deesc("classify", "Agent: fine", "--model", tiny_bundle, check=0).stdout
+    assert apart.startswith("customer\t")
+
+
+def test_classify_reads_standard_input(tiny_bundle):
+    options = ("--format", "json", "--model", tiny_bundle)
+    text = "\ufeffagent: again\n\nnaïve: the parcel\r\n \n"
+    rows = read_jsonl(deesc("classify", "-", *options, text=text, check=0).stdout)
+    assert [(row["speaker"], row["text"]) for row in rows] == [
+        ("customer", "agent: again"),
+        ("customer", "naïve: the parcel"),
+    ]
+    talk = deesc("classify", "--conversation", "-", *options, text=text, check=0).stdout
+    first, second = read_jsonl(talk)
+    assert (first["speaker"], second["speaker"]) == ("agent", "customer")
+    assert "unresolved" in second["triggers"]
+    assert deesc("classify", "-", *options, text="", check=0).stdout == ""
+    wrong = deesc("classify", "-", *options, text="fine\n\nx\x00\n", check=1)
+    assert "line 3: text holds a control character" in wrong.stderr
+    assert "it stands alone" in deesc("classify", "-", "fine", *options, text="", check=2).stderr
+
+
+def test_the_version_is_said_without_a_command():
+    assert deesc("--version", check=0).stdout == f"{deesc_model.__version__}\n"
+
+
+def test_one_row_is_one_row(tiny_bundle, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl", ROWS[:1])
+    assert "1 row labelled" in deesc("score", path, "--model", tiny_bundle, check=0).stderr
 
 
 def test_a_terminal_gets_a_coloured_table(tiny_bundle, tmp_path):
@@ -610,7 +654,16 @@ def test_watch_prints_json_and_follows_policy_and_channel(tiny_bundle, tmp_path)
     policy = tmp_path / "policy.toml"
     text = POLICY_FILE.read_text().replace("hand_over_on", "hand_over_on = [] # ")
     policy.write_text(re.sub("(watch_at|hand_over_at|de_escalate_at) = .*", r"\1 = 1.0", text))
-    arguments = ("--policy", policy, "--channel", "phone", "--json", "--model", tiny_bundle)
+    arguments = (
+        "--policy",
+        policy,
+        "--channel",
+        "phone",
+        "--format",
+        "json",
+        "--model",
+        tiny_bundle,
+    )
     rows = read_jsonl(deesc("watch", path, *arguments, check=0).stdout)
     assert [row["action"] for row in rows] == ["none", "none", "de-escalate", "de-escalate"]
     assert [row["alert"] for row in rows] == [False, False, True, False]
@@ -622,7 +675,7 @@ def test_watch_weighs_the_risk_as_it_is_told(tiny_bundle, tmp_path):
     weights = dict.fromkeys(json.loads(RISK_FILE.read_text())["weights"], 0.0)
     even = {"horizon": 6, "fitted_to": "mine", "intercept": 0.0, "weights": weights}
     risk.write_text(json.dumps(even))
-    arguments = ("--risk", risk, "--json", "--model", tiny_bundle)
+    arguments = ("--risk", risk, "--format", "json", "--model", tiny_bundle)
     result = deesc("watch", path, *arguments, check=0)
     rows = read_jsonl(result.stdout)
     assert [row["state"]["risk"] for row in rows] == [0.5] * len(rows)

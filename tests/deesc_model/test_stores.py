@@ -371,7 +371,7 @@ def test_a_uri_may_say_who_asks_and_nobody_is_told(deesc, bucket, tiny_bundle, m
     options = ("--on-error", "skip", "--model", tiny_bundle)
     out = f"s3://KEY:pass%2Fword@bucket/mine-out{ends}"
     said = deesc("score", given, "--parts", out, *options)
-    assert "1 rows labelled, 1 skipped, see s3://bucket/mine-out/_skipped" in said
+    assert "1 row labelled, 1 skipped, see s3://bucket/mine-out/_skipped" in said
     found = bucket.contents("mine-out")
     assert json.loads(found["_deesc.json"])["inputs"][0]["file"] == "s3://bucket/mine-in/a.jsonl"
     told = said + b"".join(found.values()).decode()

@@ -352,6 +352,35 @@ def test_where_no_times_tell_who_speaks_lines_with_one_are_words(answer):
     assert conversation.turns[0] == Turn("customer", said + calls)
 
 
+@pytest.mark.parametrize(
+    ("gone", "kind"),
+    [
+        *((f"{what} omitted", "attachments") for what in ("<Media", "image", "video", "audio")),
+        *((f"{what} omitted", "attachments") for what in ("sticker", "GIF", "document")),
+        ("This message was deleted", "deleted messages"),
+        ("You deleted this message.", "deleted messages"),
+    ],
+)
+def test_whatsapp_says_what_it_left_out(gone, kind):
+    gone = gone.replace("<Media omitted", "<Media omitted>")
+    told = "12/03/2026, 10:02 - {}: {}"
+    lines = [told.format("Robin Vale", "late"), told.format("Shop", gone), "see there"]
+    lines += [told.format("Robin Vale", gone), told.format("Robin Vale", f"{gone}, it says")]
+    (conversation,) = parse("\n".join(lines), "Robin Vale")
+    assert conversation.turns == (
+        Turn("customer", "late"),
+        Turn("agent", "see there"),  # a caption
+        Turn("customer", f"{gone}, it says"),
+    )
+    assert conversation.left_out == {kind: 2}
+    told = "[12/03/2026, 10:02:11] {}: {}"
+    lines = [told.format("Robin Vale", "late"), told.format("Shop", f"\u200e{gone}")]
+    for mark in ("", "\u200e"):  # before the line
+        (conversation,) = parse(f"\n{mark}".join(lines), "Robin Vale")
+        assert conversation.turns == (Turn("customer", "late"),)
+        assert conversation.left_out == {kind: 1}
+
+
 def test_what_is_told_after_a_time_is_no_name():
     said = "[10:02] Agent: Hi\n[10:03] Dana joined the conversation. Reason: transfer"
     (conversation,) = parse(f"{said}\n[10:04] Customer: ok")
