@@ -18,7 +18,7 @@ SOURCES := $(shell find deesc_model models/default -type f ! -name '*.pyc')
 # What is imported is compiled once, not by each of the hundreds of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test extras check lint light setup train teacher distil seeds tune retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
+.PHONY: demo test extras check lint light setup train teacher distil seeds tune recalibrate retrain gate promote rollback serve ui proto bench bench-serve mlflow clean
 
 demo: $(DEMO)/ready  ## label a sample conversation with the shipped model; no torch
 	$(DEMO)/bin/deesc show examples/late_parcel.jsonl $(ARGS)
@@ -60,6 +60,9 @@ seeds: $(FULL)/ready  ## train with several seeds, for the spread of the figures
 
 tune: $(FULL)/ready  ## search for settings; ARGS='--trials 20'
 	$(FULL)/bin/python -m training.tune --config $(CONFIG) $(ARGS)
+
+recalibrate: $(FULL)/ready  ## fit scores and thresholds of a bundle to your labels; ARGS='--set corpus=…'
+	$(FULL)/bin/python -m training.recalibrate $(ARGS)
 
 retrain: $(FULL)/ready  ## check data, train, gate, and move the champion; CONFIG=… ARGS=--resume
 	$(FULL)/bin/python -m training.retrain --config $(CONFIG) $(ARGS)

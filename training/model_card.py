@@ -101,8 +101,8 @@ reads conversations of this style; on other people's customers expect less.
   dialect and private references will be missed.
 - Threats and abuse are rare and varied: use a signal as a prompt to look, never the lack of
   one as proof of safety.
-- Scores are calibrated on this data. Recalibrate before reading them as probabilities
-  elsewhere.
+- Scores are calibrated on this data. Recalibrate (`training.recalibrate`) before
+  reading them as probabilities elsewhere.
 - Groups of speakers were not compared; wording that is common in one dialect may be read as
   heat. Check on your own customers.
 

@@ -76,7 +76,7 @@ def test_every_command_for_conversations_takes_columns(tiny_bundle, tmp_path, fi
         ("agent", "the parcel"),
         ("customer", "the"),
     ]
-    assert len(read_jsonl(deesc("watch", path, "--json", *options, check=0).stdout)) == 3
+    assert len(read_jsonl(deesc("watch", path, "--format", "json", *options, check=0).stdout)) == 3
     page = tmp_path / "page.html"
     deesc("report", path, "-o", page, "--no-evidence", *options, check=0)
     assert "channel: Voice" in page.read_text("utf-8")
@@ -324,7 +324,7 @@ def test_rows_name_the_channel_that_advice_is_for(tiny_bundle, tmp_path, words, 
     texts = ("late", "the", "furious idiot manager", "the")
     rows = [{"text": text, "channel": word} for text, word in zip(texts, words, strict=True)]
     path = write_jsonl(tmp_path / "in.jsonl", rows)
-    options = ("--json", "--model", tiny_bundle)
+    options = ("--format", "json", "--model", tiny_bundle)
     steps = read_jsonl(deesc("watch", path, *options, check=0).stdout)
     assert ("Speak a little slower" in steps[2]["advice"]["channel"]) == slow
     told = read_jsonl(deesc("watch", path, *options, "--channel", "email", check=0).stdout)
