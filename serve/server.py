@@ -28,7 +28,7 @@ from serve.logs import log, set_up
 from serve.metrics import Metrics
 from serve.reload import Model
 from serve.servicer import EscalationServicer
-from serve.tls import server_credentials
+from serve.tls import CertificateFiles, certificate_files
 from serve.workers import run_workers
 
 LULL_S = 0.3
@@ -64,7 +64,8 @@ class Service:
         settings = self.settings
         self._tokens = Tokens(settings.token_file) if settings.token_file else None
         self._refused = ""
-        credentials = server_credentials(settings)
+        self._certificates = certificate_files(settings)
+        credentials = self._certificates and self._certificates.credentials()
         self._metrics = Metrics()
         self.model = Model(settings.model, settings.threads, self._metrics)
         self.batcher = Batcher(
@@ -93,7 +94,11 @@ class Service:
             raise ConfigError(f"{address} cannot be listened on: {error}") from None
         self.metrics_port = self._metrics.listen(settings.metrics_host, settings.metrics_port)
         await self._server.start()
-        self._watches = [asyncio.create_task(self._watch_tokens())] if self._tokens else []
+        self._watches = []
+        if self._tokens:
+            self._watches.append(asyncio.create_task(self._watch_tokens()))
+        if self._certificates:
+            self._watches.append(asyncio.create_task(self._watch_certificates(self._certificates)))
         if settings.watch_s > 0:
             self._watches.append(asyncio.create_task(self.model.watch(settings.watch_s)))
         log(
@@ -143,6 +148,8 @@ class Service:
     async def reload(self) -> None:
         """Read everything again that may change while serving."""
         self._refresh_tokens(told=True)
+        if self._certificates:
+            await asyncio.to_thread(self._certificates.refresh, told=True)
         await self.model.reload()
 
     def _add_services(self) -> None:
@@ -166,6 +173,11 @@ class Service:
         while True:
             await asyncio.sleep(1)
             self._refresh_tokens()
+
+    async def _watch_certificates(self, files: CertificateFiles) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await asyncio.to_thread(files.refresh)
 
     def _refresh_tokens(self, *, told: bool = False) -> None:
         if self._tokens is None:
