@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from deesc_model import DeescError
-from deesc_model._proto import escalation_pb2, escalation_pb2_grpc
+from deesc_model._proto import escalation_pb2_grpc
 from serve import standard_input
 from serve.auth import Tokens
 from serve.batching import Batcher
@@ -27,7 +27,7 @@ from serve.interceptor import CallInterceptor
 from serve.logs import log, set_up
 from serve.metrics import Metrics
 from serve.reload import Model
-from serve.servicer import EscalationServicer
+from serve.servicer import SERVICE, EscalationServicer
 from serve.tls import CertificateFiles, certificate_files
 from serve.workers import run_workers
 
@@ -154,14 +154,18 @@ class Service:
 
     def _add_services(self) -> None:
         own = EscalationServicer(
-            lambda: self.model.current, self.batcher, self.settings, self._stopping
+            lambda: self.model.current,
+            self.batcher,
+            self.settings,
+            self._stopping,
+            self._metrics.utterance_error,
         )
         inference = InferenceServicer(lambda: self.model.current, self.batcher, self.settings)
         server = self._server
         escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
         names = [
-            escalation_pb2.DESCRIPTOR.services_by_name["EscalationService"].full_name,
+            SERVICE,
             open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
         ]
         self._health = HealthServicer(names)
