@@ -7,7 +7,7 @@ stands alone. The output `prediction` is the whole answer as JSON, the others ar
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from serve.requests import Utterance, check_count, checked_turn, in_context, let
 
 MODEL: Final = "deesc"
 INPUTS: Final = ("text", "speaker")
+CONVERSATION: Final = "conversation"
 
 Output = tuple[str, list[int], Callable[[Sequence[Prediction]], Any]]
 
@@ -91,9 +92,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext
     ) -> Any:
         """Say what this server is."""
-        return pb.ServerMetadataResponse(
-            name="deesc", version=__version__, extensions=["model_repository"]
-        )
+        return pb.ServerMetadataResponse(name="deesc", version=__version__)
 
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: grpc.aio.ServicerContext
@@ -126,12 +125,15 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> Any:
         """Label the texts of one request."""
         self._check_name(request.model_name, request.model_version)
+        _refuse_parameters(request.parameters, "", known=CONVERSATION)
         wanted = [output.name for output in request.outputs] or list(OUTPUTS)
         for index, name in enumerate(wanted):
             if name not in OUTPUTS:
                 raise FieldError(f"outputs[{index}].name", f"{name!r:.80} is none of {[*OUTPUTS]}")
             if name in wanted[:index]:  # at most as often as there are outputs, so no long list
                 raise FieldError(f"outputs[{index}].name", f"{name!r} is asked for twice")
+        for index, output in enumerate(request.outputs):
+            _refuse_parameters(output.parameters, f"outputs[{index}].")
         utterances = await self._read(request)
         predictions = await self._batcher.predict(utterances, deadline_of(context))
         # Another bundle may have taken over in between, even between two batches of a large call.
@@ -156,7 +158,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             raise _not_found(name, version, self._version)
 
     async def _read(self, request: pb.ModelInferRequest) -> list[Utterance]:
-        conversation = _flag(request, "conversation")
+        conversation = _flag(request, CONVERSATION)
         limit = self._settings.max_turns if conversation else self._settings.max_requests
         tensors = _tensors(request, limit)
         if "text" not in tensors:
@@ -186,6 +188,17 @@ def _not_found(name: str, version: str, served: str) -> NotFoundError:
     return NotFoundError(f"no model {asked}; there is {MODEL!r} version {served!r}")
 
 
+def _refuse_parameters(parameters: Iterable[str], field: str, known: str = "") -> None:
+    """Refuse what would be ignored, as the classes or shared memory of Triton's extensions.
+
+    Raises:
+        FieldError: One of them is not the known one.
+    """
+    for name in parameters:
+        if name != known:
+            raise FieldError(f"{field}parameters", f"{name!r:.80} is not supported; leave it out")
+
+
 def _flag(request: pb.ModelInferRequest, name: str) -> bool:
     """Return a parameter that is true or false; without it, false."""
     if name not in request.parameters:
@@ -210,6 +223,7 @@ def _tensors(request: pb.ModelInferRequest, limit: int) -> dict[str, list[bytes]
             raise FieldError(
                 f"{field}.name", f"{tensor.name!r:.80} is none of {[*INPUTS]}, or comes twice"
             )
+        _refuse_parameters(tensor.parameters, f"{field}.")
         if tensor.datatype != "BYTES":
             raise FieldError(f"{field}.datatype", f"{tensor.datatype!r:.80}, but texts are 'BYTES'")
         shape = list(tensor.shape[:3])
