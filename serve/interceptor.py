@@ -76,6 +76,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Log what is only counted so far."""
         self._repeated.tell()
 
+    @property
+    def active(self) -> int:
+        """Calls that have not been answered yet, health watches and reflection aside."""
+        return self._active
+
     async def quiet(self) -> None:
         """Wait until every call has been answered, health watches and reflection aside."""
         await self._quiet.wait()

@@ -34,6 +34,9 @@ from serve.workers import run_workers
 LULL_S = 0.3
 """Time between the last answer and the end of the connections."""
 
+CALLS_CUT = 1
+"""Exit code where accepted calls were not answered within `drain_s`."""
+
 ENDED_BY_ITSELF = 70
 """Exit code where gRPC ended untold; not 1, by which a worker says that it cannot start."""
 
@@ -114,10 +117,14 @@ class Service:
         """Wait until gRPC serves no more, whoever ended it."""
         await self._server.wait_for_termination()
 
-    async def stop(self) -> None:
-        """Refuse new calls, answer the accepted ones, then stop; a second time does nothing."""
+    async def stop(self) -> int:
+        """Refuse new calls, answer the accepted ones, then stop; a second time does nothing.
+
+        Returns:
+            How many accepted calls were cut, as they took longer than `drain_s`.
+        """
         if self._stopping.done():
-            return
+            return 0
         self._stopping.set_result(None)
         log(logging.INFO, "stopping")
         self._health.stop()
@@ -130,15 +137,21 @@ class Service:
         ends = loop.time() + self.settings.drain_s
         await self._quiet(min(self.settings.drain_s, PATIENCE_S))
         await asyncio.sleep(LULL_S)
-        closing = asyncio.create_task(self._server.stop(self.settings.drain_s))
+        # Longer than is waited below, so that what is cut is cut, and counted, there.
+        grace_s = self.settings.drain_s + 2 * LULL_S
+        closing = asyncio.create_task(self._server.stop(grace_s))
         await self._quiet(ends - loop.time())
         await asyncio.wait((closing,), timeout=LULL_S)  # unless a health watch is open
+        cut = self._calls.active
+        if cut:
+            log(logging.WARNING, "calls were cut", count=cut, drain_s=self.settings.drain_s)
         await self._server.stop(None)
         await closing
         self._calls.close()
         await self.batcher.close()
         await asyncio.to_thread(self._metrics.close)
         log(logging.INFO, "stopped")
+        return cut
 
     async def _quiet(self, longest_s: float) -> None:
         """Wait until every call has been answered, but no longer than told."""
@@ -219,6 +232,7 @@ async def run(settings: Settings) -> None:
 
     Raises:
         DeescError: The service cannot start as told.
+        SystemExit: Accepted calls were cut, or gRPC ended by itself.
     """
     loop = asyncio.get_running_loop()
     service = Service(settings)
@@ -245,9 +259,11 @@ async def run(settings: Settings) -> None:
     await asyncio.wait((asyncio.create_task(told.wait()), ended), return_when="FIRST_COMPLETED")
     if not told.is_set():
         log(logging.ERROR, "gRPC ended by itself")
-    await service.stop()
+    cut = await service.stop()
     if not told.is_set():
         raise SystemExit(ENDED_BY_ITSELF)
+    if cut:
+        raise SystemExit(CALLS_CUT)
 
 
 def main() -> None:

@@ -104,6 +104,36 @@ def test_sigterm_answers_every_accepted_call_then_ends(spawn):
     ]
 
 
+@contextlib.contextmanager
+def endless_call(channel):
+    """A call that the server has accepted, and that waits for its message until the end."""
+    ended = threading.Event()
+
+    def say():
+        ended.wait(60)
+        yield b""
+
+    call = channel.stream_unary("/deesc.v1.EscalationService/Predict").future(say())
+    call.add_done_callback(lambda _: ended.set())
+    pb_grpc.EscalationServiceStub(channel).GetModelInfo(pb.GetModelInfoRequest())  # comes later
+    yield call
+    ended.set()
+
+
+@pytest.mark.parametrize("drain_s", [0, 1])
+def test_calls_that_are_cut_are_told_and_are_a_failure(spawn, drain_s):
+    server = spawn("--drain-s", drain_s)
+    with grpc.insecure_channel(server.address) as channel, endless_call(channel) as call:
+        assert server.stop() == 1
+        assert call.exception(30).code() in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.CANCELLED,
+        )
+    (cut,) = [line for line in server.lines if line["event"] == "calls were cut"]
+    assert (cut["level"], cut["count"]) == ("warning", 1)
+    assert server.lines[-1]["event"] == "stopped"
+
+
 def test_sigterm_ends_a_live_conversation_between_two_turns(spawn):
     server = spawn("--drain-s", 60)
     said = threading.Event()
