@@ -7,7 +7,8 @@ stands alone. The output `prediction` is the whole answer as JSON, the others ar
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import grpc
@@ -20,6 +21,7 @@ from deesc_model import (
     EscalationClassifier,
     Level,
     Prediction,
+    Turn,
     __version__,
 )
 from serve.batching import Batcher, deadline_of
@@ -27,10 +29,11 @@ from serve.config import Settings
 from serve.errors import FieldError, NotFoundError
 from serve.generated import open_inference_pb2 as pb
 from serve.generated import open_inference_pb2_grpc as pb_grpc
-from serve.requests import Utterance, check_count, checked_turn, in_context
+from serve.requests import Utterance, check_count, checked_turn, in_context, let_others_in
 
 MODEL: Final = "deesc"
 INPUTS: Final = ("text", "speaker")
+CONVERSATION: Final = "conversation"
 
 Output = tuple[str, list[int], Callable[[Sequence[Prediction]], Any]]
 
@@ -89,9 +92,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext
     ) -> Any:
         """Say what this server is."""
-        return pb.ServerMetadataResponse(
-            name="deesc", version=__version__, extensions=["model_repository"]
-        )
+        return pb.ServerMetadataResponse(name="deesc", version=__version__)
 
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: grpc.aio.ServicerContext
@@ -124,13 +125,16 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> Any:
         """Label the texts of one request."""
         self._check_name(request.model_name, request.model_version)
+        _refuse_parameters(request.parameters, "", known=CONVERSATION)
         wanted = [output.name for output in request.outputs] or list(OUTPUTS)
         for index, name in enumerate(wanted):
             if name not in OUTPUTS:
                 raise FieldError(f"outputs[{index}].name", f"{name!r:.80} is none of {[*OUTPUTS]}")
             if name in wanted[:index]:  # at most as often as there are outputs, so no long list
                 raise FieldError(f"outputs[{index}].name", f"{name!r} is asked for twice")
-        utterances = self._read(request)
+        for index, output in enumerate(request.outputs):
+            _refuse_parameters(output.parameters, f"outputs[{index}].")
+        utterances = await self._read(request)
         predictions = await self._batcher.predict(utterances, deadline_of(context))
         # Another bundle may have taken over in between, even between two batches of a large call.
         *others, version = sorted({each.model_version for each in predictions}) or [self._version]
@@ -153,33 +157,46 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         if name != MODEL or version not in ("", self._version):
             raise _not_found(name, version, self._version)
 
-    def _read(self, request: pb.ModelInferRequest) -> list[Utterance]:
-        tensors = _tensors(request)
+    async def _read(self, request: pb.ModelInferRequest) -> list[Utterance]:
+        conversation = _flag(request, CONVERSATION)
+        limit = self._settings.max_turns if conversation else self._settings.max_requests
+        tensors = _tensors(request, limit)
         if "text" not in tensors:
             raise FieldError("inputs", "the tensor 'text' is missing")
         texts = tensors["text"]
-        speakers = tensors.get("speaker", ["customer"] * len(texts))
+        speakers = tensors.get("speaker", [b"customer"] * len(texts))
         if len(speakers) != len(texts):
             raise FieldError("inputs", f"{len(texts)} texts but {len(speakers)} speakers")
-        conversation = _flag(request, "conversation")
-        limit = self._settings.max_turns if conversation else self._settings.max_requests
-        check_count(len(texts), limit, "inputs", "texts")
-        for index, speaker in enumerate(speakers):
-            if speaker not in SPEAKERS:
-                raise FieldError(
-                    f"inputs speaker[{index}]", f"{speaker!r:.40} is none of {[*SPEAKERS]}"
-                )
-        turns = [
-            checked_turn(speaker, text, f"inputs text[{index}]", self._settings)
-            for index, (speaker, text) in enumerate(zip(speakers, texts, strict=True))
-        ]
+        self._batcher.admit(len(texts))  # before all is read
+        turns = []
+        for index, (speaker, text) in enumerate(zip(speakers, texts, strict=True)):
+            await let_others_in(index)
+            turns.append(self._turn(index, speaker, text))
         reach = self._classifier().bundle.config.encoder.context_turns if conversation else 0
         return in_context(turns, reach)
+
+    def _turn(self, index: int, speaker: bytes, text: bytes) -> Turn:
+        who = _decoded(speaker, f"inputs speaker[{index}]")
+        if who not in SPEAKERS:
+            raise FieldError(f"inputs speaker[{index}]", f"{who!r:.40} is none of {[*SPEAKERS]}")
+        field = f"inputs text[{index}]"
+        return checked_turn(who, _decoded(text, field), field, self._settings)
 
 
 def _not_found(name: str, version: str, served: str) -> NotFoundError:
     asked = f"{name!r:.80} version {version!r:.80}" if version else f"{name!r:.80}"
     return NotFoundError(f"no model {asked}; there is {MODEL!r} version {served!r}")
+
+
+def _refuse_parameters(parameters: Iterable[str], field: str, known: str = "") -> None:
+    """Refuse what would be ignored, as the classes or shared memory of Triton's extensions.
+
+    Raises:
+        FieldError: One of them is not the known one.
+    """
+    for name in parameters:
+        if name != known:
+            raise FieldError(f"{field}parameters", f"{name!r:.80} is not supported; leave it out")
 
 
 def _flag(request: pb.ModelInferRequest, name: str) -> bool:
@@ -192,32 +209,40 @@ def _flag(request: pb.ModelInferRequest, name: str) -> bool:
     return bool(parameter.bool_param)
 
 
-def _tensors(request: pb.ModelInferRequest) -> dict[str, list[str]]:
-    """Return the texts of every input tensor, by name."""
+def _tensors(request: pb.ModelInferRequest, limit: int) -> dict[str, list[bytes]]:
+    """Return the texts of every input tensor, by name; no more of one than allowed."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise FieldError(
             "raw_input_contents", f"{len(raw)} contents for {len(request.inputs)} inputs"
         )
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[bytes]] = {}
     for index, tensor in enumerate(request.inputs):
         field = f"inputs[{index}]"
         if tensor.name not in INPUTS or tensor.name in found:
             raise FieldError(
                 f"{field}.name", f"{tensor.name!r:.80} is none of {[*INPUTS]}, or comes twice"
             )
+        _refuse_parameters(tensor.parameters, f"{field}.")
         if tensor.datatype != "BYTES":
             raise FieldError(f"{field}.datatype", f"{tensor.datatype!r:.80}, but texts are 'BYTES'")
-        items = list(_from_raw(raw[index], field) if raw else tensor.contents.bytes_contents)
-        if list(tensor.shape) not in ([len(items)], [len(items), 1]):
+        shape = list(tensor.shape[:3])
+        count = shape[0] if shape else 0
+        check_count(count, limit, "inputs", "texts")  # before the contents are split
+        items = _from_raw(raw[index], field) if raw else iter(tensor.contents.bytes_contents)
+        found[tensor.name] = texts = list(islice(items, max(count, 0) + 1))
+        if shape not in ([len(texts)], [len(texts), 1]):
             raise FieldError(
-                f"{field}.shape", f"{list(tensor.shape)!s:.80} does not fit {len(items)} texts"
+                f"{field}.shape", f"{shape!s:.80} does not fit the texts; send their number"
             )
-        try:
-            found[tensor.name] = [item.decode("utf-8") for item in items]
-        except UnicodeDecodeError as error:
-            raise FieldError(field, f"a text is not UTF-8: {error.reason}") from None
     return found
+
+
+def _decoded(text: bytes, field: str) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FieldError(field, f"is not UTF-8: {error.reason}") from None
 
 
 def _from_raw(raw: bytes, field: str) -> Iterator[bytes]:

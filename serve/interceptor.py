@@ -28,6 +28,10 @@ _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ENDING_S: Final = 0.05
 """Time in which gRPC cancels a call that is over, once it has ended the call's messages."""
 
+STREAM_ENDING_S: Final = 0.005
+"""The same of a stream. Shorter, as every stream that ends well waits for it, and all that depends
+on it is under which status one is counted that does not."""
+
 EARLY_S: Final = 0.02
 EARLY_SHARE: Final = 0.01
 """How long before its deadline a call may be ended by it: seconds, and of its duration a share."""
@@ -76,6 +80,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Log what is only counted so far."""
         self._repeated.tell()
 
+    @property
+    def active(self) -> int:
+        """Calls that have not been answered yet, health watches and reflection aside."""
+        return self._active
+
     async def quiet(self) -> None:
         """Wait until every call has been answered, health watches and reflection aside."""
         await self._quiet.wait()
@@ -103,9 +112,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def stream(raw: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             async with self._around(call, context):
-                requests = (decode(each) async for each in _received(raw))
+                requests = (decode(each) async for each in raw)
                 async for reply in handler.stream_stream(requests, context):
                     yield reply
+                # Not before the handler knows of the end: it would wait, and take a stop for it.
+                await asyncio.sleep(STREAM_ENDING_S)
 
         # Messages are received and decoded inside: grpc.aio would answer a malformed one with
         # UNKNOWN, and a call that ends without one with nothing. On the wire it is the same.
@@ -238,13 +249,6 @@ def _code_of(over: asyncio.CancelledError, call: _Call, context: Any) -> grpc.St
     # A caller who leaves in the middle of the message looks the same, and is rarer by far.
     too_large = isinstance(over, _NothingCameError)
     return grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.CANCELLED
-
-
-async def _received(raw: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pass messages on; the end of those of a call that is over is its cancellation."""
-    async for message in raw:
-        yield message
-    await asyncio.sleep(ENDING_S)
 
 
 async def _only(raw: AsyncIterator[bytes]) -> bytes:

@@ -26,6 +26,12 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._utterance_errors = Counter(
+            "deesc_utterance_errors",
+            "Errors of single utterances, within answers that are OK.",
+            ["method", "code"],
+            registry=self.registry,
+        )
         self._batches = Histogram(
             "deesc_batch_size", "Utterances per batch.", buckets=SIZES, registry=self.registry
         )
@@ -50,6 +56,10 @@ class Metrics:
         """Count a finished call."""
         self._calls.labels(method, code).inc()
         self._seconds.labels(method).observe(seconds)
+
+    def utterance_error(self, method: str, code: str) -> None:
+        """Count an error that an answer carries for one utterance."""
+        self._utterance_errors.labels(method, code).inc()
 
     def batch(self, size: int) -> None:
         """Count a batch."""

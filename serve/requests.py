@@ -1,7 +1,9 @@
 """From request messages to checked utterances; what is wrong is named by field."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model.errors import InvalidInputError
@@ -10,6 +12,9 @@ from deesc_model.rendering import newest_turns, turns_before
 from deesc_model.types import Turn
 from serve.config import Settings
 from serve.errors import FieldError
+
+READ_AT_ONCE: Final = 16
+"""Items of a large call that are read while no other call is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +83,6 @@ def read_utterance(
     return Utterance(turn, newest_turns(context, reach))
 
 
-def read_conversation(messages: Sequence[pb.Turn], reach: int, limits: Settings) -> list[Utterance]:
-    """Check a conversation; each turn gets the `reach` turns before it as context.
-
-    Raises:
-        FieldError: A turn is wrong, or there are too many.
-    """
-    check_count(len(messages), limits.max_turns, "turns", "turns")
-    return in_context(
-        [read_turn(turn, f"turns[{index}]", limits) for index, turn in enumerate(messages)], reach
-    )
-
-
 def in_context(turns: Sequence[Turn], reach: int) -> list[Utterance]:
     """Return every turn with the `reach` turns before it."""
     return [Utterance(turn, turns_before(turns, index, reach)) for index, turn in enumerate(turns)]
@@ -103,3 +96,9 @@ def check_count(count: int, limit: int, field: str, things: str) -> None:
     """
     if count > limit:
         raise FieldError(field, f"{count:,} {things}, this server's limit is {limit:,}; send fewer")
+
+
+async def let_others_in(index: int) -> None:
+    """Let other calls be looked at before every few items: to read one may take a while."""
+    if index and not index % READ_AT_ONCE:
+        await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from deesc_model import DeescError
-from deesc_model._proto import escalation_pb2, escalation_pb2_grpc
+from deesc_model._proto import escalation_pb2_grpc
 from serve import standard_input
 from serve.auth import Tokens
 from serve.batching import Batcher
@@ -27,12 +27,15 @@ from serve.interceptor import CallInterceptor
 from serve.logs import log, set_up
 from serve.metrics import Metrics
 from serve.reload import Model
-from serve.servicer import EscalationServicer
-from serve.tls import server_credentials
+from serve.servicer import SERVICE, EscalationServicer
+from serve.tls import CertificateFiles, certificate_files
 from serve.workers import run_workers
 
 LULL_S = 0.3
 """Time between the last answer and the end of the connections."""
+
+CALLS_CUT = 1
+"""Exit code where accepted calls were not answered within `drain_s`."""
 
 ENDED_BY_ITSELF = 70
 """Exit code where gRPC ended untold; not 1, by which a worker says that it cannot start."""
@@ -64,7 +67,8 @@ class Service:
         settings = self.settings
         self._tokens = Tokens(settings.token_file) if settings.token_file else None
         self._refused = ""
-        credentials = server_credentials(settings)
+        self._certificates = certificate_files(settings)
+        credentials = self._certificates and self._certificates.credentials()
         self._metrics = Metrics()
         self.model = Model(settings.model, settings.threads, self._metrics)
         self.batcher = Batcher(
@@ -93,7 +97,11 @@ class Service:
             raise ConfigError(f"{address} cannot be listened on: {error}") from None
         self.metrics_port = self._metrics.listen(settings.metrics_host, settings.metrics_port)
         await self._server.start()
-        self._watches = [asyncio.create_task(self._watch_tokens())] if self._tokens else []
+        self._watches = []
+        if self._tokens:
+            self._watches.append(asyncio.create_task(self._watch_tokens()))
+        if self._certificates:
+            self._watches.append(asyncio.create_task(self._watch_certificates(self._certificates)))
         if settings.watch_s > 0:
             self._watches.append(asyncio.create_task(self.model.watch(settings.watch_s)))
         log(
@@ -109,10 +117,14 @@ class Service:
         """Wait until gRPC serves no more, whoever ended it."""
         await self._server.wait_for_termination()
 
-    async def stop(self) -> None:
-        """Refuse new calls, answer the accepted ones, then stop; a second time does nothing."""
+    async def stop(self) -> int:
+        """Refuse new calls, answer the accepted ones, then stop; a second time does nothing.
+
+        Returns:
+            How many accepted calls were cut, as they took longer than `drain_s`.
+        """
         if self._stopping.done():
-            return
+            return 0
         self._stopping.set_result(None)
         log(logging.INFO, "stopping")
         self._health.stop()
@@ -125,15 +137,21 @@ class Service:
         ends = loop.time() + self.settings.drain_s
         await self._quiet(min(self.settings.drain_s, PATIENCE_S))
         await asyncio.sleep(LULL_S)
-        closing = asyncio.create_task(self._server.stop(self.settings.drain_s))
+        # Longer than is waited below, so that what is cut is cut, and counted, there.
+        grace_s = self.settings.drain_s + 2 * LULL_S
+        closing = asyncio.create_task(self._server.stop(grace_s))
         await self._quiet(ends - loop.time())
         await asyncio.wait((closing,), timeout=LULL_S)  # unless a health watch is open
+        cut = self._calls.active
+        if cut:
+            log(logging.WARNING, "calls were cut", count=cut, drain_s=self.settings.drain_s)
         await self._server.stop(None)
         await closing
         self._calls.close()
         await self.batcher.close()
         await asyncio.to_thread(self._metrics.close)
         log(logging.INFO, "stopped")
+        return cut
 
     async def _quiet(self, longest_s: float) -> None:
         """Wait until every call has been answered, but no longer than told."""
@@ -143,18 +161,24 @@ class Service:
     async def reload(self) -> None:
         """Read everything again that may change while serving."""
         self._refresh_tokens(told=True)
+        if self._certificates:
+            await asyncio.to_thread(self._certificates.refresh, told=True)
         await self.model.reload()
 
     def _add_services(self) -> None:
         own = EscalationServicer(
-            lambda: self.model.current, self.batcher, self.settings, self._stopping
+            lambda: self.model.current,
+            self.batcher,
+            self.settings,
+            self._stopping,
+            self._metrics.utterance_error,
         )
         inference = InferenceServicer(lambda: self.model.current, self.batcher, self.settings)
         server = self._server
         escalation_pb2_grpc.add_EscalationServiceServicer_to_server(own, server)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
         names = [
-            escalation_pb2.DESCRIPTOR.services_by_name["EscalationService"].full_name,
+            SERVICE,
             open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
         ]
         self._health = HealthServicer(names)
@@ -166,6 +190,11 @@ class Service:
         while True:
             await asyncio.sleep(1)
             self._refresh_tokens()
+
+    async def _watch_certificates(self, files: CertificateFiles) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await asyncio.to_thread(files.refresh)
 
     def _refresh_tokens(self, *, told: bool = False) -> None:
         if self._tokens is None:
@@ -203,6 +232,7 @@ async def run(settings: Settings) -> None:
 
     Raises:
         DeescError: The service cannot start as told.
+        SystemExit: Accepted calls were cut, or gRPC ended by itself.
     """
     loop = asyncio.get_running_loop()
     service = Service(settings)
@@ -229,9 +259,11 @@ async def run(settings: Settings) -> None:
     await asyncio.wait((asyncio.create_task(told.wait()), ended), return_when="FIRST_COMPLETED")
     if not told.is_set():
         log(logging.ERROR, "gRPC ended by itself")
-    await service.stop()
+    cut = await service.stop()
     if not told.is_set():
         raise SystemExit(ENDED_BY_ITSELF)
+    if cut:
+        raise SystemExit(CALLS_CUT)
 
 
 def main() -> None:

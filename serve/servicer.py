@@ -26,13 +26,13 @@ from serve.logs import log
 from serve.requests import (
     Utterance,
     check_count,
-    read_conversation,
+    in_context,
+    let_others_in,
     read_turn,
     read_utterance,
 )
 
-READ_AT_ONCE: Final = 16
-"""Utterances of a large call that are read while no other call is looked at."""
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["EscalationService"].full_name
 
 
 class EscalationServicer(pb_grpc.EscalationServiceServicer):
@@ -43,6 +43,7 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         batcher: Labels checked utterances.
         settings: Limits of a request.
         stopping: Done when the server begins to stop; streams end between two turns then.
+        observe_error: Told method and status of every error that an answer carries.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         batcher: Batcher,
         settings: Settings,
         stopping: asyncio.Future[None],
+        observe_error: Callable[[str, str], None],
     ) -> None:
         self._classifier = classifier
         self._batcher = batcher
         self._settings = settings
         self._stopping = stopping
+        self._observe_error = observe_error
 
     async def Predict(
         self, request: pb.PredictRequest, context: grpc.aio.ServicerContext
@@ -75,13 +78,12 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         reach = self._reach
         read = []
         for index, item in enumerate(request.requests):
+            await let_others_in(index)
             read.append(caught(read_utterance, item, reach, self._settings, f"requests[{index}]."))
-            if not index % READ_AT_ONCE:
-                await asyncio.sleep(0)  # each may have many turns, and other calls come
         good = [item for item in read if isinstance(item, Utterance)]
         answers = iter(await self._batcher.predict_each(good, deadline_of(context)))
         results = [next(answers) if isinstance(item, Utterance) else item for item in read]
-        _tell_faults(results, context)
+        self._tell_errors("PredictBatch", results, context)
         return pb.PredictBatchResponse(
             results=[pb.BatchResult(**_either(result)) for result in results]
         )
@@ -90,7 +92,14 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
         self, request: pb.PredictConversationRequest, context: grpc.aio.ServicerContext
     ) -> pb.PredictConversationResponse:
         """Label every turn of a conversation."""
-        utterances = read_conversation(request.turns, self._reach, self._settings)
+        count = len(request.turns)
+        check_count(count, self._settings.max_turns, "turns", "turns")
+        self._batcher.admit(count)  # before all is read
+        turns = []
+        for index, message in enumerate(request.turns):
+            await let_others_in(index)
+            turns.append(read_turn(message, f"turns[{index}]", self._settings))
+        utterances = in_context(turns, self._reach)
         predictions = await self._batcher.predict(utterances, deadline_of(context))
         return pb.PredictConversationResponse(
             predictions=[prediction_message(prediction) for prediction in predictions]
@@ -112,7 +121,7 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
                 before = newest_turns([*before, turn], self._reach)
             except Exception as error:  # whatever it is, the next turn may do better
                 answer = error
-                _tell_faults([error], context)
+                self._tell_errors("MonitorConversation", [error], context)
             yield pb.MonitorConversationResponse(**_either(answer))
 
     async def GetModelInfo(
@@ -141,6 +150,24 @@ class EscalationServicer(pb_grpc.EscalationServiceServicer):
             ),
         )
 
+    def _tell_errors(
+        self, method: str, results: Sequence[object], context: grpc.aio.ServicerContext
+    ) -> None:
+        """Count the errors of a call's utterances, and log the first that nobody foresaw."""
+        errors = [result for result in results if isinstance(result, Exception)]
+        for error in errors:
+            self._observe_error(f"/{SERVICE}/{method}", status_code(error).name)
+        faults = [error for error in errors if status_code(error) is grpc.StatusCode.INTERNAL]
+        if faults:
+            request_id = dict(context.trailing_metadata())[REQUEST_ID]
+            log(
+                logging.ERROR,
+                "unforeseen error",
+                error=faults[0],
+                request_id=request_id,
+                utterances=len(faults),
+            )
+
     @property
     def _reach(self) -> int:
         """How many preceding turns the model reads."""
@@ -152,21 +179,6 @@ class _Either(TypedDict, total=False):
 
     prediction: pb.Prediction
     error: pb.ItemError
-
-
-def _tell_faults(results: Sequence[object], context: grpc.aio.ServicerContext) -> None:
-    """Log the first error of a call that nobody foresaw, and how many utterances have one."""
-    errors = [result for result in results if isinstance(result, Exception)]
-    faults = [error for error in errors if status_code(error) is grpc.StatusCode.INTERNAL]
-    if faults:
-        request_id = dict(context.trailing_metadata())[REQUEST_ID]
-        log(
-            logging.ERROR,
-            "unforeseen error",
-            error=faults[0],
-            request_id=request_id,
-            utterances=len(faults),
-        )
 
 
 def _either(result: Prediction | Exception) -> _Either:

@@ -1,5 +1,6 @@
 """What goes wrong, over a real socket: each gets a status that says what, where, what to do."""
 
+import asyncio
 import queue
 import threading
 import time
@@ -12,7 +13,10 @@ from deesc_model import Turn
 from deesc_model._proto import escalation_pb2 as pb
 from deesc_model._proto import escalation_pb2_grpc as pb_grpc
 from deesc_model.messages import read_prediction, turn_message
-from serve import logs
+from serve import logs, requests
+from serve.batching import MAX_LARGE_CALLS
+from serve.generated import open_inference_pb2 as inference
+from serve.generated import open_inference_pb2_grpc as inference_grpc
 
 SERVICE = "/deesc.v1.EscalationService"
 CODE = grpc.StatusCode
@@ -46,6 +50,14 @@ def calls(service):
     return {
         (sample.labels["method"].split("/")[-1], sample.labels["code"]): sample.value
         for sample in samples(service, "deesc_calls_total")
+    }
+
+
+def utterance_errors(service):
+    """How many errors answers carried, by method and code."""
+    return {
+        (sample.labels["method"].split("/")[-1], sample.labels["code"]): sample.value
+        for sample in samples(service, "deesc_utterance_errors_total")
     }
 
 
@@ -230,6 +242,58 @@ def test_a_full_queue_refuses_before_a_message_is_read(busy, method):
         call.cancel()
 
 
+def infer(*texts):
+    """A request of the Open Inference Protocol."""
+    tensor = inference.ModelInferRequest.InferInputTensor(
+        name="text", datatype="BYTES", shape=[len(texts)]
+    )
+    tensor.contents.bytes_contents.extend(text.encode() for text in texts)
+    return inference.ModelInferRequest(model_name="deesc", inputs=[tensor])
+
+
+def test_a_large_call_without_room_is_refused_before_its_texts_are_read(start, gate):
+    service = start(max_batch=4)
+    service.model.current = gate
+    texts = ["late"] * 20 + [""]
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = pb_grpc.EscalationServiceStub(channel)
+        large = pb.PredictBatchRequest(requests=[predict("late")] * 20)
+        held = [stub.PredictBatch.future(large) for _ in range(MAX_LARGE_CALLS)]
+        waiting(service, 20 * MAX_LARGE_CALLS - 4)
+        turns = [pb.Turn(text=text) for text in texts]
+        for call, asked in (
+            (stub.PredictConversation, pb.PredictConversationRequest(turns=turns)),
+            (inference_grpc.GRPCInferenceServiceStub(channel).ModelInfer, infer(*texts)),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call(asked, timeout=10)
+            assert caught.value.code() is CODE.RESOURCE_EXHAUSTED  # not INVALID_ARGUMENT
+        gate.open()
+        assert all(call.result(20) for call in held)
+
+
+def test_others_are_looked_at_while_a_large_call_is_read():
+    async def turns_of_others(count):
+        turns, done = 0, asyncio.Event()
+
+        async def other():
+            nonlocal turns
+            while not done.is_set():
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        await asyncio.sleep(0)
+        for index in range(count):
+            await requests.let_others_in(index)
+        done.set()
+        await task
+        return turns
+
+    assert asyncio.run(turns_of_others(requests.READ_AT_ONCE)) == 1  # nor does a small one wait
+    assert asyncio.run(turns_of_others(3 * requests.READ_AT_ONCE)) == 3
+
+
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(busy, gate):
     service, stub = busy
     held = [stub.Predict.future(predict(text)) for text in ("late", "again")]
@@ -406,7 +470,7 @@ def faulty(start, classifier):
     service = start()
     service.model.current = Faulty(classifier)
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
-        yield pb_grpc.EscalationServiceStub(channel)
+        yield service, pb_grpc.EscalationServiceStub(channel)
 
 
 def faults(caplog):
@@ -422,7 +486,8 @@ def faults(caplog):
 def test_a_fault_at_one_text_of_a_batch_is_that_texts_error(faulty, repeats, caplog):
     texts = ["late", "furious", "", "again"] * repeats
     requests = [predict(text) for text in texts]
-    reply, call = faulty.PredictBatch.with_call(
+    service, stub = faulty
+    reply, call = stub.PredictBatch.with_call(
         pb.PredictBatchRequest(requests=requests), metadata=(("x-request-id", "mine"),)
     )
     codes = [CODE.OK, CODE.INTERNAL, CODE.INVALID_ARGUMENT, CODE.OK]
@@ -433,6 +498,10 @@ def test_a_fault_at_one_text_of_a_batch_is_that_texts_error(faulty, repeats, cap
     assert [result.prediction.triggers for result in reply.results[::4]] == [["delay"]] * repeats
     assert dict(call.trailing_metadata())["x-request-id"] == "mine"
     assert faults(caplog) == [("mine", repeats)]
+    assert utterance_errors(service) == {
+        ("PredictBatch", "INTERNAL"): repeats,
+        ("PredictBatch", "INVALID_ARGUMENT"): repeats,
+    }
 
 
 def test_a_fault_at_one_turn_does_not_end_the_conversation(faulty, caplog):
@@ -440,16 +509,19 @@ def test_a_fault_at_one_turn_does_not_end_the_conversation(faulty, caplog):
         pb.MonitorConversationRequest(turn=pb.Turn(text=text))
         for text in ("late", "furious", "again")
     ]
-    answers = list(faulty.MonitorConversation(iter(turns), metadata=(("x-request-id", "mine"),)))
+    service, stub = faulty
+    answers = list(stub.MonitorConversation(iter(turns), metadata=(("x-request-id", "mine"),)))
     assert [answer.error.code for answer in answers] == [0, CODE.INTERNAL.value[0], 0]
     assert answers[2].prediction.triggers == ["delay", "unresolved"]  # not with "furious" before
     assert faults(caplog) == [("mine", 1)]
+    assert utterance_errors(service) == {("MonitorConversation", "INTERNAL"): 1}
 
 
 def test_a_fault_fails_a_call_that_has_one_answer_for_all(faulty):
+    _, stub = faulty
     turns = [pb.Turn(text=text) for text in ("late", "furious")]
     with pytest.raises(grpc.RpcError) as caught:
-        faulty.PredictConversation(pb.PredictConversationRequest(turns=turns))
+        stub.PredictConversation(pb.PredictConversationRequest(turns=turns))
     assert caught.value.code() is CODE.INTERNAL
 
 

@@ -33,6 +33,7 @@ from deesc_model._proto import escalation_pb2_grpc as pb_grpc
 from deesc_model.bundle import file_sha256
 from deesc_model.client import EscalationClient
 from deesc_model.messages import turn_message
+from serve import interceptor
 from serve.config import Settings
 from serve.server import ENDED_BY_ITSELF, Service, run
 
@@ -104,6 +105,36 @@ def test_sigterm_answers_every_accepted_call_then_ends(spawn):
     ]
 
 
+@contextlib.contextmanager
+def endless_call(channel):
+    """A call that the server has accepted, and that waits for its message until the end."""
+    ended = threading.Event()
+
+    def say():
+        ended.wait(60)
+        yield b""
+
+    call = channel.stream_unary("/deesc.v1.EscalationService/Predict").future(say())
+    call.add_done_callback(lambda _: ended.set())
+    pb_grpc.EscalationServiceStub(channel).GetModelInfo(pb.GetModelInfoRequest())  # comes later
+    yield call
+    ended.set()
+
+
+@pytest.mark.parametrize("drain_s", [0, 1])
+def test_calls_that_are_cut_are_told_and_are_a_failure(spawn, drain_s):
+    server = spawn("--drain-s", drain_s)
+    with grpc.insecure_channel(server.address) as channel, endless_call(channel) as call:
+        assert server.stop() == 1
+        assert call.exception(30).code() in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.CANCELLED,
+        )
+    (cut,) = [line for line in server.lines if line["event"] == "calls were cut"]
+    assert (cut["level"], cut["count"]) == ("warning", 1)
+    assert server.lines[-1]["event"] == "stopped"
+
+
 def test_sigterm_ends_a_live_conversation_between_two_turns(spawn):
     server = spawn("--drain-s", 60)
     said = threading.Event()
@@ -121,6 +152,19 @@ def test_sigterm_ends_a_live_conversation_between_two_turns(spawn):
         said.set()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == "the server is stopping; connect again"
+
+
+def test_a_conversation_that_was_over_before_the_stop_ends_well(start, loop, monkeypatch):
+    monkeypatch.setattr(interceptor, "STREAM_ENDING_S", 2.0)
+    service = start(drain_s=20.0)
+    turns = iter([pb.MonitorConversationRequest(turn=turn_message(Turn("customer", "late")))])
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        answers = pb_grpc.EscalationServiceStub(channel).MonitorConversation(turns)
+        assert next(answers).prediction.level == 1
+        time.sleep(0.3)  # the end of the turns has come
+        stopping = asyncio.run_coroutine_threadsafe(service.stop(), loop.loop)
+        assert list(answers) == []  # and no UNAVAILABLE
+        assert stopping.result(30) == 0
 
 
 def test_an_open_reflection_does_not_hold_up_the_end(spawn):

@@ -116,6 +116,10 @@ def said(value):
     return {"conversation": pb.InferParameter(**{kind: value})}
 
 
+CLASSES = {"classification": pb.InferParameter(int64_param=3)}
+SHARED_MEMORY = {"shared_memory_region": pb.InferParameter(string_param="mine")}
+
+
 @pytest.mark.parametrize(
     ("asked", "code", "said"),
     [
@@ -147,6 +151,21 @@ def said(value):
         (request(*["late"] * 501), "INVALID_ARGUMENT", "limit is 500"),
         (request("late", parameters=said("true")), "INVALID_ARGUMENT", "must be a bool_param"),
         (request("late", parameters=said(1)), "INVALID_ARGUMENT", "parameters[conversation]"),
+        (
+            request("late", parameters={"sequence_id": pb.InferParameter(int64_param=1)}),
+            "INVALID_ARGUMENT",
+            "parameters: 'sequence_id' is not supported",
+        ),
+        (
+            request("late", outputs=[{"name": "level", "parameters": CLASSES}]),
+            "INVALID_ARGUMENT",
+            "outputs[0].parameters: 'classification' is not supported",
+        ),
+        (
+            request("late", inputs=tensor(parameters=SHARED_MEMORY)),
+            "INVALID_ARGUMENT",
+            "inputs[0].parameters: 'shared_memory_region' is not supported",
+        ),
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(inference, asked, code, said):
@@ -204,7 +223,8 @@ def test_the_model_is_listed_and_described(inference, classifier):
     assert inference.ServerReady(pb.ServerReadyRequest()).ready
     assert inference.ModelReady(pb.ModelReadyRequest(name="deesc")).ready
     assert not inference.ModelReady(pb.ModelReadyRequest(name="bert")).ready
-    assert inference.ServerMetadata(pb.ServerMetadataRequest()).name == "deesc"
+    server = inference.ServerMetadata(pb.ServerMetadataRequest())
+    assert (server.name, list(server.extensions)) == ("deesc", [])
 
 
 TRITON = """
@@ -223,6 +243,10 @@ texts.set_data_from_numpy(np.array(["the parcel is late", "naïve 😡 idiot"], 
 answer = client.infer("deesc", [texts])
 assert answer.as_numpy("level").tolist() == [1, 4], answer
 assert answer.as_numpy("level_scores").shape == (2, 5)
+wanted = [triton.InferRequestedOutput("level"), triton.InferRequestedOutput("uncertain")]
+answer = client.infer("deesc", [texts], outputs=wanted, parameters={"conversation": True})
+assert answer.as_numpy("level").tolist() == [1, 4], answer
+answer = client.infer("deesc", [texts])
 assert b'"delay"' in answer.as_numpy("prediction")[0]
 for name in sys.argv[2].split():  # its messages hold every field of ours
     theirs = service_pb2.DESCRIPTOR.message_types_by_name[name]

@@ -6,6 +6,7 @@ import os
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,16 +18,18 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from deesc_model import ServiceError
 from deesc_model.client import EscalationClient
+from serve import tls
 from serve.auth import Tokens
 from serve.config import Settings, parse
 from serve.errors import ConfigError
 from serve.generated import open_inference_pb2, open_inference_pb2_grpc
+from serve.logs import LOGGER
 
 pytest.importorskip("cryptography", reason="makes the certificates; extra dev")
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
 
 
 class Authority:
@@ -57,16 +60,18 @@ class Authority:
     def pem(self):
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self):
+    def issue(self, key=None, password=None):
         """Return a new certificate and its key, PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
         return (
             self._sign(name, key.public_key()).public_bytes(serialization.Encoding.PEM),
             key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
+                serialization.BestAvailableEncryption(password)
+                if password
+                else serialization.NoEncryption(),
             ),
         )
 
@@ -84,8 +89,8 @@ def files(tmp_path, authority):
     return settings
 
 
-def write(settings, authority):
-    certificate, key = authority.issue()
+def write(settings, authority, **changes):
+    certificate, key = authority.issue(**changes)
     settings["tls_certificate"].write_bytes(certificate)
     settings["tls_key"].write_bytes(key)
 
@@ -129,29 +134,45 @@ def test_mutual_tls_asks_for_a_certificate_that_its_authority_signed(
         predict(port, credentials, timeout_s=SHORT_S)
 
 
-def test_certificates_change_without_a_restart_or_a_broken_connection(start, files, authority):
+def told(caplog, event, times=1):
+    """Return once the log has an event so often."""
+    for _ in range(2000):
+        if refusals(caplog, event) >= times:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{event!r} was not logged {times} times: {caplog.messages}")
+
+
+def test_certificates_change_without_a_restart_or_a_broken_connection(
+    start, files, authority, caplog
+):
+    caplog.set_level("INFO", LOGGER.name)
     port = start(**files).port
     second = Authority("second authority")
     with EscalationClient(f"localhost:{port}", credentials=trusting(authority)) as before:
         assert before.predict("late").triggers == ("delay",)
         files["tls_certificate"].write_text("not a certificate")  # in the middle of the change
+        told(caplog, "new certificates refused")
         assert predict(port, trusting(authority)) == ("delay",)
         write(files, second)
+        told(caplog, "certificates read again")
         assert predict(port, trusting(second)) == ("delay",)
         with pytest.raises(ServiceError):
             predict(port, trusting(authority), timeout_s=SHORT_S)
         assert before.predict("late").triggers == ("delay",)
 
 
-def test_the_authority_of_clients_changes_too(start, files, authority, tmp_path):
+def test_the_authority_of_clients_changes_too(start, loop, files, authority, tmp_path):
     second, path = Authority("second authority"), tmp_path / "clients.pem"
     path.write_bytes(authority.pem)
-    port = start(**files, tls_client_ca=path).port
+    service = start(**files, tls_client_ca=path)
+    port = service.port
     certificate, key = second.issue()
     credentials = trusting(authority, certificate=certificate, key=key)
     with pytest.raises(ServiceError):
         predict(port, credentials, timeout_s=SHORT_S)
     path.write_bytes(authority.pem + second.pem)
+    loop.run(service.reload())
     assert predict(port, trusting(authority, certificate=certificate, key=key)) == ("delay",)
 
 
@@ -246,18 +267,74 @@ def test_tokens_of_a_pipe_are_read_once(start, loop, tmp_path):
 def test_certificates_that_could_not_be_loaded_once_are_loaded_later(
     start, files, authority, monkeypatch, caplog
 ):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
+    caplog.set_level("INFO", LOGGER.name)
     port = start(**files).port
     second = Authority("second authority")
     with monkeypatch.context() as patch:
         patch.setattr(ssl.SSLContext, "load_cert_chain", refuse)
         write(files, second)
-        for _ in range(2):
-            assert predict(port, trusting(authority)) == ("delay",)
+        time.sleep(3.5)  # they are looked at every second
+        assert predict(port, trusting(authority)) == ("delay",)
     assert refusals(caplog, "new certificates refused") == 1
+    told(caplog, "certificates read again")
     assert predict(port, trusting(second)) == ("delay",)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": b"secret"}, "the key not encrypted"),  # or the server would ask for it
+        # What Python's OpenSSL takes, and gRPC does not:
+        ({"key": ec.generate_private_key(ec.BrainpoolP256R1())}, "gRPC does not take"),
+        ({"key": ed448.Ed448PrivateKey.generate()}, "gRPC does not take"),
+    ],
+)
+def test_certificates_that_cannot_be_served_leave_the_old_ones_in_use(
+    start, loop, files, authority, caplog, change, said
+):
+    caplog.set_level("INFO", LOGGER.name)
+    service = start(**files)
+    write(files, authority, **change)
+    loop.run(service.reload())
+    assert predict(service.port, trusting(authority)) == ("delay",)
+    (record,) = [each for each in caplog.records if "certificates" in each.getMessage()]
+    assert record.getMessage() == "new certificates refused"
+    assert said in record.fields["reason"]
+    with pytest.raises(ConfigError, match=f"TLS files cannot be used: .*{said}"):
+        start(**files)
+    second = Authority("second authority")
+    write(files, second)
+    told(caplog, "certificates read again")
+    assert predict(service.port, trusting(second)) == ("delay",)
+
+
+def test_what_grpc_refused_is_tried_again_later(start, files, authority, monkeypatch, caplog):
+    caplog.set_level("INFO", LOGGER.name)
+    monkeypatch.setattr(tls, "AGAIN_S", 3.0)
+    port = start(**files).port
+    tried = Mock(side_effect=RuntimeError("Failed to bind"))
+    with monkeypatch.context() as patch:
+        patch.setattr(tls, "_try", tried)
+        second = Authority("second authority")
+        write(files, second)
+        told(caplog, "new certificates refused")
+        time.sleep(2.2)  # they are looked at every second
+        assert tried.call_count <= 2  # twice if between certificate and key
+    told(caplog, "certificates read again")
+    assert predict(port, trusting(second)) == ("delay",)
+
+
+def test_many_handshakes_at_a_change_are_all_served(start, files, authority):
+    port = start(**files).port
+    ends = time.monotonic() + 3
+    with ThreadPoolExecutor(8) as threads:
+        while time.monotonic() < ends:
+            write(files, authority)
+            calls = [threads.submit(predict, port, trusting(authority)) for _ in range(8)]
+            assert [call.result(30) for call in calls] == [("delay",)] * 8
 
 
 def test_health_needs_no_token_but_everything_else_does(start, tmp_path):
