@@ -98,7 +98,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:  # first of all: a caller's invention is no name of a metric
             return None
-        call = _Call(handler_call_details)
+        call = _Call(handler_call_details, streams=handler.response_streaming)
         try:
             self._let_in(call)
         except DeescError as refusal:  # all that a server in overload does for most calls
@@ -179,7 +179,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _tell(self, call: "_Call", code: grpc.StatusCode) -> None:
         """Count a finished call and log it; of those that nobody had time for, the first."""
         seconds = time.perf_counter() - call.started
-        self._metrics.call(call.method, code.name, seconds)
+        # Neither a refusal nor a conversation of minutes says how long an answer takes.
+        timed = code is grpc.StatusCode.OK and not call.streams
+        self._metrics.call(call.method, code.name, seconds if timed else None)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and self._repeated.counts():
             return
         log(
@@ -209,10 +211,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """What is known of a call when it comes."""
 
-    __slots__ = ("metadata", "method", "request_id", "started")
+    __slots__ = ("metadata", "method", "request_id", "started", "streams")
 
-    def __init__(self, details: grpc.HandlerCallDetails) -> None:
-        self.started = time.perf_counter()
+    def __init__(self, details: grpc.HandlerCallDetails, *, streams: bool) -> None:
+        self.started, self.streams = time.perf_counter(), streams
         self.method, self.metadata = details.method, details.invocation_metadata
         self.request_id = _request_id(self.metadata)
 

@@ -644,11 +644,21 @@ def test_metrics_count_calls_batches_levels_and_the_queue(start, gate):
     method = 'method="/deesc.v1.EscalationService/Predict"'
     assert metric(text, f'deesc_calls_total{{code="OK",{method}}}') == 3
     assert metric(text, f'deesc_calls_total{{code="INVALID_ARGUMENT",{method}}}') == 1
-    assert metric(text, f"deesc_call_seconds_count{{{method}}}") == 4
+    assert metric(text, f"deesc_call_seconds_count{{{method}}}") == 3
     assert metric(text, 'deesc_predictions_total{level="concerned"}') == 2
     assert metric(text, 'deesc_predictions_total{level="abusive"}') == 1
     assert metric(text, "deesc_waiting") == 2
     assert metric(scrape(service.metrics_port), 'deesc_batch_size_bucket{le="2.0"}') == 5
+
+
+def test_streams_are_counted_but_not_timed(start):
+    service = start()
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert len(list(client.monitor_conversation(["late"]))) == 1
+    method = 'method="/deesc.v1.EscalationService/MonitorConversation"'
+    text = scrape(service.metrics_port)
+    assert metric(text, f'deesc_calls_total{{code="OK",{method}}}') == 1
+    assert f"deesc_call_seconds_count{{{method}}}" not in text
 
 
 def test_no_text_gets_into_logs_or_metrics(spawn):
