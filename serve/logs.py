@@ -97,10 +97,11 @@ class Repeated:
 
     Args:
         event: What the line is called that says how often it happened.
+        code: The status that it says.
     """
 
-    def __init__(self, event: str) -> None:
-        self._event = event
+    def __init__(self, event: str, code: str) -> None:
+        self._event, self._code = event, code
         self._count = -1  # nothing happened for a while
 
     def counts(self) -> bool:
@@ -113,7 +114,7 @@ class Repeated:
     def tell(self) -> None:
         """Log how often it happened since the last time that was not counted, if it did."""
         if self._count > 0:
-            log(logging.WARNING, self._event, count=self._count)
+            log(logging.WARNING, self._event, code=self._code, count=self._count)
         self._count = -1
 
 

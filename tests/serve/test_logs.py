@@ -103,7 +103,7 @@ def test_what_repeats_is_told_once_and_then_counted(monkeypatch, caplog):
     caplog.set_level("INFO", logs.LOGGER.name)
 
     async def scenario():
-        repeated = logs.Repeated("again")
+        repeated = logs.Repeated("again", "BUSY")
         assert [repeated.counts() for _ in range(4)] == [False, True, True, True]
         repeated.tell()
         repeated.tell()  # nothing since
@@ -112,7 +112,7 @@ def test_what_repeats_is_told_once_and_then_counted(monkeypatch, caplog):
 
     asyncio.run(scenario())
     assert [(each.getMessage(), each.fields) for each in caplog.records] == [
-        ("again", {"count": 3})
+        ("again", {"code": "BUSY", "count": 3})
     ]
 
 
@@ -121,7 +121,7 @@ def test_the_count_is_told_by_itself(monkeypatch, caplog):
     caplog.set_level("INFO", logs.LOGGER.name)
 
     async def scenario():
-        repeated = logs.Repeated("again")
+        repeated = logs.Repeated("again", "BUSY")
         repeated.counts()
         repeated.counts()
         while not caplog.records:
