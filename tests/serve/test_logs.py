@@ -89,6 +89,20 @@ def test_an_error_is_told_without_its_message():
     assert "secret" not in line
 
 
+@pytest.mark.parametrize(
+    ("message", "arguments"), [("read %d", ("secret",)), ("%s and %s", ("secret",))]
+)
+def test_a_wrong_log_call_is_told_without_what_it_was_given(writes, capsys, message, arguments):
+    handler = LineHandler(writes)
+    handler.setFormatter(JsonFormatter())
+    record = logging.LogRecord("x", logging.INFO, "library.py", 7, message, arguments, None)
+    handler.handle(record)  # raises nothing
+    (line,) = map(json.loads, writes.writes)
+    assert (line["event"], line["level"]) == ("wrong log call", "error")
+    assert (line["error"], line["where"]) == ("TypeError", ["library.py:7"])
+    assert "secret" not in str(line) + capsys.readouterr().err
+
+
 def test_a_stream_that_is_gone_stops_nobody(tell, writes):
     def fail(_):
         raise BrokenPipeError
