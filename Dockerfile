@@ -19,6 +19,7 @@ USER 10001
 ENV PATH=/app/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 EXPOSE 50051 9464
 # It listens once the model is loaded; grpc.health.v1 says more to those who speak gRPC.
+# The port is fixed: with another --port, give a --health-cmd, or map this one with -p instead.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 50051), 3)"]
 ENTRYPOINT ["python", "-m", "serve.server"]

@@ -208,7 +208,17 @@ class Batcher:
         self._waiting += items
         self._waiting_load += sum(item.load for item in items)
         self._wake.set()
-        return await asyncio.gather(*(item.future for item in items))
+        try:
+            if len(items) == 1:  # most calls; it is quicker
+                return [await items[0].future]
+            return await asyncio.gather(*(item.future for item in items))
+        except asyncio.CancelledError:
+            self._set_waiting([item for item in self._waiting if not item.future.cancelled()])
+            raise
+
+    def _set_waiting(self, items: list[Waiting]) -> None:
+        self._waiting = items
+        self._waiting_load = sum(item.load for item in items)
 
     def _batches(self, utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
         """Cut utterances into what one batch takes."""
@@ -284,8 +294,7 @@ class Batcher:
                 batch.append(item)
             else:
                 left.append(item)
-        self._waiting = left
-        self._waiting_load = sum(item.load for item in left)
+        self._set_waiting(left)
         return batch
 
     def _compute(self, batch: Sequence[Waiting]) -> list[Prediction | Exception]:

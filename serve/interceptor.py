@@ -46,6 +46,13 @@ LABELLING: Final = frozenset(
 )
 """Methods whose calls end when the model is too busy; a stream's turns are refused one by one."""
 
+REFUSALS: Final = (
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNAVAILABLE,
+)
+"""Statuses of calls that come again and again from those who are refused."""
+
 WATCHING: Final = (EXEMPT, "/grpc.reflection.")
 """Services whose streams are held open for ever and end with the server."""
 
@@ -71,14 +78,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._tokens = tokens
         self._stopping = stopping
         self._admit = admit
-        self._repeated = Repeated("more calls were refused")
+        self._repeated = {code: Repeated("more calls were refused", code.name) for code in REFUSALS}
         self._active = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     def close(self) -> None:
         """Log what is only counted so far."""
-        self._repeated.tell()
+        for repeated in self._repeated.values():
+            repeated.tell()
 
     @property
     def active(self) -> int:
@@ -98,7 +106,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:  # first of all: a caller's invention is no name of a metric
             return None
-        call = _Call(handler_call_details)
+        call = _Call(handler_call_details, streams=handler.response_streaming)
         try:
             self._let_in(call)
         except DeescError as refusal:  # all that a server in overload does for most calls
@@ -147,13 +155,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 await _abort(call, context, refusal)
             finally:
-                self._tell(call, status_code(refusal))
+                self._tell(call, status_code(refusal), refused=True)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
     @contextlib.asynccontextmanager
     async def _around(self, call: "_Call", context: Any) -> AsyncIterator[None]:
-        code = grpc.StatusCode.OK
+        code, refused = grpc.StatusCode.OK, False
         self._count(call.method, context)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         try:
@@ -169,18 +177,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
-            code = status_code(error)
+            code, refused = status_code(error), True
             if code is grpc.StatusCode.INTERNAL:
                 log(logging.ERROR, "unforeseen error", error=error, request_id=call.request_id)
             await _abort(call, context, error)
         finally:
-            self._tell(call, code)
+            self._tell(call, code, refused=refused)
 
-    def _tell(self, call: "_Call", code: grpc.StatusCode) -> None:
-        """Count a finished call and log it; of those that nobody had time for, the first."""
+    def _tell(self, call: "_Call", code: grpc.StatusCode, *, refused: bool) -> None:
+        """Count a finished call and log it; of those that the server would not take, the first."""
         seconds = time.perf_counter() - call.started
-        self._metrics.call(call.method, code.name, seconds)
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and self._repeated.counts():
+        # Neither a refusal nor a conversation of minutes says how long an answer takes.
+        timed = code is grpc.StatusCode.OK and not call.streams
+        self._metrics.call(call.method, code.name, seconds if timed else None)
+        if refused and code in REFUSALS and self._repeated[code].counts():
             return
         log(
             logging.INFO,
@@ -209,10 +219,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """What is known of a call when it comes."""
 
-    __slots__ = ("metadata", "method", "request_id", "started")
+    __slots__ = ("metadata", "method", "request_id", "started", "streams")
 
-    def __init__(self, details: grpc.HandlerCallDetails) -> None:
-        self.started = time.perf_counter()
+    def __init__(self, details: grpc.HandlerCallDetails, *, streams: bool) -> None:
+        self.started, self.streams = time.perf_counter(), streams
         self.method, self.metadata = details.method, details.invocation_metadata
         self.request_id = _request_id(self.metadata)
 

@@ -56,7 +56,11 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, soon or now."""
-        line = self.format(record) + "\n"
+        try:
+            line = self.format(record) + "\n"
+        except Exception as error:  # a library's call was wrong, which may end nothing
+            self._tell_wrong(record, error)
+            return
         if len(self._collected) + len(line) > ATOMIC_WRITE:
             self.flush()
         first = not self._collected
@@ -68,6 +72,15 @@ class LineHandler(logging.StreamHandler[TextIO]):
                 asyncio.get_running_loop().call_later(COLLECT_S, self.flush)
             except RuntimeError:  # another thread, or no event loop yet
                 self.flush()
+
+    def _tell_wrong(self, record: logging.LogRecord, error: Exception) -> None:
+        """Say which call was wrong, and not what it was given, as `handleError` does."""
+        wrong = logging.LogRecord(record.name, logging.ERROR, "", 0, "wrong log call", None, None)
+        wrong.fields = {
+            "error": type(error).__name__,
+            "where": [f"{record.pathname}:{record.lineno}"],
+        }
+        self.emit(wrong)
 
     def flush(self) -> None:
         """Write what was collected."""
@@ -97,10 +110,11 @@ class Repeated:
 
     Args:
         event: What the line is called that says how often it happened.
+        code: The status that it says.
     """
 
-    def __init__(self, event: str) -> None:
-        self._event = event
+    def __init__(self, event: str, code: str) -> None:
+        self._event, self._code = event, code
         self._count = -1  # nothing happened for a while
 
     def counts(self) -> bool:
@@ -113,7 +127,7 @@ class Repeated:
     def tell(self) -> None:
         """Log how often it happened since the last time that was not counted, if it did."""
         if self._count > 0:
-            log(logging.WARNING, self._event, count=self._count)
+            log(logging.WARNING, self._event, code=self._code, count=self._count)
         self._count = -1
 
 

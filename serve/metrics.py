@@ -21,7 +21,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "deesc_call_seconds",
-            "Time from a call's arrival to its answer.",
+            "Time from a call's arrival to its answer, of calls that ended well; not of streams.",
             ["method"],
             buckets=SECONDS,
             registry=self.registry,
@@ -52,10 +52,11 @@ class Metrics:
         for level in Level:
             self._levels.labels(level.label)
 
-    def call(self, method: str, code: str, seconds: float) -> None:
-        """Count a finished call."""
+    def call(self, method: str, code: str, seconds: float | None) -> None:
+        """Count a finished call, and how long it took, if that says how fast the service is."""
         self._calls.labels(method, code).inc()
-        self._seconds.labels(method).observe(seconds)
+        if seconds is not None:
+            self._seconds.labels(method).observe(seconds)
 
     def utterance_error(self, method: str, code: str) -> None:
         """Count an error that an answer carries for one utterance."""

@@ -3,10 +3,14 @@
 python -m serve.server --help
 """
 
+import signal
+
+if __name__ == "__main__":  # before the imports below, a second in which it would end the server
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 
 import grpc
@@ -253,8 +257,10 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))  # a worker starts with it blocked
     if settings.stop_with_stdin:
         loop.add_reader(sys.stdin, look_at_stdin)
+        standard_input.tell_serving()
     ended = asyncio.create_task(service.ended())
     await asyncio.wait((asyncio.create_task(told.wait()), ended), return_when="FIRST_COMPLETED")
     if not told.is_set():

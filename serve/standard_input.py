@@ -1,7 +1,9 @@
 """The end of standard input, which tells a server that whoever started it is gone."""
 
+import contextlib
 import os
 import selectors
+import stat
 import sys
 
 from serve.errors import ConfigError
@@ -20,6 +22,14 @@ def check() -> None:
         raise ConfigError(
             "--stop-with-stdin waits for the end of a pipe, and standard input is a file or closed"
         ) from None
+
+
+def tell_serving() -> None:
+    """Tell the parent of workers, who is at the other end of a socket, that this one serves."""
+    descriptor = sys.stdin.fileno()
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        with contextlib.suppress(OSError):  # it is gone: the end of input will tell
+            os.write(descriptor, b"\n")
 
 
 def is_over() -> bool:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 from serve import standard_input
@@ -24,11 +25,28 @@ PAUSE_S = 1.0
 """Time before a worker that ended by itself is started again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker.
+
+    Attributes:
+        process: It.
+        line: The other end of its standard input.
+    """
+
+    process: subprocess.Popen[bytes]
+    line: socket.socket
+
+    def has_served(self) -> bool:
+        """Return whether one that has ended said before that it serves."""
+        return bool(self.line.recv(1, socket.MSG_PEEK))
+
+
 def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
     """Run workers until SIGTERM, SIGINT or, if so set, the end of input; pass SIGHUP on.
 
-    A worker that crashes or is killed is started again, as soon as the machine can. One that
-    cannot start at all ends the others too, for what is wrong is wrong for each. Workers follow
+    A worker that crashes or is killed is started again, as soon as the machine can. One of the
+    first that cannot start ends the others too, for what is wrong is wrong for each. Workers follow
     their parent by standard input: were it killed, they would see the end of it, and drain.
 
     Args:
@@ -41,14 +59,14 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: The port is taken, or the machine can start no process.
     """
-    workers: list[subprocess.Popen[bytes]] = []
+    workers: list[Worker] = []
     told: list[int] = []
 
     def tell(number: int, frame: FrameType | None = None) -> None:
         if number != signal.SIGHUP:
             told.append(number)
         for worker in workers:
-            worker.send_signal(number)
+            worker.process.send_signal(number)
 
     with _reserved_port(settings) as port, selectors.DefaultSelector() as stdin:
         if settings.stop_with_stdin:
@@ -62,30 +80,44 @@ def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         first = list(workers)
         while not told and not (stdin.select(0.1) and standard_input.is_over()):
             for index, worker in enumerate(workers):
-                if told or worker.poll() is None:
+                code = worker.process.poll()
+                if told or code is None:
                     continue
-                if worker in first and worker.returncode == 1:
+                if worker in first and code == 1 and not worker.has_served():
                     tell(signal.SIGTERM)
                     break
-                log(logging.WARNING, "a worker ended", worker=index, code=worker.returncode)
+                log(logging.WARNING, "a worker ended", worker=index, code=code)
                 time.sleep(PAUSE_S)
                 try:
                     workers[index] = _begin(settings, arguments, port, index)
                 except OSError as error:  # too little memory, say; the next round tries again
                     log(logging.ERROR, "a worker could not be started", reason=str(error))
+                else:
+                    worker.line.close()
         tell(signal.SIGTERM)  # one that began while the signal came has not heard of it
-        codes = [worker.wait() for worker in workers]
+        codes = [worker.process.wait() for worker in workers]
+        for worker in workers:
+            worker.line.close()
         # One that was told before it listened to signals ended by the signal, as it should.
         return int(any(code not in (0, -signal.SIGTERM, -signal.SIGINT) for code in codes))
 
 
-def _begin(
-    settings: Settings, arguments: Sequence[str], port: int, index: int
-) -> subprocess.Popen[bytes]:
+def _begin(settings: Settings, arguments: Sequence[str], port: int, index: int) -> Worker:
     metrics_port = settings.metrics_port and settings.metrics_port + index
     command = [sys.executable, "-m", "serve.server", *arguments, "--workers", "1", "--reuse-port"]
     command += ["--port", str(port), "--metrics-port", str(metrics_port), "--stop-with-stdin"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE)
+    line, stdin = socket.socketpair()
+    # Blocked from its first moment on, as this is inherited: it waits until the worker listens to
+    # it, instead of ending one that starts. What comes here meanwhile waits as well.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    try:
+        with stdin:
+            return Worker(subprocess.Popen(command, stdin=stdin.fileno()), line)
+    except OSError:
+        line.close()
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
 
 
 @contextlib.contextmanager

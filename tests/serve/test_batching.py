@@ -134,6 +134,26 @@ def test_a_full_queue_refuses_and_keeps_what_it_holds(gate):
     assert [len(answer) for answer in asyncio.run(scenario())] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("texts", [["late"], ["late", "again"]])
+def test_cancelled_calls_are_no_load(gate, texts):
+    async def scenario():
+        waits = Waits(gate, max_load=2 * ITEM_COST)
+        busy = await waits.ask_busy(gate)
+        cancelled = await waits.ask(*texts)
+        with pytest.raises(BusyError):
+            waits.batcher.admit()
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        assert waits.batcher.depth == 0
+        waits.batcher.admit()  # though the batch before is still computed
+        gate.open()
+        await busy
+        await waits.batcher.close()
+
+    asyncio.run(scenario())
+    assert gate.batches == [["the"]]
+
+
 class SlowAtFirst:
     """Takes its time for as many batches as tell how fast it is, then stands before the gate."""
 

@@ -89,6 +89,20 @@ def test_an_error_is_told_without_its_message():
     assert "secret" not in line
 
 
+@pytest.mark.parametrize(
+    ("message", "arguments"), [("read %d", ("secret",)), ("%s and %s", ("secret",))]
+)
+def test_a_wrong_log_call_is_told_without_what_it_was_given(writes, capsys, message, arguments):
+    handler = LineHandler(writes)
+    handler.setFormatter(JsonFormatter())
+    record = logging.LogRecord("x", logging.INFO, "library.py", 7, message, arguments, None)
+    handler.handle(record)  # raises nothing
+    (line,) = map(json.loads, writes.writes)
+    assert (line["event"], line["level"]) == ("wrong log call", "error")
+    assert (line["error"], line["where"]) == ("TypeError", ["library.py:7"])
+    assert "secret" not in str(line) + capsys.readouterr().err
+
+
 def test_a_stream_that_is_gone_stops_nobody(tell, writes):
     def fail(_):
         raise BrokenPipeError
@@ -103,7 +117,7 @@ def test_what_repeats_is_told_once_and_then_counted(monkeypatch, caplog):
     caplog.set_level("INFO", logs.LOGGER.name)
 
     async def scenario():
-        repeated = logs.Repeated("again")
+        repeated = logs.Repeated("again", "BUSY")
         assert [repeated.counts() for _ in range(4)] == [False, True, True, True]
         repeated.tell()
         repeated.tell()  # nothing since
@@ -112,7 +126,7 @@ def test_what_repeats_is_told_once_and_then_counted(monkeypatch, caplog):
 
     asyncio.run(scenario())
     assert [(each.getMessage(), each.fields) for each in caplog.records] == [
-        ("again", {"count": 3})
+        ("again", {"code": "BUSY", "count": 3})
     ]
 
 
@@ -121,7 +135,7 @@ def test_the_count_is_told_by_itself(monkeypatch, caplog):
     caplog.set_level("INFO", logs.LOGGER.name)
 
     async def scenario():
-        repeated = logs.Repeated("again")
+        repeated = logs.Repeated("again", "BUSY")
         repeated.counts()
         repeated.counts()
         while not caplog.records:

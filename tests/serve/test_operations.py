@@ -270,6 +270,70 @@ def test_sighup_while_it_starts_does_not_end_it(tiny_bundle, tmp_path):
         assert server.returncode == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the state of a process is read in /proc")
+def test_sighup_is_ignored_before_the_long_imports(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", str(tiny_bundle), "--port", "0"]
+    command += ["--metrics-port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as server:
+        try:
+            proc = Path(f"/proc/{server.pid}")
+            while "cygrpc" not in (proc / "maps").read_text():
+                assert server.poll() is None
+            ignored = re.search(r"SigIgn:\s*(\w+)", (proc / "status").read_text())[1]
+            assert int(ignored, 16) & 1 << (signal.SIGHUP - 1)
+        finally:
+            server.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+def test_sighup_while_workers_start_ends_none_and_is_heard_later(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            while len(children(parent)) < 2:
+                assert parent.poll() is None
+                time.sleep(0.005)
+            for _ in range(3):
+                parent.send_signal(signal.SIGHUP)
+                time.sleep(0.05)
+            lines = [json.loads(parent.stderr.readline()) for _ in range(2)]
+            assert [line["event"] for line in lines] == ["serving"] * 2
+            parent.send_signal(signal.SIGHUP)
+            while json.loads(parent.stderr.readline())["event"] != "model loaded":
+                pass
+            parent.send_signal(signal.SIGTERM)
+            _, rest = parent.communicate(timeout=60)
+        finally:
+            parent.kill()
+        assert parent.returncode == 0
+    assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+def test_a_first_worker_that_cut_calls_is_replaced_too(tiny_bundle):
+    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2", "--drain-s", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            lines = [json.loads(parent.stderr.readline()) for _ in range(2)]
+            address = f"127.0.0.1:{lines[0]['port']}"
+            with grpc.insecure_channel(address) as channel, endless_call(channel):
+                for child in children(parent):  # one of them has the call
+                    os.kill(int(child), signal.SIGTERM)
+                codes, serving = set(), 0
+                while serving < 2:
+                    line = json.loads(parent.stderr.readline())
+                    serving += line["event"] == "serving"
+                    codes |= {line["code"]} if line["event"] == "a worker ended" else set()
+            parent.send_signal(signal.SIGTERM)
+            parent.communicate(timeout=60)
+        finally:
+            parent.kill()
+        assert parent.returncode == 0
+    assert codes == {0, 1}
+
+
 def test_a_restart_under_load_loses_nothing_and_answers_nothing_twice(spawn):
     first = spawn("--reuse-port")
     load = Load(first.address)
@@ -644,11 +708,21 @@ def test_metrics_count_calls_batches_levels_and_the_queue(start, gate):
     method = 'method="/deesc.v1.EscalationService/Predict"'
     assert metric(text, f'deesc_calls_total{{code="OK",{method}}}') == 3
     assert metric(text, f'deesc_calls_total{{code="INVALID_ARGUMENT",{method}}}') == 1
-    assert metric(text, f"deesc_call_seconds_count{{{method}}}") == 4
+    assert metric(text, f"deesc_call_seconds_count{{{method}}}") == 3
     assert metric(text, 'deesc_predictions_total{level="concerned"}') == 2
     assert metric(text, 'deesc_predictions_total{level="abusive"}') == 1
     assert metric(text, "deesc_waiting") == 2
     assert metric(scrape(service.metrics_port), 'deesc_batch_size_bucket{le="2.0"}') == 5
+
+
+def test_streams_are_counted_but_not_timed(start):
+    service = start()
+    with EscalationClient(f"127.0.0.1:{service.port}") as client:
+        assert len(list(client.monitor_conversation(["late"]))) == 1
+    method = 'method="/deesc.v1.EscalationService/MonitorConversation"'
+    text = scrape(service.metrics_port)
+    assert metric(text, f'deesc_calls_total{{code="OK",{method}}}') == 1
+    assert f"deesc_call_seconds_count{{{method}}}" not in text
 
 
 def test_no_text_gets_into_logs_or_metrics(spawn):
