@@ -34,6 +34,8 @@ from serve.requests import Utterance, check_count, checked_turn, in_context, let
 MODEL: Final = "deesc"
 INPUTS: Final = ("text", "speaker")
 CONVERSATION: Final = "conversation"
+CONTENT_TYPE: Final = "content_type"
+"""With which MLServer's clients say that bytes are text, as they are here anyway."""
 
 Output = tuple[str, list[int], Callable[[Sequence[Prediction]], Any]]
 
@@ -195,7 +197,7 @@ def _refuse_parameters(parameters: Iterable[str], field: str, known: str = "") -
         FieldError: One of them is not the known one.
     """
     for name in parameters:
-        if name != known:
+        if name not in (known, CONTENT_TYPE):
             raise FieldError(f"{field}parameters", f"{name!r:.80} is not supported; leave it out")
 
 

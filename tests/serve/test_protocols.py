@@ -83,6 +83,7 @@ def test_raw_texts_and_chosen_outputs(inference):
     encoded = [text.encode() for text in TEXTS]
     asked.raw_input_contents.append(b"".join(struct.pack("<I", len(e)) + e for e in encoded))
     del asked.inputs[0].contents.bytes_contents[:]
+    asked.inputs[0].parameters["content_type"].string_param = "str"  # as MLServer's clients do
     asked.outputs.add(name="level")
     reply = inference.ModelInfer(asked)
     assert list(outputs(reply)) == ["level"]
