@@ -287,26 +287,18 @@ def test_sighup_is_ignored_before_the_long_imports(tiny_bundle):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 def test_sighup_while_workers_start_ends_none_and_is_heard_later(tiny_bundle):
-    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
-    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
-        try:
-            while len(children(parent)) < 2:
-                assert parent.poll() is None
-                time.sleep(0.005)
-            for _ in range(3):
-                parent.send_signal(signal.SIGHUP)
-                time.sleep(0.05)
-            lines = [json.loads(parent.stderr.readline()) for _ in range(2)]
-            assert [line["event"] for line in lines] == ["serving"] * 2
+    with starting_workers(tiny_bundle) as parent:
+        for _ in range(3):
             parent.send_signal(signal.SIGHUP)
-            while json.loads(parent.stderr.readline())["event"] != "model loaded":
-                pass
-            parent.send_signal(signal.SIGTERM)
-            _, rest = parent.communicate(timeout=60)
-        finally:
-            parent.kill()
-        assert parent.returncode == 0
+            time.sleep(0.05)
+        lines = [json.loads(parent.stderr.readline()) for _ in range(2)]
+        assert [line["event"] for line in lines] == ["serving"] * 2
+        parent.send_signal(signal.SIGHUP)
+        while json.loads(parent.stderr.readline())["event"] != "model loaded":
+            pass
+        parent.send_signal(signal.SIGTERM)
+        _, rest = parent.communicate(timeout=60)
+    assert parent.returncode == 0
     assert [json.loads(line)["event"] for line in rest.splitlines()].count("stopped") == 2
 
 
@@ -515,6 +507,21 @@ def test_a_watched_token_file_is_read_again(start, tmp_path):
     raise AssertionError("the new token was never accepted")
 
 
+@contextlib.contextmanager
+def starting_workers(bundle):
+    """The parent of two workers that are there and do not serve yet."""
+    command = [sys.executable, "-m", "serve.server", "--model", bundle, "--threads", "1"]
+    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            while len(children(parent)) < 2:
+                assert parent.poll() is None
+                time.sleep(0.005)
+            yield parent
+        finally:
+            parent.kill()
+
+
 def children(process):
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
@@ -573,18 +580,10 @@ def test_a_worker_that_cannot_be_started_again_is_tried_again(tiny_bundle):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 def test_workers_told_to_stop_while_they_start_end_well(tiny_bundle):
-    command = [sys.executable, "-m", "serve.server", "--model", tiny_bundle, "--threads", "1"]
-    command += ["--port", "0", "--metrics-port", "0", "--workers", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
-        try:
-            while len(children(parent)) < 2:
-                assert parent.poll() is None
-                time.sleep(0.005)
-            parent.send_signal(signal.SIGTERM)
-            parent.communicate(timeout=60)
-        finally:
-            parent.kill()
-        assert parent.returncode == 0
+    with starting_workers(tiny_bundle) as parent:
+        parent.send_signal(signal.SIGTERM)
+        parent.communicate(timeout=60)
+    assert parent.returncode == 0
 
 
 def test_workers_end_with_a_parent_that_is_killed(tiny_bundle):
