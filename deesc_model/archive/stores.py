@@ -58,7 +58,7 @@ class Store:
     def opened(self) -> tuple[Any, str]:
         """The file system of pyarrow and the path in it."""
         with self.named(self.name):
-            return _open(self.uri)
+            return _open(self.uri, tuple(_credentials().items()))
 
     @contextlib.contextmanager
     def named(self, name: str) -> Iterator[None]:
@@ -85,8 +85,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Callable[..., "Store"], tuple[Any, ...]]:
         """Take along how this process proves who it is: Ray's were started by somebody else."""
-        known = {name: os.environ[name] for name in os.environ if name.startswith(_ENVIRONMENT)}
-        return _arrived, (known, self.uri, self.name, self.secrets)
+        return _arrived, (_credentials(), self.uri, self.name, self.secrets)
 
 
 def _arrived(known: Mapping[str, str], uri: str, name: str, secrets: tuple[str, ...]) -> Store:
@@ -94,8 +93,15 @@ def _arrived(known: Mapping[str, str], uri: str, name: str, secrets: tuple[str, 
     return Store(uri, name, secrets)
 
 
-@lru_cache(maxsize=64)  # one asks its store for the region, and keeps connections
-def _open(uri: str) -> tuple[Any, str]:
+def _credentials() -> dict[str, str]:
+    """Return the variables that say who asks, and where."""
+    return {name: os.environ[name] for name in os.environ if name.startswith(_ENVIRONMENT)}
+
+
+# One asks its store for the region, and keeps connections; who corrects a variable, as in a
+# notebook, is not left with those of before.
+@lru_cache(maxsize=64)
+def _open(uri: str, _credentials: tuple[tuple[str, str], ...]) -> tuple[Any, str]:
     from deesc_model.arrow import fs  # noqa: PLC0415 - an extra
 
     filesystem, base = fs.FileSystem.from_uri(uri)
