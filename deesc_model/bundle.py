@@ -17,11 +17,11 @@ from typing import Any, Final, Self
 from deesc_model.encoding import EncoderSettings
 from deesc_model.errors import BundleError
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.scoring import HEATED_FROM, LEVEL_HEADS, Calibration, LabelCalibration
+from deesc_model.scoring import LEVEL_HEADS, MISSED_HEATED_COST, Calibration, LabelCalibration
 
-FORMAT_VERSION: Final = 3
-"""The bundle format that this package writes, and the newest that it reads. In the second there are
-no `level_biases`, in the first no `heated_from` either."""
+FORMAT_VERSION: Final = 4
+"""The bundle format that this package writes, and the newest that it reads. The third has
+`heated_from` in place of `missed_heated_cost`, the second no `level_biases`, the first neither."""
 
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -63,7 +63,7 @@ class BundleConfig:
         try:
             if list(data["levels"]) != [level.label for level in Level]:
                 raise BundleError(f"levels {data['levels']} are not this package's")
-            calibration, first_format = data["calibration"], {"heated_from": HEATED_FROM}
+            calibration = data["calibration"]
             head = calibration["level_head"]
             if head not in LEVEL_HEADS:
                 raise BundleError(f"level_head {head!r} is none of {', '.join(LEVEL_HEADS)}")
@@ -74,7 +74,7 @@ class BundleConfig:
                     temperature=_number(calibration, "temperature", 1e-3, 1e3),
                     level_biases=_level_biases(calibration.get("level_biases", ()), head),
                     certain_from=_number(calibration, "certain_from", 0, 1),
-                    heated_from=_number(first_format | calibration, "heated_from", 0, 1),
+                    missed_heated_cost=_missed_heated_cost(calibration),
                     triggers=_label_calibrations(calibration["triggers"], TRIGGERS),
                     signals=_label_calibrations(calibration["signals"], SIGNALS),
                 ),
@@ -99,6 +99,17 @@ def _level_biases(values: Any, level_head: str) -> tuple[float, ...]:
         raise BundleError(f"level_biases must be {LEVEL_HEADS[level_head]} numbers or none")
     named = {f"level_biases[{place}]": value for place, value in enumerate(values)}
     return tuple(_number(named, name, -1e3, 1e3) for name in named)
+
+
+def _missed_heated_cost(calibration: Mapping[str, Any]) -> float:
+    """Read what a missed heated customer costs; older formats say from what probability one is.
+
+    Between levels 2 and 3 both mean the same.
+    """
+    if "heated_from" in calibration:
+        return max(0.0, 1 / _number(calibration, "heated_from", 1e-3, 1) - 2)
+    first_format = {"missed_heated_cost": MISSED_HEATED_COST}
+    return _number({**first_format, **calibration}, "missed_heated_cost", 0, 1e3)
 
 
 def _encoder_settings(data: Mapping[str, Any]) -> EncoderSettings:

@@ -11,7 +11,7 @@ from itertools import accumulate, compress, pairwise
 from operator import mul
 
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
-from deesc_model.scoring import LEVEL_HEADS, Calibration, Logits, PlattArrays, least_likely
+from deesc_model.scoring import LEVEL_HEADS, Calibration, Logits, PlattArrays, level_costs
 from deesc_model.types import Prediction
 
 
@@ -30,7 +30,7 @@ class Postprocessor:
         none = (0.0,) * LEVEL_HEADS[calibration.level_head]
         self._level_biases = calibration.level_biases or none
         self._certain_from = calibration.certain_from
-        self._least_likely = least_likely(calibration.heated_from).tolist()
+        self._level_costs = level_costs(calibration.missed_heated_cost).tolist()
         self._triggers = _by_label(calibration.trigger_arrays)
         self._signals = _by_label(calibration.signal_arrays)
 
@@ -49,12 +49,8 @@ class Postprocessor:
                 for logit, bias in zip(level_logits, self._level_biases, strict=True)
             ]
         )
-        level = 0
-        for after, (below, least) in enumerate(
-            zip(accumulate(level_scores), self._least_likely, strict=True), start=1
-        ):
-            if below < least:
-                level = after
+        costs = [sum(map(mul, level_scores, given)) for given in self._level_costs]
+        level = costs.index(min(costs))
         triggers, has_trigger = _label_scores(trigger_logits, self._triggers)
         signals, has_signal = _label_scores(signal_logits, self._signals)
         return Prediction(

@@ -20,14 +20,13 @@ IntArray = npt.NDArray[np.int64]
 LEVEL_HEADS: Final[dict[str, int]] = {"softmax": len(Level), "corn": len(Level) - 1}
 """Kinds of level head and the number of logits of each."""
 
-HEATED_FROM: Final = 0.25
-"""`Calibration.heated_from` of bundles that do not say: to miss a heated customer costs three times
-as much as to call one heated who is not."""
+FAR_OFF_COST: Final = 2.0
+"""What a level costs that is off by two or more, beside the 1 of any wrong level."""
+
+MISSED_HEATED_COST: Final = 2.0
+"""`Calibration.missed_heated_cost` of bundles that do not say."""
 
 _LEVELS: Final = np.arange(len(Level), dtype=np.float64)
-
-_NEXT: Final = np.arange(1, len(Level) + 1)
-"""The level after each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,13 @@ class Scores:
         level: Shape (n, 5), rows sum to 1.
         triggers: Shape (n, 11).
         signals: Shape (n, 5).
-        heated_from: Probability of levels 3 and 4 together from which the level is 3 or more.
+        missed_heated_cost: As in `Calibration`.
     """
 
     level: FloatArray
     triggers: FloatArray
     signals: FloatArray
-    heated_from: float = HEATED_FROM
+    missed_heated_cost: float = MISSED_HEATED_COST
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,8 @@ class Calibration:
             Kundaje and Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration is
             Hard-To-Beat at Label Shift Adaptation", 2020.
         certain_from: Score 0–1 of the predicted level below which it is uncertain.
-        heated_from: Probability of levels 3 and 4 together from which the level is 3 or more,
-            whatever the median.
+        missed_heated_cost: What it costs to give a heated customer (3, 4) a level below, beside
+            what its distance costs; see `level_costs`.
         triggers: Platt scaling and threshold by trigger type.
         signals: Platt scaling and threshold by signal.
     """
@@ -126,7 +125,7 @@ class Calibration:
     temperature: float = 1.0
     level_biases: tuple[float, ...] = ()
     certain_from: float = 0.0
-    heated_from: float = HEATED_FROM
+    missed_heated_cost: float = MISSED_HEATED_COST
     triggers: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(TRIGGERS))
     signals: dict[str, LabelCalibration] = field(default_factory=lambda: _plain(SIGNALS))
 
@@ -199,36 +198,34 @@ def calibrated_scores(logits: Logits, calibration: Calibration) -> Scores:
         level=calibrated_levels(logits, calibration),
         triggers=labels[:, :triggers],
         signals=labels[:, triggers:],
-        heated_from=calibration.heated_from,
+        missed_heated_cost=calibration.missed_heated_cost,
     )
 
 
 @lru_cache
-def least_likely(heated_from: float) -> FloatArray:
-    """Return from which on each level is not passed, shape (5,).
+def level_costs(missed_heated_cost: float) -> FloatArray:
+    """Return what each level costs where another is true, shape (5 given, 5 true).
 
-    The level after it is reached where it or a lower one is less likely than this.
-
-    Args:
-        heated_from: As in `Scores`.
+    A wrong level costs 1, one that is off by two or more `FAR_OFF_COST` beside it, and one below 3
+    for a heated customer `missed_heated_cost` beside both.
     """
-    return np.where(_NEXT == Level.ANGRY, 1 - heated_from, 0.5)
+    off = np.abs(np.subtract.outer(_LEVELS, _LEVELS))
+    missed = np.logical_and.outer(_LEVELS < Level.ANGRY, _LEVELS >= Level.ANGRY)
+    costs = (off > 0) + FAR_OFF_COST * (off > 1) + missed_heated_cost * missed
+    return np.asarray(costs, dtype=np.float64)
 
 
-def decide_levels(level: FloatArray, heated_from: float) -> IntArray:
+def decide_levels(level: FloatArray, missed_heated_cost: float) -> IntArray:
     """Return the level of each row of level probabilities, int64 of shape (n,).
 
-    It is the median, the lowest level that a customer is at least as likely not to exceed as to
-    exceed: levels are ordered, and no other choice is expected to be fewer levels off. But whoever
-    is as likely heated as `heated_from` says is called so.
+    It is the one that is expected to cost least, of several the lowest; see `level_costs`.
     """
-    reached = np.add.accumulate(level, axis=1) < least_likely(heated_from)
-    return np.asarray(np.maximum.reduce(reached * _NEXT, axis=1))
+    return np.asarray((level @ level_costs(missed_heated_cost).T).argmin(axis=1))
 
 
 def predicted_levels(scores: Scores) -> IntArray:
     """Return the level of each row, int64 of shape (n,)."""
-    return decide_levels(scores.level, scores.heated_from)
+    return decide_levels(scores.level, scores.missed_heated_cost)
 
 
 def level_confidence(level: FloatArray, predicted: IntArray) -> FloatArray:
@@ -266,7 +263,7 @@ def combine_windows(
         order = np.argsort(owners)
         return Logits(logits.level[order], logits.triggers[order], logits.signals[order])
     scores = calibrated_levels(logits, calibration)
-    levels = decide_levels(scores, calibration.heated_from)
+    levels = decide_levels(scores, calibration.missed_heated_cost)
     rows = np.lexsort((expected_levels(scores), levels, owners))
     hottest = rows[np.searchsorted(owners[rows], np.arange(count), side="right") - 1]
     triggers = np.full((count, logits.triggers.shape[1]), -np.inf)

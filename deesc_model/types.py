@@ -72,8 +72,9 @@ class Prediction:
     """The labels of one utterance.
 
     Attributes:
-        level: The frustration level: the median of `level_scores`, or 3 if that is lower and levels
-            3 and 4 together are as likely as the bundle's `heated_from` says.
+        level: The frustration level: the one that is expected, by `level_scores`, to cost least. A
+            wrong level costs 1, one off by two or more 2 beside it, and one that misses a heated
+            customer (3, 4) what the bundle says beside both.
         level_scores: Five calibrated probabilities, level 0 to 4, that sum to 1.
         frustration: Expected level under `level_scores`, 0.0 to 4.0.
         uncertain: Whether the level is doubtful enough for a person to look: its score is below

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from deesc_model.labels import SIGNALS, TRIGGERS, Level
 from deesc_model.scoring import (
-    HEATED_FROM,
+    MISSED_HEATED_COST,
     BoolArray,
     Calibration,
     FloatArray,
@@ -37,9 +37,12 @@ FEWEST_PUBLIC = 200
 HEATED_RECALL = 0.85
 """Share of the heated customers of validation that are to be called heated."""
 
-HEATED_STEP = 0.05
-"""`Calibration.heated_from` is a multiple of this, at most one half: with few heated customers a
-finer one would follow chance."""
+HEATED_STEP = 0.5
+"""`Calibration.missed_heated_cost` is a multiple of this: with few heated customers a finer one
+would follow chance."""
+
+HIGHEST_MISSED_COST = 18.0
+"""And at most this, so that whom level 2 fits is called heated from a probability of .05."""
 
 
 def fit_calibration(
@@ -67,8 +70,8 @@ def fit_calibration(
     decisive = enough[0]
     temperature, biases = _fit_level(logits.level[decisive], gold.levels[decisive], level_head)
     scores = level_scores(logits.level, level_head, temperature, biases)
-    heated_from = heated_threshold(scores[decisive], gold.levels[decisive])
-    predicted = decide_levels(scores, heated_from)
+    missed_cost = missed_heated_cost(scores[decisive], gold.levels[decisive])
+    predicted = decide_levels(scores, missed_cost)
     confidence, correct = level_confidence(scores, predicted), predicted == gold.levels
     return Calibration(
         level_head=level_head,
@@ -77,7 +80,7 @@ def fit_calibration(
         certain_from=max(
             certainty_threshold(confidence[kind], correct[kind], error_rate) for kind in enough
         ),
-        heated_from=heated_from,
+        missed_heated_cost=missed_cost,
         triggers={
             name: _fit_label(logits.triggers[:, k], gold.triggers[:, k])
             for k, name in enumerate(TRIGGERS)
@@ -108,10 +111,10 @@ def _fit_level(
     return float(np.exp(best[0])), tuple(map(float, best[1:]))
 
 
-def heated_threshold(level: FloatArray, levels: IntArray) -> float:
-    """Return the highest `Calibration.heated_from` that finds `HEATED_RECALL` of the heated.
+def missed_heated_cost(level: FloatArray, levels: IntArray) -> float:
+    """Return the lowest `Calibration.missed_heated_cost` that finds `HEATED_RECALL` of the heated.
 
-    `HEATED_FROM` if none does, or fewer than `FEWEST_POSITIVES` are heated.
+    `MISSED_HEATED_COST` if none does, or fewer than `FEWEST_POSITIVES` are heated.
 
     Args:
         level: Probabilities of the levels, shape (n, 5).
@@ -119,12 +122,11 @@ def heated_threshold(level: FloatArray, levels: IntArray) -> float:
     """
     heated = level[levels >= Level.ANGRY]
     if len(heated) < FEWEST_POSITIVES:
-        return HEATED_FROM
-    for count in range(round(0.5 / HEATED_STEP), 0, -1):
-        threshold = round(count * HEATED_STEP, 2)
-        if (decide_levels(heated, threshold) >= Level.ANGRY).mean() >= HEATED_RECALL:
-            return threshold
-    return HEATED_FROM
+        return MISSED_HEATED_COST
+    for cost in np.arange(0, HIGHEST_MISSED_COST + HEATED_STEP, HEATED_STEP).tolist():
+        if (decide_levels(heated, cost) >= Level.ANGRY).mean() >= HEATED_RECALL:
+            return float(cost)
+    return MISSED_HEATED_COST
 
 
 def certainty_threshold(confidence: FloatArray, correct: BoolArray, error_rate: float) -> float:

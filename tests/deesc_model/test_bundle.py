@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from deesc_model import BundleError, DeescError, EscalationClassifier
@@ -11,6 +12,7 @@ from deesc_model.bundle import (
     file_sha256,
     read_bundle,
 )
+from deesc_model.scoring import decide_levels
 
 
 def rewrite(path, change):
@@ -60,12 +62,23 @@ def test_a_damaged_file_is_named(bundle_dir, name, damage):
         read_bundle(bundle_dir)
 
 
-def test_a_bundle_of_the_first_format_is_heated_from_a_quarter(bundle_dir):
+@pytest.mark.parametrize(
+    ("written", "cost"),
+    [({}, 2), ({"heated_from": 0.2}, 3), ({"heated_from": 0.9}, 0), ({"missed_heated_cost": 7}, 7)],
+)
+def test_what_a_missed_heated_customer_costs_in_bundles_of_all_formats(bundle_dir, written, cost):
     config = json.loads((bundle_dir / CONFIG_FILE).read_text(encoding="utf-8"))
-    config["calibration"]["heated_from"] = 0.4
-    assert BundleConfig.from_dict(config).calibration.heated_from == 0.4
-    del config["calibration"]["heated_from"]
-    assert BundleConfig.from_dict(config).calibration.heated_from == 0.25
+    del config["calibration"]["missed_heated_cost"]
+    config["calibration"] |= written
+    read = BundleConfig.from_dict(config).calibration
+    assert read.missed_heated_cost == pytest.approx(cost)
+    # Between levels 2 and 3 that is the same probability as in older formats.
+    heated_from = 1 / (2 + read.missed_heated_cost)
+    below, above = (
+        np.array([[0, 0, 1 - p, p, 0]]) for p in (heated_from - 0.01, heated_from + 0.01)
+    )
+    assert decide_levels(below, read.missed_heated_cost) == 2
+    assert decide_levels(above, read.missed_heated_cost) == 3
 
 
 def test_a_newer_format_says_how_to_upgrade(bundle_dir):
@@ -114,6 +127,7 @@ def test_a_broken_manifest_is_named(bundle_dir, content, said):
         (lambda c: c["calibration"].update(certain_from=1.5), "certain_from must be"),
         (lambda c: c["calibration"].pop("certain_from"), "'certain_from' is missing"),
         (lambda c: c["calibration"].update(heated_from=2), "heated_from must be"),
+        (lambda c: c["calibration"].update(missed_heated_cost=-1), "missed_heated_cost must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].update(slope=-1), "slope must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].update(threshold=2), "threshold must be"),
         (lambda c: c["calibration"]["triggers"]["delay"].clear(), "'slope' is missing"),

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from deesc_model.scoring import (
-    HEATED_FROM,
     LEVEL_HEADS,
     Calibration,
     LabelCalibration,
@@ -17,6 +16,7 @@ from deesc_model.scoring import (
     combine_windows,
     decide_levels,
     level_confidence,
+    level_costs,
     level_scores,
     predicted_labels,
     predicted_levels,
@@ -77,36 +77,52 @@ def test_platt_scaling_and_threshold_by_hand():
     assert predicted_levels(scores).tolist() == [3]  # all levels are as likely
 
 
-def test_the_level_is_the_median_of_its_distribution_or_heated():
+def test_what_errors_cost_by_hand():
+    assert level_costs(5.0).tolist() == [
+        [0, 1, 3, 8, 8],
+        [1, 0, 1, 8, 8],
+        [3, 1, 0, 6, 8],
+        [3, 3, 1, 0, 1],
+        [3, 3, 3, 1, 0],
+    ]
+
+
+def test_the_level_is_the_one_that_is_expected_to_cost_least():
     level = np.array(
         [
             [0.6, 0.2, 0.1, 0.1, 0.0],
-            [0.4, 0.1, 0.3, 0.2, 0.0],  # calm is the most probable, half is at most concerned
-            [0.4, 0.0, 0.4, 0.1, 0.1],
-            [0.4, 0.0, 0.3, 0.15, 0.15],  # heated with 30 %
-            [0.7, 0.0, 0.0, 0.0, 0.3],
+            [0.4, 0.1, 0.3, 0.2, 0.0],  # calm is the most probable, and the next is never far off
+            [0.4, 0.0, 0.4, 0.1, 0.1],  # concerned costs 1.8, angry 1.7
+            [0.0, 0.0, 0.7, 0.3, 0.0],  # frustrated costs .9, angry .7
+            [0.7, 0.0, 0.0, 0.0, 0.3],  # calm costs 1.5, abusive 2.1
             [0.0, 0.0, 0.0, 0.25, 0.75],
         ]
     )
     scores = Scores(level, np.zeros((6, 11)), np.zeros((6, 5)))
     levels = predicted_levels(scores)
-    assert levels.tolist() == [0, 1, 2, 3, 3, 4]
-    assert level_confidence(level, levels).tolist() == [0.6, 0.1, 0.4, 0.15, 0, 0.75]
-    unsure = uncertain_levels(scores, levels, Calibration(certain_from=0.15))
-    assert unsure.tolist() == [False, True, False, False, True, False]
-    patient = replace(scores, heated_from=0.5)
-    assert predicted_levels(patient).tolist() == [0, 1, 2, 2, 0, 4]
+    assert levels.tolist() == [0, 1, 3, 3, 0, 4]
+    assert level_confidence(level, levels).tolist() == [0.6, 0.1, 0.1, 0.3, 0.7, 0.75]
+    unsure = uncertain_levels(scores, levels, Calibration(certain_from=0.3))
+    assert unsure.tolist() == [False, True, True, False, False, False]
+    patient, eager = (replace(scores, missed_heated_cost=cost) for cost in (0.0, 5.0))
+    assert predicted_levels(patient).tolist() == [0, 1, 1, 2, 0, 4]
+    assert predicted_levels(eager).tolist() == [0, 3, 3, 3, 4, 4]
 
 
-@given(st.integers(0, 10_000), st.sampled_from([0.1, HEATED_FROM, 0.5]))
-def test_only_for_heated_customers_another_level_is_expected_to_be_fewer_levels_off(
-    seed, heated_from
-):
-    level = np.random.default_rng(seed).dirichlet(np.ones(5), size=20)
-    off = level @ np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
-    levels, least = decide_levels(level, heated_from), off.argmin(axis=1)
-    heated = level[:, 3:].sum(axis=1) > heated_from
-    assert (levels == np.where(heated, np.maximum(least, 3), least)).all()
+@given(st.integers(0, 10_000), st.floats(0, 20))
+def test_no_other_level_costs_less_among_many_customers(seed, missed_heated_cost):
+    random = np.random.default_rng(seed)
+    level = random.dirichlet(np.ones(5))
+    true = random.choice(5, 200, p=level)
+    drawn = np.bincount(true, minlength=5) / len(true)
+
+    def cost(given: int) -> float:
+        off = np.abs(true - given)
+        missed = (given < 3) & (true >= 3)
+        return float(((off >= 1) + 2.0 * (off >= 2) + missed_heated_cost * missed).mean())
+
+    (chosen,) = decide_levels(drawn[None], missed_heated_cost)
+    assert cost(chosen) == pytest.approx(min(map(cost, range(5))))
 
 
 def test_a_long_text_is_as_heated_as_its_most_heated_window():
@@ -127,12 +143,13 @@ def test_windows_are_compared_by_the_levels_that_they_are_given():
     def chosen(calibration: Calibration) -> list[float]:
         return combine_windows(logits, np.zeros(2, np.int64), 1, calibration).level[0].tolist()
 
-    # The first is heated from .25; from .5 both are given level 1, and it has the higher mean.
-    assert chosen(Calibration(heated_from=0.25)) == level[0].tolist()
-    assert chosen(Calibration(heated_from=0.5)) == level[0].tolist()
+    # The first is heated where missing that costs 5; else both are given level 1, and it has the
+    # higher mean.
+    assert chosen(Calibration(missed_heated_cost=5)) == level[0].tolist()
+    assert chosen(Calibration(missed_heated_cost=0)) == level[0].tolist()
     # Biases that halve what is heated leave it calm.
     biases = (0.7, 0.0, 0.0, -1.0, -1.0)
-    assert chosen(Calibration(heated_from=0.5, level_biases=biases)) == level[1].tolist()
+    assert chosen(Calibration(missed_heated_cost=0, level_biases=biases)) == level[1].tolist()
 
 
 def test_single_windows_only_change_order():

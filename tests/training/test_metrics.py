@@ -6,8 +6,8 @@ from sklearn import metrics as oracle
 
 from deesc_model import SIGNALS, TRIGGERS
 from deesc_model.scoring import (
-    HEATED_FROM,
     LEVEL_HEADS,
+    MISSED_HEATED_COST,
     Calibration,
     Logits,
     Scores,
@@ -21,7 +21,7 @@ from training.calibration import (
     expected_threshold,
     fit_calibration,
     fit_threshold,
-    heated_threshold,
+    missed_heated_cost,
 )
 from training.metrics import (
     Gold,
@@ -273,14 +273,15 @@ def test_the_level_is_calibrated_to_public_texts_where_there_are_some():
 
 
 def test_heated_customers_are_found_as_often_as_asked():
-    levels = np.array([3] * 20 + [0] * 5)
+    levels = np.array([3] * 20 + [2] * 5)
     heated = np.array([0.9] * 16 + [0.32] * 2 + [0.12] * 2 + [0.4] * 5)
-    level = np.stack([1 - heated, 0 * heated, 0 * heated, heated, 0 * heated], axis=1)
-    assert heated_threshold(level, levels) == 0.3  # 18 of 20; .35 finds 16
-    assert heated_threshold(level[:17], levels[:17]) == 0.5  # 16 of 17
-    assert heated_threshold(level[16:], levels[16:]) == HEATED_FROM  # four are too few
-    level[:20] = [0.99, 0, 0, 0.01, 0]
-    assert heated_threshold(level, levels) == HEATED_FROM  # none finds them
+    level = np.stack([0 * heated, 0 * heated, 1 - heated, heated, 0 * heated], axis=1)
+    # Level 2 costs .32 x (1 + cost), level 3 .68: 18 of 20 from 1.125 on, 16 before.
+    assert missed_heated_cost(level, levels) == 1.5
+    assert missed_heated_cost(level[:17], levels[:17]) == 0  # 16 of 17
+    assert missed_heated_cost(level[16:], levels[16:]) == MISSED_HEATED_COST  # four are too few
+    level[:20] = [0, 0, 0.99, 0.01, 0]
+    assert missed_heated_cost(level, levels) == MISSED_HEATED_COST  # none finds them
 
 
 def test_rows_of_one_confidence_are_certain_together_or_not_at_all():
