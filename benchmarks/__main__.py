@@ -66,7 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    folders = {"default": options.bundle, "fast": options.fast, "medium": options.medium}
+    folders = {
+        "default": options.bundle,
+        "fast": options.fast,
+        "medium": options.medium,
+        "large": options.large,
+    }
     if options.run:
         folders["default"] = options.run / "bundle"
     bundles = {name: read_bundle(path) for name, path in folders.items()}
@@ -133,6 +138,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
     parser.add_argument("--fast", type=Path, default=ROOT / "models" / "fast")
     parser.add_argument("--medium", type=Path, default=ROOT / "models" / "medium")
+    parser.add_argument("--large", type=Path, default=ROOT / "models" / "large")
     parser.add_argument(
         "--run", type=Path, help="a run folder: its bundle as --bundle, and its checkpoint"
     )

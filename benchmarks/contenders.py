@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 BATCH: Final = 32
 """Texts in one forward pass, for all who have passes."""
 
-BUNDLES: Final = ("default", "fast", "medium")
+BUNDLES: Final = ("default", "fast", "medium", "large")
 """Our bundles, by the names of their fields in the settings."""
 
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -68,6 +68,7 @@ class Settings:
         default: Our default.
         fast: Our smallest.
         medium: Our second smallest.
+        large: Our largest.
         inputs: Names of a network's inputs: token ids, attention and utterance mask.
         output: Name of its level logits.
         max_length: Longest input in tokens.
@@ -77,6 +78,7 @@ class Settings:
     default: Path
     fast: Path
     medium: Path
+    large: Path
     inputs: tuple[str, ...]
     output: str
     max_length: int
@@ -90,7 +92,8 @@ class Settings:
 
     def bundle(self, name: str) -> Path:
         """Return the folder of one of `BUNDLES`."""
-        return {"default": self.default, "fast": self.fast, "medium": self.medium}[name]
+        path: Path = getattr(self, name)
+        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,6 +421,7 @@ CONTENDERS: Final[dict[str, Entry]] = {
     OURS: _ours("default", "deesc (int8)"),
     **_others("default", ""),
     FAST: _ours("fast", "deesc, fast (int8)"),
+    "deesc-large": _ours("large", "deesc, large (int8)"),
     "deesc-medium": _ours(GOALS, "deesc, medium (int8)"),
     **{
         f"{GOALS}-{name}": entry

@@ -26,7 +26,9 @@ def test_files_and_overrides_meet_in_one_dataclass(tmp_path):
     assert read_config(path, ["student_layers=[3, 6]"]).student_layers == (3, 6)
 
 
-@pytest.mark.parametrize("name", ["continue", "default", "fast", "smoke", "student", "teacher"])
+@pytest.mark.parametrize(
+    "name", ["continue", "default", "fast", "large", "smoke", "student", "teacher"]
+)
 def test_the_shipped_configurations_are_valid(name):
     assert isinstance(read_config(Path("training/configs") / f"{name}.toml"), Config)
 
