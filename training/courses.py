@@ -81,7 +81,9 @@ def _escalates(row: Utterance) -> bool:
 def predict_rows(
     rows: Sequence[Utterance], classifier: EscalationClassifier, cache: Path
 ) -> list[Prediction]:
-    """Return what the classifier says of every row, from the cache if it is there.
+    """Return what the classifier says of every row, from the cache, after writing it there.
+
+    Its numbers are rounded there, so the first run has the same as those after it.
 
     Args:
         rows: Corpus rows, conversation by conversation.
@@ -91,13 +93,12 @@ def predict_rows(
     places = "\n".join(f"{row.conversation_id}#{row.turn}" for row in rows)  # order counts here
     order = hashlib.sha256(places.encode()).hexdigest()[:8]
     file = cache / f"{classifier.model_version}-{fingerprint(rows)[:8]}-{order}.jsonl"
-    if file.is_file():
-        with file.open(encoding="utf-8") as stream:
-            return [Prediction.from_dict(json.loads(line)) for line in stream]
-    predictions = classifier.predict_batch(
-        [Turn(row.speaker, row.text) for row in rows], [row.context for row in rows]
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    with open_output(file, keep=False) as stream:
-        stream.writelines(json.dumps(prediction.to_dict()) + "\n" for prediction in predictions)
-    return predictions
+    if not file.is_file():
+        predictions = classifier.predict_batch(
+            [Turn(row.speaker, row.text) for row in rows], [row.context for row in rows]
+        )
+        cache.mkdir(parents=True, exist_ok=True)
+        with open_output(file, keep=False) as stream:
+            stream.writelines(json.dumps(each.to_dict()) + "\n" for each in predictions)
+    with file.open(encoding="utf-8") as stream:
+        return [Prediction.from_dict(json.loads(line)) for line in stream]

@@ -152,7 +152,7 @@ def test_predictions_are_kept_by_model_and_data(classifier, tmp_path, monkeypatc
     first = predict_rows(said, classifier, tmp_path)
     monkeypatch.setattr(EscalationClassifier, "predict_batch", pytest.fail)
     again = predict_rows(said, classifier, tmp_path)
-    assert [p.to_dict() for p in again] == [p.to_dict() for p in first]
+    assert again == first
     monkeypatch.undo()
     turned = predict_rows(said[::-1], classifier, tmp_path)
     assert [p.level for p in turned] == [p.level for p in first][::-1]
