@@ -137,8 +137,8 @@ def test_the_shipped_policy_survives_writing_and_reading(tmp_path):
         ("hysteresis = ", "hysteresis = nan # ", "hysteresis must be from 0 to 1"),
         (
             "hysteresis = ",
-            "hysteresis = 0.21 # ",
-            "hysteresis 0.21 must be less than watch_at 0.21",
+            "hysteresis = 0.9 # ",
+            "hysteresis 0.9 must be less than watch_at 0.",
         ),
         ("hysteresis = ", "hysteresis = '0.1' # ", "hysteresis must be a number"),
         ("cool_down = ", "cool_down = -", "cool_down must be 0 or more"),
