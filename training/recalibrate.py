@@ -108,7 +108,8 @@ def _how(bundle: Bundle, data: str) -> str:
     told, *_ = told.partition("\n\nCalibrated anew: ")
     now = (
         "Calibrated anew: calibration, figures and the table above are of the data with sha256"
-        f" {data}, the network is that of {bundle.manifest.model_version}."
+        f" {data}. The network is that of {bundle.manifest.model_version} and learned before, from"
+        " the data named below."
     )
     return f"{told}\n\n{now}" if told else now
 
