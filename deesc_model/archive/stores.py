@@ -101,7 +101,7 @@ def _credentials() -> dict[str, str]:
 # One asks its store for the region, and keeps connections; who corrects a variable, as in a
 # notebook, is not left with those of before.
 @lru_cache(maxsize=64)
-def _open(uri: str, _credentials: tuple[tuple[str, str], ...]) -> tuple[Any, str]:
+def _open(uri: str, _known: tuple[tuple[str, str], ...]) -> tuple[Any, str]:
     from deesc_model.arrow import fs  # noqa: PLC0415 - an extra
 
     filesystem, base = fs.FileSystem.from_uri(uri)

@@ -274,6 +274,15 @@ def test_an_input_that_changes_while_it_is_read_is_refused(bucket, change):
         check()
 
 
+def test_who_corrects_the_endpoint_is_connected_to_that_one(bucket):
+    bucket.put("corrected/a.jsonl", b'{"text": "fine"}\n')
+    asked = place("s3://bucket/corrected/*")
+    assert [file.name for file in find_sources([asked])] == ["s3://bucket/corrected/a.jsonl"]
+    with running_store() as other:
+        other.put("corrected/b.jsonl", b'{"text": "fine"}\n')
+        assert [file.name for file in find_sources([asked])] == ["s3://bucket/corrected/b.jsonl"]
+
+
 def test_a_file_is_read_from_anywhere(bucket):
     content = bytes(range(256)) * 10_000  # longer than what is read ahead
     with place(bucket.put("bytes/a.bin", content)).open("rb") as stream:
