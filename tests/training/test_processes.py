@@ -81,7 +81,7 @@ def test_two_processes_train_what_one_does(tiny_config, tmp_path):
         env={**ENVIRONMENT, "PYTHONPATH": str(Path(train.__file__).parents[1])},
     )
     assert found.returncode == 0, found.stderr
-    assert found.stdout.count("95 % bootstrap intervals by conversation") == 1
+    assert found.stdout.count("conversations, with context") == 1
     report = json.loads((Path(together.run_dir) / "report.json").read_text(encoding="utf-8"))
     for name in ("level_macro_f1", "level_qwk", "trigger_macro_ap"):
         value = report["metrics"][name]["value"]
